@@ -1,0 +1,39 @@
+#include "agent/base/error.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+
+namespace ctr {
+namespace {
+
+constexpr char kPayload[] = "ctr.error-code";
+
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+}  // namespace
+
+Status Error(absl::StatusCode status_code, std::string_view error_code, std::string_view message) {
+  Status status(status_code, View(message));
+  status.SetPayload(kPayload, absl::Cord(View(error_code)));
+  return status;
+}
+
+std::string ErrorCodeOf(const Status& status) {
+  if (status.ok()) return "";
+  if (auto payload = status.GetPayload(kPayload)) return std::string(*payload);
+  return absl::AsciiStrToLower(absl::StatusCodeToString(status.code()));
+}
+
+Status Annotate(const Status& status, std::string_view context) {
+  if (status.ok()) return status;
+  Status annotated(status.code(), absl::StrCat(View(context), ": ", status.message()));
+  if (auto payload = status.GetPayload(kPayload)) annotated.SetPayload(kPayload, *payload);
+  return annotated;
+}
+
+Status ErrnoError(int error_number, std::string_view what) {
+  return absl::ErrnoToStatus(error_number, View(what));
+}
+
+}  // namespace ctr

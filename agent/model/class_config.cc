@@ -1,0 +1,82 @@
+#include "agent/model/class_config.h"
+
+#include <openssl/sha.h>
+
+#include <algorithm>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace ctr {
+namespace {
+
+// Length-prefixed fields: no two different configs spell the same text.
+class Canonical {
+ public:
+  void Add(std::string_view field) { absl::StrAppend(&text_, field.size(), ":", std::string(field)); }
+  void Add(int64_t number) { Add(absl::StrCat(number)); }
+  template <typename T>
+  void AddOptional(const std::optional<T>& value) {
+    Add(value.has_value() ? 1 : 0);
+    if (value) Add(static_cast<int64_t>(*value));
+  }
+  void AddMap(const std::map<std::string, std::string>& map) {
+    Add(static_cast<int64_t>(map.size()));
+    for (const auto& [key, value] : map) {
+      Add(key);
+      Add(value);
+    }
+  }
+
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+}  // namespace
+
+const PortConfig* ClassConfig::FindPort(uint16_t port) const {
+  auto found = std::find_if(ports.begin(), ports.end(), [&](const PortConfig& p) { return p.port == port; });
+  return found == ports.end() ? nullptr : &*found;
+}
+
+std::string RevisionOf(const ClassConfig& config) {
+  Canonical c;
+  c.Add(config.name);
+  c.Add(config.image);
+  c.AddOptional(config.default_port);
+  c.Add(static_cast<int64_t>(config.ports.size()));
+  for (const PortConfig& port : config.ports) {
+    c.Add(port.port);
+    c.Add(static_cast<int64_t>(port.protocol));
+  }
+  c.Add(static_cast<int64_t>(config.required_ports.size()));
+  for (uint16_t port : config.required_ports) c.Add(port);
+  c.Add(config.entrypoint ? static_cast<int64_t>(config.entrypoint->size()) : -1);
+  for (const std::string& word : config.entrypoint.value_or(std::vector<std::string>())) c.Add(word);
+  c.AddMap(config.env);
+  c.AddMap(config.labels);
+  c.Add(config.sleep_after ? config.sleep_after->count() : -1);
+  c.Add(config.manual_start);
+  c.Add(static_cast<int64_t>(config.create));
+  c.Add(config.max_instances);
+  c.Add(config.start_timeout.count());
+  c.AddOptional(config.stop_signal);
+  c.Add(config.stop_grace.count());
+  c.Add(config.drain.count());
+  c.Add(static_cast<int64_t>(config.dial));
+  c.Add(config.resources.cpus ? absl::StrCat(*config.resources.cpus) : "none");
+  c.AddOptional(config.resources.memory_bytes);
+  c.Add(config.resources.pids);
+  c.Add(config.nofile);
+  c.Add(config.read_only);
+  c.Add(config.route_instances);
+  c.AddOptional(config.max_concurrency);
+
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(c.text().data()), c.text().size(), digest);
+  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), 6));
+}
+
+}  // namespace ctr

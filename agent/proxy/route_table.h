@@ -1,0 +1,81 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/model/class_config.h"
+#include "agent/proxy/slot.h"
+
+namespace ctr {
+
+// What the data loops know of a class.
+struct ClassRoute {
+  std::string name;
+  uint16_t default_port = 0;  // 0: a job, nothing to reach
+  std::vector<PortConfig> ports;
+  bool create_by_request = false;
+  int route_instances = 3;
+  Duration hold_timeout;  // start_timeout + stop_grace: how long a request may wait for a wake
+  uint32_t address = 0;   // host byte order
+  std::map<std::string, std::shared_ptr<Slot>, std::less<>> slots;  // by ID
+};
+
+struct InstanceAddress {
+  std::shared_ptr<const ClassRoute> class_route;
+  std::shared_ptr<Slot> slot;
+};
+
+// An immutable snapshot: who is behind an address or a name. Control publishes a new one on create, destroy and apply;
+// the data loops read the newest.
+struct RouteTable {
+  std::map<std::string, std::shared_ptr<const ClassRoute>, std::less<>> classes;
+  std::unordered_map<uint32_t, InstanceAddress> instances_by_address;               // host byte order
+  std::unordered_map<uint32_t, std::shared_ptr<const ClassRoute>> classes_by_address;
+  std::vector<std::string> domains = {"localhost"};  // lower case
+};
+
+// The newest snapshot. Any thread.
+class RoutePublisher {
+ public:
+  RoutePublisher() : table_(std::make_shared<const RouteTable>()) {}
+  std::shared_ptr<const RouteTable> Get() const { return table_.load(std::memory_order_acquire); }
+  void Publish(std::shared_ptr<const RouteTable> table) {
+    table_.store(std::move(table), std::memory_order_release);
+  }
+
+ private:
+  std::atomic<std::shared_ptr<const RouteTable>> table_;
+};
+
+// What a request says about where it wants to go.
+struct RequestTarget {
+  uint32_t local_address = 0;      // that it was accepted on, host byte order
+  uint16_t local_port = 0;
+  std::string_view host;           // the Host field, may have a port
+  std::string_view ctr_instance;   // Ctr-Instance, Ctr-Class, Ctr-Port; "" if absent or not trusted
+  std::string_view ctr_class;
+  std::string_view ctr_port;
+};
+
+// Where it goes: a class, a port, and either one ID or (`id` empty) whichever the class's policy picks.
+struct Route {
+  std::shared_ptr<const ClassRoute> class_route;
+  std::string id;
+  std::shared_ptr<Slot> slot;  // null: the ID is not known yet, or the policy picks
+  uint16_t port = 0;
+};
+
+// Resolves by the address that was connected to, else by the Ctr- fields, else by name (`<id>.<class>.<domain>`,
+// `<class>.<domain>`). Errors carry the ingress's codes: unknown_class, unknown_instance (an ID that is not known of a
+// class that `ctr get` creates), bad_request (names that disagree, an undeclared port).
+StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target);
+
+}  // namespace ctr

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "agent/base/asio.h"
+#include "agent/base/error.h"
+#include "agent/model/instance.h"
+
+namespace ctr {
+
+// Where the next address is taken from: the last one given out, host byte order; 0 if none was.
+struct AddressCursors {
+  uint32_t instance = 0;
+  uint32_t class_ = 0;
+};
+
+struct StoredState {
+  std::vector<ClassRecord> classes;      // config is only filled in by the caller, from source
+  std::vector<InstanceRecord> instances;
+  AddressCursors cursors;
+};
+
+struct PutClass {
+  ClassRecord record;
+};
+struct DeleteClass {
+  std::string name;
+};
+// Inserts or replaces the row; the observed part is written only when the row is new.
+struct PutInstance {
+  InstanceRecord record;
+};
+// Updates the observed part alone; nothing if the row is gone.
+struct PutObserved {
+  InstanceName name;
+  Observed observed;
+};
+struct DeleteInstance {
+  InstanceName name;
+};
+struct PutCursors {
+  AddressCursors cursors;
+};
+using Change = std::variant<PutClass, DeleteClass, PutInstance, PutObserved, DeleteInstance, PutCursors>;
+
+// The agent's memory across restarts. Called on the control loop; the work is done on the store's own thread, in the
+// order of the calls. Changes of one call are one transaction.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  virtual awaitable<StatusOr<StoredState>> Load() = 0;
+
+  // Returns once the changes are on disk (synchronous=FULL); commits that wait together share one sync. If it fails,
+  // none of them was made. RESOURCE_EXHAUSTED: the disk is full.
+  virtual awaitable<Status> Commit(std::vector<Change> changes) = 0;
+
+  // Queues the changes, to be written with the next commit or within a second. A failure is logged and tried again.
+  virtual void WriteBehind(std::vector<Change> changes) = 0;
+};
+
+}  // namespace ctr
