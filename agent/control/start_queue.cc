@@ -1,0 +1,28 @@
+#include "agent/control/start_queue.h"
+
+namespace ctr {
+
+awaitable<StartQueue::Permit> StartQueue::Acquire() {
+  if (free_ > 0) {
+    --free_;
+    co_return Permit(this);
+  }
+  auto waiter = std::make_shared<Waiter>();
+  waiter->alarm = clock_.MakeAlarm(executor_);
+  waiters_.push_back(waiter);
+  while (!waiter->granted) co_await waiter->alarm->WaitUntil(MonoTime::max());
+  co_return Permit(this);
+}
+
+void StartQueue::Release() {
+  if (waiters_.empty()) {
+    ++free_;
+    return;
+  }
+  std::shared_ptr<Waiter> next = waiters_.front();
+  waiters_.pop_front();
+  next->granted = true;
+  next->alarm->Ring();
+}
+
+}  // namespace ctr
