@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/base/error.h"
+#include "agent/model/class_config.h"
+
+namespace ctr {
+
+// What an image says about the process that it is made for (the `config` of an OCI image
+// configuration).
+struct ImageConfig {
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> cmd;
+  std::vector<std::string> env;  // "K=V"
+  std::string user;              // "", "1000", "app", "app:web", "1000:1000" …
+  std::string working_dir;
+  std::string stop_signal;                 // "SIGTERM", "15"; "" for none
+  std::vector<std::string> exposed_ports;  // "8080/tcp"
+  std::vector<std::string> volumes;        // paths
+};
+
+// Whom the process runs as, by number.
+struct ProcessUser {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  std::vector<uint32_t> additional_gids;
+
+  bool operator==(const ProcessUser&) const = default;
+};
+
+// What the spec takes from the machine; found out once.
+struct OciHost {
+  std::string seccomp;                    // `linux.seccomp` for DefaultCapabilities(), as JSON text
+  std::vector<std::string> masked_paths;  // beyond the constant ones: the CPUs' thermal_throttle
+  bool swap_limit = false;                // cgroups can limit swap, too
+  uint64_t nofile_hard = 1024;            // our own hard limit of open files
+};
+
+// Everything that differs from one container to the next.
+struct OciSpecInput {
+  ImageConfig image;
+  ProcessUser user;
+  std::optional<std::vector<std::string>> entrypoint;  // replaces the image's and its cmd
+  std::optional<std::vector<std::string>> command;     // replaces the image's cmd alone
+  std::map<std::string, std::string> env;              // over the image's
+  std::string hostname;
+  std::string cgroups_path;  // "/ctr/<agent id>/<container id>"
+  Resources resources;
+  int nofile = 1024;  // soft limit, capped by OciHost::nofile_hard
+  bool read_only = false;
+  std::map<std::string, std::string> annotations;
+};
+
+// The capabilities that Docker gives a container by default.
+const std::vector<std::string>& DefaultCapabilities();
+
+// Looks at this machine: kernel, architecture, cgroups, limits. A broken seccomp profile is a bug.
+OciHost DetectOciHost();
+
+// The OCI runtime spec (config.json) as Docker would write it, as JSON text, for a root file system
+// at "rootfs". FAILED_PRECONDITION if neither the input nor the image names a program, or if an
+// argument or a variable can't be passed to a process (NUL).
+StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& host);
+
+}  // namespace ctr
