@@ -4,7 +4,8 @@
 
 namespace ctr {
 
-std::optional<uint32_t> NextAddress(AddressRange range, uint32_t last, const std::unordered_set<uint32_t>& used) {
+std::optional<uint32_t> NextAddress(AddressRange range, uint32_t last,
+                                    const std::unordered_set<uint32_t>& used) {
   const uint32_t first = range.base + 2;
   const uint32_t count = range.size() - 3;
   uint32_t offset = last >= first && last - first < count ? last - first + 1 : 0;
@@ -16,7 +17,8 @@ std::optional<uint32_t> NextAddress(AddressRange range, uint32_t last, const std
 }
 
 std::string FormatAddress(uint32_t address) {
-  return absl::StrCat(address >> 24, ".", address >> 16 & 255, ".", address >> 8 & 255, ".", address & 255);
+  return absl::StrCat(address >> 24, ".", address >> 16 & 255, ".", address >> 8 & 255, ".",
+                      address & 255);
 }
 
 }  // namespace ctr

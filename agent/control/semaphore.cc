@@ -1,8 +1,8 @@
-#include "agent/control/start_queue.h"
+#include "agent/control/semaphore.h"
 
 namespace ctr {
 
-awaitable<StartQueue::Permit> StartQueue::Acquire() {
+awaitable<Semaphore::Permit> Semaphore::Acquire() {
   if (free_ > 0) {
     --free_;
     co_return Permit(this);
@@ -14,7 +14,7 @@ awaitable<StartQueue::Permit> StartQueue::Acquire() {
   co_return Permit(this);
 }
 
-void StartQueue::Release() {
+void Semaphore::Release() {
   if (waiters_.empty()) {
     ++free_;
     return;

@@ -8,24 +8,23 @@
 
 namespace ctr {
 
-// Bounds how many containers are made at once; who waits is served first in, first out. On the control loop. (Throughput
-// of whole lifecycles peaks at about four at a time; at eight a cold start takes twice as long.)
-class StartQueue {
+// Lets a number of coroutines in at once; who waits is served first in, first out. On one loop.
+class Semaphore {
  public:
   class Permit {
    public:
-    explicit Permit(StartQueue* queue) : queue_(queue) {}
-    Permit(Permit&& other) noexcept : queue_(std::exchange(other.queue_, nullptr)) {}
+    explicit Permit(Semaphore* semaphore) : semaphore_(semaphore) {}
+    Permit(Permit&& other) noexcept : semaphore_(std::exchange(other.semaphore_, nullptr)) {}
     Permit& operator=(Permit&&) = delete;
     ~Permit() {
-      if (queue_ != nullptr) queue_->Release();
+      if (semaphore_ != nullptr) semaphore_->Release();
     }
 
    private:
-    StartQueue* queue_;
+    Semaphore* semaphore_;
   };
 
-  StartQueue(asio::any_io_executor executor, Clock& clock, int permits)
+  Semaphore(asio::any_io_executor executor, Clock& clock, int permits)
       : executor_(std::move(executor)), clock_(clock), free_(permits) {}
 
   awaitable<Permit> Acquire();

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent/control/supervisor.h"
+#include "agent/rpc/serve.h"
+#include "ctr/v1/agent.grpc.pb.h"
+
+namespace ctr {
+
+// What GetInfo answers that is known at the start.
+struct AgentFacts {
+  std::string version;
+  std::string agent_id;
+  WallTime started_at;
+  std::string data_dir;
+  std::string run_dir;
+  std::string http_address;
+  std::string containerd_socket;
+  std::string containerd_namespace;
+  std::string steering;
+  std::string instance_range;
+  std::string class_range;
+};
+
+// ctr.v1.Agent: proto <-> model, nothing else. Its handlers run on the control loop.
+class AgentService final : public v1::Agent::CallbackService {
+ public:
+  AgentService(asio::any_io_executor control, asio::thread_pool& work, Clock& clock,
+               Supervisor& supervisor, Runtime& runtime, AgentFacts facts);
+
+  grpc::ServerUnaryReactor* ApplyClass(grpc::CallbackServerContext* context,
+                                       const v1::ApplyClassRequest* request,
+                                       v1::ApplyClassResponse* response) override;
+  grpc::ServerUnaryReactor* ListClasses(grpc::CallbackServerContext* context,
+                                        const v1::ListClassesRequest* request,
+                                        v1::ListClassesResponse* response) override;
+  grpc::ServerUnaryReactor* GetClass(grpc::CallbackServerContext* context,
+                                     const v1::GetClassRequest* request,
+                                     v1::Class* response) override;
+  grpc::ServerUnaryReactor* RemoveClass(grpc::CallbackServerContext* context,
+                                        const v1::RemoveClassRequest* request,
+                                        v1::RemoveClassResponse* response) override;
+  grpc::ServerUnaryReactor* GetInstance(grpc::CallbackServerContext* context,
+                                        const v1::GetInstanceRequest* request,
+                                        v1::Instance* response) override;
+  grpc::ServerUnaryReactor* StartInstance(grpc::CallbackServerContext* context,
+                                          const v1::StartInstanceRequest* request,
+                                          v1::Instance* response) override;
+  grpc::ServerUnaryReactor* StopInstance(grpc::CallbackServerContext* context,
+                                         const v1::StopInstanceRequest* request,
+                                         v1::Instance* response) override;
+  grpc::ServerUnaryReactor* RestartInstance(grpc::CallbackServerContext* context,
+                                            const v1::RestartInstanceRequest* request,
+                                            v1::Instance* response) override;
+  grpc::ServerUnaryReactor* DestroyInstance(grpc::CallbackServerContext* context,
+                                            const v1::DestroyInstanceRequest* request,
+                                            v1::DestroyInstanceResponse* response) override;
+  grpc::ServerUnaryReactor* ListInstances(grpc::CallbackServerContext* context,
+                                          const v1::ListInstancesRequest* request,
+                                          v1::ListInstancesResponse* response) override;
+  grpc::ServerUnaryReactor* InspectInstance(grpc::CallbackServerContext* context,
+                                            const v1::InspectInstanceRequest* request,
+                                            v1::InspectInstanceResponse* response) override;
+  grpc::ServerUnaryReactor* RenewInstance(grpc::CallbackServerContext* context,
+                                          const v1::RenewInstanceRequest* request,
+                                          v1::Instance* response) override;
+  grpc::ServerUnaryReactor* WaitInstance(grpc::CallbackServerContext* context,
+                                         const v1::WaitInstanceRequest* request,
+                                         v1::Instance* response) override;
+  grpc::ServerUnaryReactor* Route(grpc::CallbackServerContext* context,
+                                  const v1::RouteRequest* request, v1::Instance* response) override;
+  grpc::ServerReadReactor<v1::ImportImageRequest>* ImportImage(
+      grpc::CallbackServerContext* context, v1::ImportImageResponse* response) override;
+  grpc::ServerUnaryReactor* ListImages(grpc::CallbackServerContext* context,
+                                       const v1::ListImagesRequest* request,
+                                       v1::ListImagesResponse* response) override;
+  grpc::ServerUnaryReactor* RemoveImage(grpc::CallbackServerContext* context,
+                                        const v1::RemoveImageRequest* request,
+                                        v1::RemoveImageResponse* response) override;
+  grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
+                                    const v1::GetInfoRequest* request, v1::Info* response) override;
+
+ private:
+  // Runs `handler` on control, with cancellation off but for its waits.
+  grpc::ServerUnaryReactor* Handle(grpc::CallbackServerContext* context, rpc::UnaryHandler handler);
+
+  awaitable<Status> DoApplyClass(const v1::ApplyClassRequest* request,
+                                 v1::ApplyClassResponse* response);
+  awaitable<Status> DoGetInstance(const v1::GetInstanceRequest* request, v1::Instance* response,
+                                  MonoTime deadline);
+  awaitable<Status> DoStartInstance(const v1::StartInstanceRequest* request, v1::Instance* response,
+                                    MonoTime deadline);
+  awaitable<Status> DoStopInstance(const v1::StopInstanceRequest* request, v1::Instance* response,
+                                   MonoTime deadline);
+  awaitable<Status> DoRestartInstance(const v1::RestartInstanceRequest* request,
+                                      v1::Instance* response, MonoTime deadline);
+  awaitable<Status> DoDestroyInstance(const v1::DestroyInstanceRequest* request,
+                                      v1::DestroyInstanceResponse* response, MonoTime deadline);
+  awaitable<Status> DoWaitInstance(const v1::WaitInstanceRequest* request, v1::Instance* response,
+                                   MonoTime deadline);
+  awaitable<Status> DoRoute(const v1::RouteRequest* request, v1::Instance* response,
+                            MonoTime deadline);
+  awaitable<Status> DoImportImage(rpc::StreamReader<v1::ImportImageRequest>& reader,
+                                  v1::ImportImageResponse* response);
+  awaitable<Status> DoListImages(v1::ListImagesResponse* response);
+  awaitable<Status> DoRemoveImage(const v1::RemoveImageRequest* request);
+  Status DoListInstances(const v1::ListInstancesRequest& request,
+                         v1::ListInstancesResponse* response) const;
+  Status DoInspect(const v1::InspectInstanceRequest& request,
+                   v1::InspectInstanceResponse* response) const;
+  void FillInfo(v1::Info* info) const;
+
+  StatusOr<InstanceName> NameOf(const v1::InstanceRef& ref) const;
+  StatusOr<Supervisor::InstancePtr> Find(const v1::InstanceRef& ref) const;
+  // The normalized references of every class's image, with the classes' names.
+  std::multimap<std::string, std::string> ImagesInUse() const;
+
+  const asio::any_io_executor control_;
+  asio::thread_pool& work_;
+  Clock& clock_;
+  Supervisor& supervisor_;
+  Runtime& runtime_;
+  const AgentFacts facts_;
+};
+
+}  // namespace ctr

@@ -1,0 +1,67 @@
+#include "agent/api/convert.h"
+
+#include "absl/strings/str_cat.h"
+#include "agent/config/class_file.h"
+#include "agent/control/addresses.h"
+#include "agent/model/reference.h"
+
+namespace ctr {
+namespace {
+
+std::string DefaultProtocol(const ClassConfig& config) {
+  const PortConfig* port = config.default_port ? config.FindPort(*config.default_port) : nullptr;
+  return port != nullptr && port->protocol == Protocol::kTcp ? "tcp" : "http";
+}
+
+}  // namespace
+
+int64_t UnixMilliseconds(WallTime time) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
+}
+
+std::string UrlOf(uint32_t address, const ClassConfig& config) {
+  if (!config.default_port) return "";
+  return absl::StrCat(DefaultProtocol(config), "://", FormatAddress(address), ":",
+                      *config.default_port);
+}
+
+void ToProto(const Instance& instance, v1::Instance* proto) {
+  const InstanceRecord& record = instance.record();
+  const Observed& observed = record.observed;
+  proto->set_class_(record.name.class_name);
+  proto->set_id(record.name.id);
+  proto->set_state(std::string(ToString(observed.state)));
+  if (observed.state == State::kStopped) {
+    proto->set_reason(std::string(ToString(observed.reason)));
+    if (observed.exit_code) proto->set_exit_code(*observed.exit_code);
+    proto->set_message(observed.message);
+  }
+  proto->set_address(FormatAddress(record.address));
+  proto->set_url(UrlOf(record.address, *instance.class_state()->config));
+  proto->set_generation(observed.generation);
+  proto->set_since_ms(UnixMilliseconds(observed.since));
+  proto->set_created_at_ms(UnixMilliseconds(record.created_at));
+  proto->set_in_flight(instance.slot()->in_flight());
+  proto->set_revision(observed.revision);
+  proto->set_outdated(observed.state != State::kStopped &&
+                      observed.revision != instance.class_state()->revision);
+}
+
+void ToProto(const ClassState& state, int instances, v1::Class* proto) {
+  const ClassConfig& config = *state.config;
+  proto->set_name(config.name);
+  proto->set_source(state.record.source);
+  StatusOr<std::string> image = NormalizeReference(config.image);
+  proto->set_image(image.ok() ? *image : config.image);
+  proto->set_revision(state.revision);
+  proto->set_address(FormatAddress(state.record.address));
+  proto->set_default_port(config.default_port.value_or(0));
+  if (config.default_port) proto->set_default_protocol(DefaultProtocol(config));
+  proto->set_url(UrlOf(state.record.address, config));
+  proto->set_applied_at_ms(UnixMilliseconds(state.record.applied_at));
+  proto->set_instances(static_cast<uint32_t>(instances));
+  proto->set_live_instances(static_cast<uint32_t>(state.live));
+  proto->set_settings_json(SettingsJson(config));
+}
+
+}  // namespace ctr

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "agent/control/instance.h"
+#include "ctr/v1/agent.pb.h"
+
+namespace ctr {
+
+int64_t UnixMilliseconds(WallTime time);
+
+// Writes an instance as it is now.
+void ToProto(const Instance& instance, v1::Instance* proto);
+
+// Writes a class; `instances` is how many IDs of it are known.
+void ToProto(const ClassState& state, int instances, v1::Class* proto);
+
+// "http://127.77.0.2:8080", or "" if the class has no default port.
+std::string UrlOf(uint32_t address, const ClassConfig& config);
+
+}  // namespace ctr

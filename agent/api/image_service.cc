@@ -1,0 +1,112 @@
+// The image part of AgentService.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "agent/api/agent_service.h"
+#include "agent/api/convert.h"
+#include "agent/control/work.h"
+#include "agent/model/reference.h"
+
+namespace ctr {
+namespace {
+
+// An archive on its way in: an unnamed file, which is gone with its descriptor whatever happens.
+StatusOr<UniqueFd> MakeSpool(const std::string& folder) {
+  UniqueFd fd(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!fd.valid()) return ErrnoError(errno, absl::StrCat("cannot spool the archive in ", folder));
+  return fd;
+}
+
+Status WriteAll(int fd, const std::string& data) {
+  for (size_t done = 0; done < data.size();) {
+    ssize_t written = ::write(fd, data.data() + done, data.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return ErrnoError(errno, "cannot spool the archive");
+    done += static_cast<size_t>(written);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+grpc::ServerReadReactor<v1::ImportImageRequest>* AgentService::ImportImage(
+    grpc::CallbackServerContext* context, v1::ImportImageResponse* response) {
+  return rpc::ServeStream<v1::ImportImageRequest>(
+      context, control_,
+      [=, this](rpc::CallContext, rpc::StreamReader<v1::ImportImageRequest>& reader) {
+        return DoImportImage(reader, response);
+      });
+}
+
+awaitable<Status> AgentService::DoImportImage(rpc::StreamReader<v1::ImportImageRequest>& reader,
+                                              v1::ImportImageResponse* response) {
+  std::string name;
+  StatusOr<UniqueFd> made =
+      co_await OnWork(work_, [folder = facts_.data_dir] { return MakeSpool(folder); });
+  CTR_CO_RETURN_IF_ERROR(made.status());
+  auto spool = std::make_shared<UniqueFd>(std::move(*made));
+  for (bool first = true;; first = false) {
+    std::optional<v1::ImportImageRequest> message = co_await reader.Read();
+    if (!message) break;
+    if (first && !message->name().empty()) {
+      CTR_CO_ASSIGN_OR_RETURN(name, NormalizeReference(message->name()));
+    }
+    auto data = std::make_shared<std::string>(std::move(*message->mutable_data()));
+    CTR_CO_RETURN_IF_ERROR(
+        co_await OnWork(work_, [spool, data] { return WriteAll(spool->get(), *data); }));
+  }
+  if (::lseek(spool->get(), 0, SEEK_SET) != 0)
+    co_return ErrnoError(errno, "cannot read the archive back");
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<std::string> references,
+                          co_await runtime_.ImportImages(std::move(*spool), std::move(name)));
+  response->mutable_references()->Assign(references.begin(), references.end());
+  co_return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* AgentService::ListImages(grpc::CallbackServerContext* context,
+                                                   const v1::ListImagesRequest*,
+                                                   v1::ListImagesResponse* response) {
+  return Handle(context, [=, this](rpc::CallContext) { return DoListImages(response); });
+}
+
+awaitable<Status> AgentService::DoListImages(v1::ListImagesResponse* response) {
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<ImageSummary> images, co_await runtime_.ListImages());
+  std::multimap<std::string, std::string> used = ImagesInUse();
+  for (const ImageSummary& image : images) {
+    v1::Image* proto = response->add_images();
+    proto->set_reference(image.reference);
+    proto->set_digest(image.digest);
+    proto->set_size_bytes(image.size_bytes);
+    proto->set_created_at_ms(UnixMilliseconds(image.created_at));
+    auto [first, last] = used.equal_range(image.reference);
+    for (auto it = first; it != last; ++it) proto->add_classes(it->second);
+  }
+  co_return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* AgentService::RemoveImage(grpc::CallbackServerContext* context,
+                                                    const v1::RemoveImageRequest* request,
+                                                    v1::RemoveImageResponse*) {
+  return Handle(context, [=, this](rpc::CallContext) { return DoRemoveImage(request); });
+}
+
+awaitable<Status> AgentService::DoRemoveImage(const v1::RemoveImageRequest* request) {
+  CTR_CO_ASSIGN_OR_RETURN(std::string reference, NormalizeReference(request->reference()));
+  std::multimap<std::string, std::string> used = ImagesInUse();
+  auto [first, last] = used.equal_range(reference);
+  if (first != last) {
+    std::vector<std::string> classes;
+    for (auto it = first; it != last; ++it) classes.push_back(it->second);
+    co_return Error(absl::StatusCode::kFailedPrecondition, code::kInUse,
+                    absl::StrCat(reference, " is used by class ", absl::StrJoin(classes, ", "),
+                                 "; remove or change it first"));
+  }
+  co_return co_await runtime_.RemoveImage(std::move(reference));
+}
+
+}  // namespace ctr

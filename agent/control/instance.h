@@ -1,0 +1,179 @@
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/cluster/cluster.h"
+#include "agent/control/semaphore.h"
+#include "agent/model/instance.h"
+#include "agent/policy/lifecycle.h"
+#include "agent/proxy/slot.h"
+#include "agent/runtime/runtime.h"
+#include "agent/store/store.h"
+
+namespace ctr {
+
+// A class as control holds it; shared by its instances. On the control loop.
+struct ClassState {
+  ClassRecord record;
+  std::string revision;
+  std::shared_ptr<const ClassConfig>
+      config;             // == record.config; instances keep the one they were started with
+  int live = 0;           // instances that are not stopped
+  bool removing = false;  // makes no new instances
+};
+
+// Lists the listening sockets of one container. Quick, on the control loop.
+using ListenFunction = std::function<StatusOr<std::vector<ListeningSocket>>()>;
+// By sock_diag in the container's network namespace.
+ListenFunction ProbeByNetlink(const Container& container);
+
+// What an instance works with. All of it outlives every instance.
+struct InstanceServices {
+  asio::any_io_executor executor;  // control's
+  asio::thread_pool& work;
+  Clock& clock;
+  Runtime& runtime;
+  Store& store;
+  Cluster& cluster;
+  Semaphore& start_queue;
+  std::string log_dir;
+  Passage::NowFunction now;
+  std::function<ListenFunction(const Container&)> probe;
+  std::function<void(const InstanceName&)> on_forgotten;  // its row is gone
+};
+
+struct StopRequest {
+  int signal = 0;                 // 0: the class's, else the image's, else SIGTERM
+  std::optional<Duration> grace;  // none: the class's
+};
+
+// One instance: observes its container, lets the policy decide, records, applies. A coroutine of
+// its own converges it, one step at a time, and ends when there is nothing left to do; Nudge starts
+// it again. Home: the control loop.
+class Instance : public std::enable_shared_from_this<Instance> {
+ public:
+  Instance(InstanceServices& services, std::shared_ptr<ClassState> class_state,
+           InstanceRecord record);
+
+  const InstanceRecord& record() const { return record_; }
+  const InstanceName& name() const { return record_.name; }
+  const Observed& observed() const { return record_.observed; }
+  State state() const { return record_.observed.state; }
+  bool forgotten() const { return forgotten_; }
+  bool destroying() const { return destroy_requested_; }
+  // Held by who changes the record: read, commit, replace.
+  Semaphore& edits() { return edits_; }
+  const std::shared_ptr<ClassState>& class_state() const { return class_; }
+  const std::shared_ptr<Slot>& slot() const { return slot_; }
+  const std::optional<Container>& container() const { return container_; }
+  std::string LogPath() const;
+  // When it falls asleep if nothing more happens; nothing if it is busy, never does or does not
+  // run.
+  std::optional<MonoTime> SleepsAt() const;
+
+  // Settings for later starts; the caller has them on disk.
+  void ReplaceRecord(InstanceRecord record);
+
+  // Its row is being committed for the first time.
+  void SetUncommitted() { committed_ = false; }
+  // The row's first commit ended: what waits in AwaitCommitted goes on. A failure forgets the
+  // instance.
+  void SetCommitted(const Status& status);
+  awaitable<Status> AwaitCommitted();
+
+  // Takes over a container of an earlier life of the agent, running or exited; the instance is
+  // stopped so far.
+  void Adopt(Container container);
+
+  // Starts it if it is stopped, and returns once it is healthy (a job: once its process was
+  // started).
+  awaitable<Status> EnsureHealthy(MonoTime deadline);
+  // The same for a request, which is let in before anything else can happen to the instance.
+  awaitable<StatusOr<Passage>> Admit(MonoTime deadline);
+  // Asks for a start without waiting for it.
+  void RequestStart();
+
+  // Asks for a stop; a stopped instance stays as it is.
+  void RequestStop(StopRequest request);
+  void RequestDestroy();
+
+  // Returns once `reached` holds, or DEADLINE_EXCEEDED. It is asked after every change of state.
+  awaitable<Status> AwaitState(std::function<bool(const Instance&)> reached, MonoTime deadline);
+
+  // Renews the idle timer. FAILED_PRECONDITION if it does not run.
+  Status Renew();
+
+  void Nudge();
+
+ private:
+  // One coroutine that waits for a change. On its stack; in waiters_ while it lives.
+  struct Waiter {
+    std::unique_ptr<Alarm> alarm;
+    bool wants_start = false;
+    std::optional<Status> failure;  // of the start that it wanted
+  };
+  class Waiting;
+
+  policy::LifecycleView View();
+  bool StartWanted() const;
+  bool RequiredPortsListen();
+
+  awaitable<void> Run();
+  awaitable<void> Perform(policy::Step step);
+  awaitable<void> Start();
+  awaitable<Status> StartContainer();
+  void ProcessStarted();
+  void MarkHealthy();
+  awaitable<void> FailStart(Status status);
+  awaitable<void> Reap();
+  awaitable<void> Sleep();
+  awaitable<void> StopContainer(StopRequest request, StopReason reason);
+  awaitable<void> AwaitDrained(MonoTime deadline);
+  awaitable<void> AwaitExit(MonoTime deadline);
+  awaitable<void> Kill();
+  awaitable<void> Forget();
+  awaitable<Status> RemoveContainer();
+  void RemoveContainerLater();
+  awaitable<void> WatchExit(std::string container_id);
+
+  void SetState(State to);
+  void SetStopped(StopReason reason, std::string message);
+  void FailWaiters(const Status& status);
+  void RingAll();
+  Status StartTimeoutError() const;
+  Status ExitedEarlyError() const;
+
+  InstanceServices& services_;
+  const std::shared_ptr<ClassState> class_;
+  const std::shared_ptr<Slot> slot_;
+  const std::unique_ptr<Alarm> alarm_;
+
+  Semaphore edits_;
+  InstanceRecord record_;
+  bool committed_ = true;
+  bool forgotten_ = false;
+  bool converging_ = false;
+  bool start_requested_ = false;
+  bool destroy_requested_ = false;
+  std::optional<StopRequest> stop_request_;
+  std::list<Waiter*> waiters_;
+
+  // Of the current start.
+  std::shared_ptr<const ClassConfig> running_config_;
+  std::optional<Container> container_;
+  bool adopted_ = false;  // its start was an earlier agent's: it may have been healthy already
+  ListenFunction probe_;  // null: there is nothing to look at
+  std::optional<ContainerExit> exit_;
+  std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out
+  MonoTime started_at_;
+  MonoTime start_deadline_;
+};
+
+}  // namespace ctr

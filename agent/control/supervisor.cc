@@ -1,0 +1,375 @@
+#include "agent/control/supervisor.h"
+
+#include <algorithm>
+#include <array>
+#include <unordered_set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "agent/config/class_file.h"
+#include "agent/control/work.h"
+#include "agent/model/reference.h"
+#include "agent/policy/routing.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+bool Live(const Instance& instance) { return instance.state() != State::kStopped; }
+bool Stopped(const Instance& instance) { return instance.state() == State::kStopped; }
+
+// Whether `settings` ask for anything that `record` does not have already.
+bool Differs(const InstanceRecord& record, const InstanceSettings& settings) {
+  for (const auto& [key, value] : settings.env) {
+    auto found = record.env.find(key);
+    if (found == record.env.end() || found->second != value) return true;
+  }
+  return !settings.entrypoint.empty() && record.entrypoint != settings.entrypoint;
+}
+
+void Merge(InstanceRecord& record, InstanceSettings settings) {
+  for (auto& [key, value] : settings.env) record.env[key] = std::move(value);
+  if (!settings.entrypoint.empty()) record.entrypoint = std::move(settings.entrypoint);
+}
+
+// While it lives, the class makes no new instances.
+class Removing {
+ public:
+  explicit Removing(ClassState& state) : state_(state) { state_.removing = true; }
+  Removing(const Removing&) = delete;
+  ~Removing() { state_.removing = false; }
+
+ private:
+  ClassState& state_;
+};
+
+// What the ingress answers for a failed wake: one of its own codes.
+Status AsIngressError(const Status& status) {
+  constexpr std::array kKnown = {code::kBadRequest,  code::kUnknownClass, code::kUnknownInstance,
+                                 code::kManualStart, code::kMaxInstances, code::kOverloaded,
+                                 code::kQueueFull,   code::kDraining,     code::kStartFailed,
+                                 code::kStartTimeout};
+  std::string error = ErrorCodeOf(status);
+  if (std::find(kKnown.begin(), kKnown.end(), error) != kKnown.end()) return status;
+  return Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message()));
+}
+
+}  // namespace
+
+Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOptions options)
+    : options_(std::move(options)),
+      clock_(services.clock),
+      runtime_(services.runtime),
+      store_(services.store),
+      executor_(services.executor),
+      routes_(routes),
+      start_queue_(services.executor, services.clock, options_.parallel_starts),
+      services_{services.executor,
+                services.work,
+                services.clock,
+                services.runtime,
+                services.store,
+                services.cluster,
+                start_queue_,
+                options_.log_dir,
+                options_.now,
+                options_.probe,
+                [this](const InstanceName& name) { Forgotten(name); }},
+      class_edits_(services.executor, services.clock, 1) {}
+
+StatusOr<std::shared_ptr<ClassState>> Supervisor::FindClass(const std::string& name) const {
+  CTR_RETURN_IF_ERROR(CheckDnsLabel(name, "class name"));
+  auto found = classes_.find(name);
+  if (found != classes_.end()) return found->second;
+  return Error(
+      absl::StatusCode::kNotFound, code::kUnknownClass,
+      absl::StrCat("there is no class \"", name, "\"; create it with: ctr class apply -f FILE"));
+}
+
+StatusOr<std::string> Supervisor::ResolveClass(const std::string& class_name) const {
+  if (!class_name.empty()) {
+    CTR_RETURN_IF_ERROR(CheckDnsLabel(class_name, "class name"));
+    return class_name;
+  }
+  if (classes_.size() == 1) return classes_.begin()->first;
+  if (classes_.empty()) {
+    return Error(absl::StatusCode::kNotFound, code::kUnknownClass,
+                 "there is no class yet; create one with: ctr class apply -f FILE");
+  }
+  std::vector<std::string> names;
+  for (const auto& [name, state] : classes_) names.push_back(name);
+  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
+               absl::StrCat("which class? Give -c CLASS, CLASS/ID or CTR_CLASS; there are: ",
+                            absl::StrJoin(names, ", ")));
+}
+
+StatusOr<Supervisor::InstancePtr> Supervisor::Find(InstanceName name) const {
+  CTR_RETURN_IF_ERROR(CheckDnsLabel(name.id, "instance ID"));
+  CTR_RETURN_IF_ERROR(FindClass(name.class_name).status());
+  auto found = instances_.find(name);
+  if (found != instances_.end()) return found->second;
+  return Error(absl::StatusCode::kNotFound, code::kUnknownInstance,
+               absl::StrCat("there is no instance ", name.ToString(), "; create it with: ctr get ",
+                            name.ToString()));
+}
+
+awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::FindSettled(InstanceName name,
+                                                                     MonoTime deadline) {
+  for (;;) {
+    auto found = instances_.find(name);
+    if (found == instances_.end()) co_return nullptr;
+    InstancePtr instance = found->second;
+    if (!instance->destroying()) {
+      CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
+      co_return instance;
+    }
+    CTR_CO_RETURN_IF_ERROR(
+        co_await instance->AwaitState([](const Instance& it) { return it.forgotten(); }, deadline));
+  }
+}
+
+awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::GetOrCreate(InstanceName name,
+                                                                     InstanceSettings settings,
+                                                                     MonoTime deadline) {
+  CTR_CO_ASSIGN_OR_RETURN(InstancePtr instance, co_await FindSettled(name, deadline));
+  if (!instance) co_return co_await Create(std::move(name), std::move(settings));
+  CTR_CO_RETURN_IF_ERROR(co_await UpdateSettings(instance, std::move(settings)));
+  co_return instance;
+}
+
+awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Create(InstanceName name,
+                                                                InstanceSettings settings) {
+  CTR_CO_RETURN_IF_ERROR(CheckDnsLabel(name.id, "instance ID"));
+  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
+  if (class_state->removing) {
+    co_return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
+                    absl::StrCat("class ", name.class_name, " is being removed"));
+  }
+  InstanceRecord record;
+  record.name = name;
+  CTR_CO_ASSIGN_OR_RETURN(record.address, TakeInstanceAddress());
+  CTR_CO_RETURN_IF_ERROR(routes_.AddAddress(record.address, *class_state->config));
+  record.created_at = clock_.Wall();
+  record.observed.since = record.created_at;
+  Merge(record, std::move(settings));
+
+  // Others who ask for the same name meanwhile find it here and wait for the commit, too.
+  auto instance = std::make_shared<Instance>(services_, class_state, record);
+  instance->SetUncommitted();
+  instances_[name] = instance;
+  Status committed = co_await store_.Commit({PutInstance{record}, PutCursors{cursors_}});
+  if (!committed.ok()) {
+    instances_.erase(name);
+    instance->SetCommitted(committed);
+    Publish();
+    co_return Annotate(committed, "cannot create " + name.ToString());
+  }
+  Publish();
+  instance->SetCommitted(absl::OkStatus());
+  co_return instance;
+}
+
+awaitable<Status> Supervisor::UpdateSettings(InstancePtr instance, InstanceSettings settings) {
+  if (settings.env.empty() && settings.entrypoint.empty()) co_return absl::OkStatus();
+  Semaphore::Permit permit = co_await instance->edits().Acquire();
+  if (!Differs(instance->record(), settings)) co_return absl::OkStatus();
+  if (Live(*instance)) {
+    co_return Error(
+        absl::StatusCode::kFailedPrecondition, code::kConflict,
+        absl::StrCat(instance->name().ToString(), " is ", std::string(ToString(instance->state())),
+                     " with other settings; stop it first: ctr stop ",
+                     instance->name().ToString()));
+  }
+  InstanceRecord record = instance->record();
+  Merge(record, std::move(settings));
+  CTR_CO_RETURN_IF_ERROR(co_await store_.Commit({PutInstance{record}}));
+  instance->ReplaceRecord(std::move(record));
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) {
+  Semaphore::Permit permit = co_await instance->edits().Acquire();
+  if (instance->record().desired == desired) co_return absl::OkStatus();
+  InstanceRecord record = instance->record();
+  record.desired = desired;
+  CTR_CO_RETURN_IF_ERROR(co_await store_.Commit({PutInstance{record}}));
+  instance->ReplaceRecord(std::move(record));
+  co_return absl::OkStatus();
+}
+
+Status Supervisor::CheckMayStart(const Instance& instance) const {
+  if (!Stopped(instance) || !instance.class_state()->config->manual_start) return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kFailedPrecondition, code::kManualStart,
+      absl::StrCat(instance.name().ToString(),
+                   " is stopped and its class says manual_start; start it with: ctr start ",
+                   instance.name().ToString()));
+}
+
+awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime deadline) {
+  CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
+  if (wait) co_return co_await instance->EnsureHealthy(deadline);
+  if (!Live(*instance)) instance->RequestStart();
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Supervisor::Stop(InstancePtr instance, StopRequest request, bool wait,
+                                   MonoTime deadline) {
+  CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kStopped));
+  instance->RequestStop(request);
+  if (!wait) co_return absl::OkStatus();
+  co_return co_await instance->AwaitState(Stopped, deadline);
+}
+
+awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime deadline) {
+  CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
+  const uint64_t generation = instance->observed().generation;
+  instance->RequestStop(StopRequest());
+  instance->RequestStart();
+  if (!wait) co_return absl::OkStatus();
+  CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(
+      [generation](const Instance& it) {
+        return Stopped(it) || it.observed().generation > generation;
+      },
+      deadline));
+  co_return co_await instance->EnsureHealthy(deadline);
+}
+
+awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline) {
+  CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
+  CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kDestroyed));
+  instance->RequestDestroy();
+  co_return co_await instance->AwaitState([](const Instance& it) { return it.forgotten(); },
+                                          deadline);
+}
+
+awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class_name, int n,
+                                                               MonoTime deadline) {
+  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(class_name));
+  if (n == 0) n = class_state->config->route_instances;
+  if (n > class_state->config->max_instances) {
+    co_return Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,
+                    absl::StrCat("cannot route over ", n, " instances: max_instances of class ",
+                                 class_name, " is ", class_state->config->max_instances));
+  }
+  InstanceName name{class_name, RoutedId(policy::PickUniform(random_(), n))};
+  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline);
+  CTR_CO_RETURN_IF_ERROR(passage.status());
+  co_return Find(std::move(name));
+}
+
+awaitable<StatusOr<Passage>> Supervisor::EnsureAwake(InstanceName name, WakeOrigin origin,
+                                                     MonoTime deadline) {
+  StatusOr<Passage> passage =
+      co_await asio::co_spawn(executor_, Admit(std::move(name), origin, deadline), use_awaitable);
+  if (!passage.ok()) co_return AsIngressError(passage.status());
+  co_return passage;
+}
+
+awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin origin,
+                                               MonoTime deadline) {
+  CTR_CO_ASSIGN_OR_RETURN(InstancePtr instance, co_await FindSettled(name, deadline));
+  if (!instance) {
+    CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
+    if (origin == WakeOrigin::kRequest && class_state->config->create != CreateBy::kRequest) {
+      co_return Find(std::move(name)).status();
+    }
+    CTR_CO_ASSIGN_OR_RETURN(instance, co_await Create(std::move(name), {}));
+  }
+  co_return co_await instance->Admit(deadline);
+}
+
+awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std::string file_name,
+                                                        std::string* name) {
+  CTR_CO_ASSIGN_OR_RETURN(ClassConfig config, ParseClassFile(source, file_name));
+  *name = config.name;
+  CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(config.image));
+  CTR_CO_RETURN_IF_ERROR(Annotate(co_await runtime_.CheckImage(image), file_name));
+
+  Semaphore::Permit permit = co_await class_edits_.Acquire();
+  auto found = classes_.find(config.name);
+  const bool known = found != classes_.end();
+  if (known && *found->second->config == config) co_return ApplyResult::kUnchanged;
+  ClassRecord record{.config = config, .source = std::move(source), .applied_at = clock_.Wall()};
+  if (known) {
+    record.address = found->second->record.address;
+  } else {
+    CTR_CO_ASSIGN_OR_RETURN(record.address, TakeClassAddress());
+  }
+  CTR_CO_RETURN_IF_ERROR(routes_.AddAddress(record.address, config));
+  Status committed = co_await store_.Commit({PutClass{record}, PutCursors{cursors_}});
+  if (!committed.ok()) {
+    Publish();
+    co_return Annotate(committed, "cannot keep class " + config.name);
+  }
+  std::shared_ptr<ClassState>& state = classes_[config.name];
+  if (!state) state = std::make_shared<ClassState>();
+  state->record = std::move(record);
+  state->revision = RevisionOf(config);
+  state->config = std::make_shared<const ClassConfig>(std::move(config));
+  Publish();
+  co_return known ? ApplyResult::kConfigured : ApplyResult::kCreated;
+}
+
+awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime deadline) {
+  Semaphore::Permit permit = co_await class_edits_.Acquire();
+  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name));
+  Removing removing(*class_state);
+  for (;;) {
+    std::vector<InstancePtr> members;
+    for (const auto& [instance_name, instance] : instances_) {
+      if (instance_name.class_name == name) members.push_back(instance);
+    }
+    if (members.empty()) break;
+    if (!force) {
+      co_return Error(
+          absl::StatusCode::kFailedPrecondition, code::kInUse,
+          absl::StrCat("class ", name, " has ", members.size(),
+                       " instances; destroy them, or remove it with them: ctr class rm --force ",
+                       name));
+    }
+    for (const InstancePtr& instance : members) instance->RequestDestroy();
+    for (const InstancePtr& instance : members)
+      CTR_CO_RETURN_IF_ERROR(co_await Destroy(instance, deadline));
+  }
+  CTR_CO_RETURN_IF_ERROR(co_await store_.Commit({DeleteClass{name}}));
+  classes_.erase(name);
+  Publish();
+  co_return absl::OkStatus();
+}
+
+StatusOr<uint32_t> Supervisor::TakeInstanceAddress() {
+  std::unordered_set<uint32_t> used;
+  for (const auto& [name, instance] : instances_) used.insert(instance->record().address);
+  std::optional<uint32_t> address = NextAddress(options_.instance_range, cursors_.instance, used);
+  if (!address) {
+    return Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,
+                 "every address of the instance range is taken; destroy instances, or give a "
+                 "larger --instance-range");
+  }
+  cursors_.instance = *address;
+  return *address;
+}
+
+StatusOr<uint32_t> Supervisor::TakeClassAddress() {
+  std::unordered_set<uint32_t> used;
+  for (const auto& [name, state] : classes_) used.insert(state->record.address);
+  std::optional<uint32_t> address = NextAddress(options_.class_range, cursors_.class_, used);
+  if (!address) {
+    return Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,
+                 "every address of the class range is taken; remove classes, or give a larger "
+                 "--class-range");
+  }
+  cursors_.class_ = *address;
+  return *address;
+}
+
+void Supervisor::Forgotten(const InstanceName& name) {
+  instances_.erase(name);
+  Publish();
+}
+
+void Supervisor::Publish() { routes_.Publish(classes_, instances_); }
+
+}  // namespace ctr

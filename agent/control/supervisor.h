@@ -1,0 +1,125 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "agent/control/addresses.h"
+#include "agent/control/instance.h"
+#include "agent/control/routes.h"
+#include "agent/control/semaphore.h"
+#include "agent/proxy/waker.h"
+
+namespace ctr {
+
+struct SupervisorOptions {
+  AddressRange instance_range;
+  AddressRange class_range;
+  std::string log_dir;
+  // Throughput of whole lifecycles peaks at about four at a time; at eight a cold start takes twice
+  // as long.
+  int parallel_starts = 4;
+  Passage::NowFunction now;
+  std::function<ListenFunction(const Container&)> probe = ProbeByNetlink;
+};
+
+// What the supervisor works with; all of it outlives the supervisor.
+struct SupervisorServices {
+  asio::any_io_executor executor;  // control's
+  asio::thread_pool& work;
+  Clock& clock;
+  Runtime& runtime;
+  Store& store;
+  Cluster& cluster;
+};
+
+enum class ApplyResult { kCreated, kConfigured, kUnchanged };
+
+// What a call gives an instance for this and later starts.
+struct InstanceSettings {
+  std::map<std::string, std::string> env;
+  std::vector<std::string> entrypoint;  // empty: not given
+};
+
+// Owns every class and instance of this host, and is the one that changes them. Home: the control
+// loop; EnsureAwake alone may be called from a data loop. Calls that change something return once
+// it is on disk.
+class Supervisor final : public Waker {
+ public:
+  using InstancePtr = std::shared_ptr<Instance>;
+
+  Supervisor(SupervisorServices services, Routes& routes, SupervisorOptions options);
+
+  // Reads the state, takes over what runs, removes what nobody knows, and publishes the routes.
+  // Once, before all else.
+  awaitable<Status> Recover();
+
+  // `source` is a class file; `file_name` is for messages.
+  awaitable<StatusOr<ApplyResult>> ApplyClass(std::string source, std::string file_name,
+                                              std::string* name);
+  awaitable<Status> RemoveClass(std::string name, bool force, MonoTime deadline);
+  StatusOr<std::shared_ptr<ClassState>> FindClass(const std::string& name) const;
+  const std::map<std::string, std::shared_ptr<ClassState>>& classes() const { return classes_; }
+  const std::map<InstanceName, InstancePtr>& instances() const { return instances_; }
+
+  // The name with an empty class resolved to the only one there is. INVALID_ARGUMENT that lists
+  // them otherwise.
+  StatusOr<std::string> ResolveClass(const std::string& class_name) const;
+  StatusOr<InstancePtr> Find(InstanceName name) const;
+
+  // Creates it if it is unknown, and keeps the settings. FAILED_PRECONDITION if it runs with other
+  // settings.
+  awaitable<StatusOr<InstancePtr>> GetOrCreate(InstanceName name, InstanceSettings settings,
+                                               MonoTime deadline);
+  // FAILED_PRECONDITION (`manual_start`) if only `ctr start` may start this instance, which is
+  // stopped.
+  Status CheckMayStart(const Instance& instance) const;
+  // Records that it is to run; then starts it, and waits until it is healthy unless `wait` is
+  // false.
+  awaitable<Status> Start(InstancePtr instance, bool wait, MonoTime deadline);
+  awaitable<Status> Stop(InstancePtr instance, StopRequest request, bool wait, MonoTime deadline);
+  awaitable<Status> Restart(InstancePtr instance, bool wait, MonoTime deadline);
+  awaitable<Status> Destroy(InstancePtr instance, MonoTime deadline);
+  // Picks one of instance-0 … instance-N-1 as the ingress would (`n` 0: as the class says), and
+  // wakes it.
+  awaitable<StatusOr<InstancePtr>> Route(std::string class_name, int n, MonoTime deadline);
+
+  // Waker:
+  awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
+                                           MonoTime deadline) override;
+
+ private:
+  awaitable<StatusOr<Passage>> Admit(InstanceName name, WakeOrigin origin, MonoTime deadline);
+  awaitable<StatusOr<InstancePtr>> Create(InstanceName name, InstanceSettings settings);
+  awaitable<Status> UpdateSettings(InstancePtr instance, InstanceSettings settings);
+  awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
+  // The instance of that name that is not just being destroyed; null if there is none.
+  awaitable<StatusOr<InstancePtr>> FindSettled(InstanceName name, MonoTime deadline);
+  awaitable<Status> Adopt(std::vector<Container> containers,
+                          std::map<InstanceName, Observed> last_seen);
+  Status Load(StoredState state, std::map<InstanceName, Observed>& last_seen);
+  StatusOr<uint32_t> TakeInstanceAddress();
+  StatusOr<uint32_t> TakeClassAddress();
+  void Forgotten(const InstanceName& name);
+  void Publish();
+
+  const SupervisorOptions options_;
+  Clock& clock_;
+  Runtime& runtime_;
+  Store& store_;
+  asio::any_io_executor executor_;
+  Routes& routes_;
+  Semaphore start_queue_;
+  InstanceServices services_;
+
+  Semaphore class_edits_;  // one apply or removal at a time
+  std::map<std::string, std::shared_ptr<ClassState>> classes_;
+  std::map<InstanceName, InstancePtr> instances_;
+  AddressCursors cursors_;
+  std::mt19937_64 random_{std::random_device()()};
+};
+
+}  // namespace ctr

@@ -1,0 +1,143 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/runtime/runtime.h"
+
+namespace ctr {
+
+// A runtime in memory. Tests say what fails, what listens and when a process ends; it records what
+// was asked of it.
+class FakeRuntime final : public Runtime {
+ public:
+  struct Entry {
+    Container container;
+    ContainerSpec spec;
+    std::optional<ContainerExit> exit;
+    std::set<uint16_t> listening;
+    std::vector<int> signals;
+  };
+
+  FakeRuntime(asio::any_io_executor executor, Clock& clock)
+      : executor_(std::move(executor)), clock_(clock) {}
+
+  // Behaviour, set by tests.
+  std::set<std::string> images = {"docker.io/library/demo:latest"};
+  Status create_error;
+  Status start_error;
+  bool hold_create = false;     // Create waits until Release()
+  bool listen_at_start = true;  // 8080 listens as soon as the process runs
+  bool exit_on_sigterm = true;
+  std::optional<ContainerExit> exit_at_start;
+
+  // Record.
+  std::map<std::string, Entry> containers;
+  int creates = 0;
+  int starts = 0;
+
+  void Release() {
+    hold_create = false;
+    RingAll();
+  }
+  // The one container there is.
+  Entry& Only() { return containers.begin()->second; }
+  void Exit(const std::string& id, ContainerExit exit) {
+    Entry& entry = containers.at(id);
+    entry.exit = exit;
+    entry.container.phase = ContainerPhase::kExited;
+    RingAll();
+  }
+
+  awaitable<StatusOr<Container>> Create(ContainerSpec spec) override {
+    ++creates;
+    while (hold_create) co_await Change();
+    if (!create_error.ok()) co_return create_error;
+    Entry entry;
+    entry.container.id = spec.id;
+    entry.container.name = spec.name;
+    entry.container.generation = spec.generation;
+    entry.container.revision = spec.revision;
+    entry.spec = spec;
+    containers[spec.id] = entry;
+    co_return entry.container;
+  }
+
+  awaitable<Status> Start(std::string id) override {
+    if (!start_error.ok()) co_return start_error;
+    ++starts;
+    Entry& entry = containers.at(id);
+    entry.container.phase = ContainerPhase::kRunning;
+    if (listen_at_start) entry.listening.insert(8080);
+    if (exit_at_start) Exit(id, *exit_at_start);
+    co_return absl::OkStatus();
+  }
+
+  awaitable<Status> Signal(std::string id, int signal) override {
+    auto found = containers.find(id);
+    if (found == containers.end()) co_return absl::NotFoundError("no container");
+    found->second.signals.push_back(signal);
+    if (signal == 9) Exit(id, {.code = 137});
+    if (signal == 15 && exit_on_sigterm) Exit(id, {.code = 143});
+    co_return absl::OkStatus();
+  }
+
+  awaitable<StatusOr<ContainerExit>> WaitExit(std::string id) override {
+    for (;;) {
+      auto found = containers.find(id);
+      if (found == containers.end()) co_return absl::NotFoundError("no container");
+      if (found->second.exit) co_return *found->second.exit;
+      co_await Change();
+    }
+  }
+
+  awaitable<Status> Remove(std::string id) override {
+    containers.erase(id);
+    RingAll();
+    co_return absl::OkStatus();
+  }
+
+  awaitable<StatusOr<std::vector<Container>>> List() override {
+    std::vector<Container> all;
+    for (const auto& [id, entry] : containers) all.push_back(entry.container);
+    co_return all;
+  }
+
+  awaitable<Status> CheckImage(std::string reference) override {
+    if (images.contains(reference)) co_return absl::OkStatus();
+    co_return Error(absl::StatusCode::kNotFound, code::kUnknownImage, "no image " + reference);
+  }
+  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string name) override {
+    images.insert(name);
+    co_return std::vector<std::string>{name};
+  }
+  awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override {
+    co_return std::vector<ImageSummary>();
+  }
+  awaitable<Status> RemoveImage(std::string reference) override {
+    images.erase(reference);
+    co_return absl::OkStatus();
+  }
+  std::string Describe() const override { return "fake"; }
+
+ private:
+  awaitable<void> Change() {
+    auto alarm = std::shared_ptr<Alarm>(clock_.MakeAlarm(executor_));
+    alarms_.push_back(alarm);
+    co_await alarm->WaitUntil(MonoTime::max());
+  }
+  void RingAll() {
+    for (auto& alarm : std::exchange(alarms_, {})) alarm->Ring();
+  }
+
+  const asio::any_io_executor executor_;
+  Clock& clock_;
+  std::vector<std::shared_ptr<Alarm>> alarms_;
+};
+
+}  // namespace ctr

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "agent/store/store.h"
+
+namespace ctr {
+
+// A store in memory. `error` is what every commit answers; what was written behind is applied at
+// once.
+class FakeStore final : public Store {
+ public:
+  Status error;
+  int commits = 0;
+  std::map<std::string, ClassRecord> classes;
+  std::map<InstanceName, InstanceRecord> instances;
+  AddressCursors cursors;
+
+  awaitable<StatusOr<StoredState>> Load() override {
+    StoredState state;
+    for (const auto& [name, record] : classes) state.classes.push_back(record);
+    for (const auto& [name, record] : instances) state.instances.push_back(record);
+    state.cursors = cursors;
+    co_return state;
+  }
+
+  awaitable<Status> Commit(std::vector<Change> changes) override {
+    ++commits;
+    co_await asio::post(co_await asio::this_coro::executor, use_awaitable);
+    if (!error.ok()) co_return error;
+    WriteBehind(std::move(changes));
+    co_return absl::OkStatus();
+  }
+
+  void WriteBehind(std::vector<Change> changes) override {
+    for (Change& change : changes) std::visit([this](auto& one) { Apply(one); }, change);
+  }
+
+ private:
+  void Apply(PutClass& put) { classes[put.record.config.name] = put.record; }
+  void Apply(DeleteClass& del) { classes.erase(del.name); }
+  void Apply(PutInstance& put) {
+    auto found = instances.find(put.record.name);
+    Observed observed = found == instances.end() ? put.record.observed : found->second.observed;
+    instances[put.record.name] = put.record;
+    instances[put.record.name].observed = observed;
+  }
+  void Apply(PutObserved& put) {
+    auto found = instances.find(put.name);
+    if (found != instances.end()) found->second.observed = put.observed;
+  }
+  void Apply(DeleteInstance& del) { instances.erase(del.name); }
+  void Apply(PutCursors& put) { cursors = put.cursors; }
+};
+
+}  // namespace ctr

@@ -1,0 +1,208 @@
+#include "tests/unit/control/world.h"
+
+namespace ctr {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST_CASE("what a commit refuses did not happen") {
+  World world;
+  world.Apply(kWebClass);
+  world.store->error = absl::ResourceExhaustedError("disk full");
+  StatusOr<std::shared_ptr<Instance>> bob =
+      world.Await(world.supervisor->GetOrCreate({"web", "bob"}, {}, world.Deadline()));
+  CHECK(absl::IsResourceExhausted(bob.status()));
+  CHECK(world.supervisor->instances().empty());
+  CHECK(world.steered.size() == 1);  // the class's own address
+  world.store->error = absl::OkStatus();
+  CHECK(world.Create("web", "bob") != nullptr);
+}
+
+TEST_CASE("waking a known ID needs no write that can fail") {
+  World world;
+  world.Apply(kWebClass);
+  world.Create("web", "alice");
+  world.store->error = absl::ResourceExhaustedError("disk full");
+  CHECK(world.Await(world.Wake("alice")).ok());
+}
+
+TEST_CASE("an address is not given again until the range wraps") {
+  CHECK(NextAddress({0x7F4D0000, 28}, 0, {}) == 0x7F4D0002);
+  CHECK(NextAddress({0x7F4D0000, 28}, 0x7F4D0002, {}) == 0x7F4D0003);
+  CHECK(NextAddress({0x7F4D0000, 28}, 0x7F4D000E, {0x7F4D0002}) == 0x7F4D0003);
+  std::unordered_set<uint32_t> all;
+  for (uint32_t i = 0; i < 16; ++i) all.insert(0x7F4D0000 + i);
+  CHECK_FALSE(NextAddress({0x7F4D0000, 28}, 0, all).has_value());
+}
+
+TEST_CASE("a later life of the agent takes over what runs and serves it") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr);
+  first.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = first.Started("web", "alice");
+  const uint32_t address = alice->record().address;
+
+  World second(store, &first.runtime);
+  second.Settle();
+  std::shared_ptr<Instance> found = *second.supervisor->Find({"web", "alice"});
+  CHECK(found->state() == State::kHealthy);
+  CHECK(found->record().address == address);
+  CHECK(second.runtime.creates == 0);
+  CHECK(second.Await(second.Wake("alice")).ok());
+}
+
+TEST_CASE("an exit while the agent was away is recorded with its code") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr);
+  first.Apply(kWebClass);
+  first.Started("web", "alice");
+  first.runtime.Only().exit = ContainerExit{.code = 9};
+  first.runtime.Only().container.phase = ContainerPhase::kExited;
+
+  World second(store, &first.runtime);
+  second.Settle();
+  std::shared_ptr<Instance> found = *second.supervisor->Find({"web", "alice"});
+  CHECK(found->state() == State::kStopped);
+  CHECK(found->observed().reason == StopReason::kExited);
+  CHECK(found->observed().exit_code == 9);
+  CHECK(second.runtime.containers.empty());
+}
+
+TEST_CASE(
+    "a container that was created but not started, and one that nobody knows, are removed at the "
+    "start") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr);
+  first.Apply(kWebClass);
+  first.Started("web", "alice");
+  FakeRuntime::Entry half = first.runtime.Only();
+  half.container.id = "half";
+  half.container.generation = 2;
+  half.container.phase = ContainerPhase::kCreated;
+  first.runtime.containers["half"] = half;
+  FakeRuntime::Entry stranger = first.runtime.Only();
+  stranger.container.id = "stranger";
+  stranger.container.name = {"web", "nobody"};
+  first.runtime.containers["stranger"] = stranger;
+
+  World second(store, &first.runtime);
+  second.Settle();
+  CHECK(second.runtime.containers.size() == 1);
+  CHECK((*second.supervisor->Find({"web", "alice"}))->state() == State::kHealthy);
+}
+
+TEST_CASE("a stop and a destroy that the agent did not live to finish are finished by the next") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr);
+  first.Apply(kWebClass);
+  first.runtime.exit_on_sigterm = false;
+  auto stopping = first.Started("web", "alice");
+  auto dying = first.Started("web", "bob");
+  first.Spawn(first.supervisor->Stop(stopping, {}, true, first.Deadline()));
+  first.Settle();
+  store->instances.at({"web", "bob"}).desired = Desired::kDestroyed;
+
+  World second(store, &first.runtime);
+  second.Settle();
+  CHECK((*second.supervisor->Find({"web", "alice"}))->observed().reason == StopReason::kRequested);
+  CHECK_FALSE(second.supervisor->Find({"web", "bob"}).ok());
+  CHECK(second.runtime.containers.empty());
+}
+
+TEST_CASE(
+    "settings given with an ID are kept for later starts, and refused while it runs with others") {
+  World world;
+  world.Apply(kWebClass);
+  auto alice = world.Await(
+      world.supervisor->GetOrCreate({"web", "alice"}, {.env = {{"A", "1"}}}, world.Deadline()));
+  REQUIRE(alice.ok());
+  REQUIRE(world.Await(world.supervisor->Start(*alice, true, world.Deadline())).ok());
+  CHECK(world.runtime.Only().spec.env.at("A") == "1");
+  CHECK(world.runtime.Only().spec.env.at("CTR_ID") == "alice");
+  auto same = world.Await(
+      world.supervisor->GetOrCreate({"web", "alice"}, {.env = {{"A", "1"}}}, world.Deadline()));
+  CHECK(same.ok());
+  auto other = world.Await(
+      world.supervisor->GetOrCreate({"web", "alice"}, {.env = {{"A", "2"}}}, world.Deadline()));
+  CHECK(ErrorCodeOf(other.status()) == code::kConflict);
+}
+
+TEST_CASE(
+    "a class is created, unchanged, configured; it can't be removed while it has instances, but by "
+    "force") {
+  World world;
+  std::string name;
+  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name)) == ApplyResult::kCreated);
+  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name)) ==
+        ApplyResult::kUnchanged);
+  CHECK(*world.Await(world.supervisor->ApplyClass(std::string(kWebClass) + "nofile = 2048\n", "f",
+                                                  &name)) == ApplyResult::kConfigured);
+  world.Started("web", "alice");
+  Status refused = world.Await(world.supervisor->RemoveClass("web", false, world.Deadline()));
+  CHECK(ErrorCodeOf(refused) == code::kInUse);
+  CHECK(world.Await(world.supervisor->RemoveClass("web", true, world.Deadline())).ok());
+  CHECK(world.store->classes.empty());
+  CHECK(world.runtime.containers.empty());
+  CHECK(world.steered.empty());
+}
+
+TEST_CASE("a class whose image is missing is refused at apply") {
+  World world;
+  std::string name;
+  StatusOr<ApplyResult> result = world.Await(world.supervisor->ApplyClass(
+      "name = \"x\"\nimage = \"nope\"\ndefault_port = 1\n", "x.toml", &name));
+  CHECK(absl::IsNotFound(result.status()));
+}
+
+TEST_CASE("without a class the only one there is meant, and several are listed") {
+  World world;
+  CHECK(ErrorCodeOf(world.supervisor->ResolveClass("").status()) == code::kUnknownClass);
+  world.Apply(kWebClass);
+  CHECK(*world.supervisor->ResolveClass("") == "web");
+  world.Apply("name = \"db\"\nimage = \"demo\"\ndefault_port = 8080\n");
+  Status several = world.supervisor->ResolveClass("").status();
+  CHECK(absl::IsInvalidArgument(several));
+  CHECK(several.message().find("db, web") != absl::string_view::npos);
+}
+
+TEST_CASE("a request makes a new ID only where its class says so; routing makes its own") {
+  World world;
+  world.Apply(kWebClass);
+  CHECK(ErrorCodeOf(world.Await(world.Wake("zoe")).status()) == code::kUnknownInstance);
+  CHECK(world
+            .Await(world.supervisor->EnsureAwake({"web", "instance-0"}, WakeOrigin::kRoute,
+                                                 world.Deadline()))
+            .ok());
+  world.Apply(std::string(kWebClass) + "create = \"request\"\n");
+  CHECK(world.Await(world.Wake("zoe")).ok());
+}
+
+TEST_CASE("random routing stays within its N and names every one of them") {
+  World world;
+  world.Apply(kWebClass);
+  std::map<std::string, int> picked;
+  for (int i = 0; i < 60; ++i) {
+    auto instance = world.Await(world.supervisor->Route("web", 3, world.Deadline()));
+    REQUIRE(instance.ok());
+    ++picked[(*instance)->name().id];
+  }
+  CHECK(picked.size() == 3);
+  CHECK(picked.contains("instance-0"));
+  CHECK(picked.contains("instance-2"));
+}
+
+TEST_CASE("the published table knows every class and instance by name and address") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Create("web", "alice");
+  auto table = world.publisher.Get();
+  CHECK(table->classes.at("web")->slots.at("alice") == alice->slot());
+  CHECK(table->instances_by_address.at(alice->record().address).slot == alice->slot());
+  CHECK(world.steered.contains({alice->record().address, 8080}));
+  REQUIRE(world.Await(world.supervisor->Destroy(alice, world.Deadline())).ok());
+  CHECK(world.publisher.Get()->instances_by_address.empty());
+  CHECK_FALSE(world.steered.contains({alice->record().address, 8080}));
+}
+
+}  // namespace
+}  // namespace ctr

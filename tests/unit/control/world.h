@@ -1,0 +1,148 @@
+#pragma once
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "agent/control/supervisor.h"
+#include "tests/fakes/fake_runtime.h"
+#include "tests/fakes/fake_store.h"
+#include "tests/fakes/manual_clock.h"
+
+namespace ctr {
+
+inline constexpr char kWebClass[] = R"(
+name = "web"
+image = "demo:latest"
+default_port = 8080
+sleep_after = "10s"
+)";
+
+// A supervisor on a loop that the test turns by hand, with time that it moves by hand.
+class World {
+ public:
+  World() : World(std::make_shared<FakeStore>(), nullptr) {}
+  // A later life of the agent: the store and the runtime's containers are those of an earlier one.
+  World(std::shared_ptr<FakeStore> kept_store, const FakeRuntime* before)
+      : store(std::move(kept_store)), runtime(io.get_executor(), clock) {
+    clock_now = &clock;
+    if (before != nullptr) runtime.containers = before->containers;
+    SupervisorOptions options;
+    options.instance_range = {0x7F4D0000, 16};
+    options.class_range = {0x7F4C0000, 16};
+    options.log_dir = folder.string();
+    options.now = [] { return clock_now->Now(); };
+    options.probe = [this](const Container& container) -> ListenFunction {
+      return [this, id = container.id]() -> StatusOr<std::vector<ListeningSocket>> {
+        std::vector<ListeningSocket> sockets;
+        auto found = runtime.containers.find(id);
+        if (found == runtime.containers.end()) return sockets;
+        for (uint16_t port : found->second.listening)
+          sockets.push_back({.port = port, .any_address = true});
+        return sockets;
+      };
+    };
+    supervisor = std::make_unique<Supervisor>(
+        SupervisorServices{io.get_executor(), work, clock, runtime, *store, cluster}, routes,
+        options);
+    REQUIRE(Await(supervisor->Recover()).ok());
+  }
+  ~World() {
+    work.join();
+    std::filesystem::remove_all(folder);
+  }
+
+  // Runs everything that is ready, on the loop and on the work pool.
+  void Settle() {
+    size_t ran = 0;
+    do {
+      io.restart();
+      ran = io.poll();
+      std::promise<void> drained;
+      asio::post(work, [&] { drained.set_value(); });
+      drained.get_future().wait();
+      io.restart();
+      ran += io.poll();
+    } while (ran > 0);
+  }
+
+  void Advance(Duration duration) {
+    Settle();
+    clock.Advance(duration);
+    Settle();
+  }
+
+  // Starts `task`; its result is there once it is done.
+  template <typename T>
+  std::shared_ptr<std::optional<T>> Spawn(awaitable<T> task) {
+    auto result = std::make_shared<std::optional<T>>();
+    asio::co_spawn(io, std::move(task), [result](std::exception_ptr exception, T value) {
+      if (exception) std::rethrow_exception(exception);
+      *result = std::move(value);
+    });
+    return result;
+  }
+
+  template <typename T>
+  T Await(awaitable<T> task) {
+    auto result = Spawn(std::move(task));
+    for (int i = 0; i < 100 && !*result; ++i) Settle();
+    REQUIRE(result->has_value());
+    return std::move(**result);
+  }
+
+  void Apply(const std::string& source) {
+    std::string name;
+    StatusOr<ApplyResult> result = Await(supervisor->ApplyClass(source, "test.toml", &name));
+    INFO(result.status().ToString());
+    REQUIRE(result.ok());
+  }
+
+  std::shared_ptr<Instance> Create(const std::string& class_name, const std::string& id) {
+    auto instance = Await(supervisor->GetOrCreate({class_name, id}, {}, Deadline()));
+    INFO(instance.status().ToString());
+    REQUIRE(instance.ok());
+    return *instance;
+  }
+  std::shared_ptr<Instance> Started(const std::string& class_name, const std::string& id) {
+    std::shared_ptr<Instance> instance = Create(class_name, id);
+    REQUIRE(Await(supervisor->Start(instance, true, Deadline())).ok());
+    return instance;
+  }
+  awaitable<StatusOr<Passage>> Wake(std::string id) {
+    return supervisor->EnsureAwake({"web", std::move(id)}, WakeOrigin::kRequest, Deadline());
+  }
+
+  MonoTime Deadline() { return clock.Now() + std::chrono::seconds(60); }
+
+  static inline ManualClock* clock_now = nullptr;
+
+  asio::io_context io{1};
+  asio::thread_pool work{1};
+  ManualClock clock;
+  std::shared_ptr<FakeStore> store;
+  FakeRuntime runtime;
+  LocalCluster cluster;
+  RoutePublisher publisher;
+  std::set<std::pair<uint32_t, uint16_t>> steered;
+  Routes routes{publisher,
+                {[this](uint32_t address, uint16_t port) {
+                   steered.emplace(address, port);
+                   return absl::OkStatus();
+                 },
+                 [this](uint32_t address, uint16_t port) { steered.erase({address, port}); }},
+                {"localhost"}};
+  std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("ctr-control-" + std::to_string(::getpid()));
+  std::unique_ptr<Supervisor> supervisor;
+};
+
+}  // namespace ctr
