@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -18,7 +20,7 @@ constexpr int64_t kCpuPeriodUs = 100'000;  // Docker's, and the kernel's default
 constexpr int64_t kMinCpuQuotaUs = 1'000;  // the kernel refuses less
 
 // In the dumped text no string can contain this: quotes in strings are escaped.
-constexpr absl::string_view kSeccompPlace = R"("seccomp":null)";
+constexpr std::string_view kSeccompPlace = R"("seccomp":null)";
 
 Status Refused(absl::string_view message) {
   return Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed, std::string(message));

@@ -1,0 +1,123 @@
+#include "agent/runtime/seccomp.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <doctest/doctest.h>
+
+#include "agent/runtime/oci_spec.h"
+
+using nlohmann::json;
+
+namespace ctr {
+namespace {
+
+const Platform kAmd64{"amd64", "", "SCMP_ARCH_X86_64"};
+const KernelVersion kLinux6{6, 1};
+
+json Translate(const std::vector<std::string>& capabilities = DefaultCapabilities(),
+               const Platform& platform = kAmd64, KernelVersion kernel = kLinux6) {
+  return TranslateSeccomp(DefaultSeccompProfile(), capabilities, platform, kernel);
+}
+
+std::vector<json> RulesOf(const json& seccomp, const std::string& syscall) {
+  std::vector<json> rules;
+  for (const json& rule : seccomp["syscalls"]) {
+    const json& names = rule["names"];
+    if (std::find(names.begin(), names.end(), syscall) != names.end()) rules.push_back(rule);
+  }
+  return rules;
+}
+
+bool AllowedOutright(const json& seccomp, const std::string& syscall) {
+  for (const json& rule : RulesOf(seccomp, syscall)) {
+    if (rule["action"] == "SCMP_ACT_ALLOW" && !rule.contains("args")) return true;
+  }
+  return false;
+}
+
+// What the filter decides for a call whose first argument is `value`, as libseccomp compares: on 64
+// bits.
+bool Allows(const json& seccomp, const std::string& syscall, uint64_t value) {
+  for (const json& rule : RulesOf(seccomp, syscall)) {
+    if (rule["action"] != "SCMP_ACT_ALLOW") continue;
+    if (!rule.contains("args")) return true;
+    const json& argument = rule["args"][0];
+    REQUIRE(argument["index"] == 0);
+    uint64_t wanted = argument["value"];
+    std::string op = argument["op"];
+    bool holds = (op == "SCMP_CMP_EQ" && value == wanted) ||
+                 (op == "SCMP_CMP_LT" && value < wanted) ||
+                 (op == "SCMP_CMP_MASKED_EQ" && (value & wanted) == argument.value("valueTwo", 0u));
+    if (holds) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("a default container may do what programs do, and may not touch the host") {
+  json seccomp = Translate();
+  CHECK(seccomp["defaultAction"] == "SCMP_ACT_ERRNO");
+  CHECK(seccomp["defaultErrnoRet"] == 1);
+  for (const char* name : {"read", "execve", "epoll_wait", "futex", "chroot", "ptrace", "statx"}) {
+    CAPTURE(name);
+    CHECK(AllowedOutright(seccomp, name));
+  }
+  for (const char* name : {"mount", "umount2", "unshare", "setns", "bpf", "kexec_load", "reboot",
+                           "init_module", "open_by_handle_at", "keyctl", "add_key", "clone3",
+                           "perf_event_open", "io_uring_setup", "userfaultfd", "pivot_root"}) {
+    CAPTURE(name);
+    CHECK(!AllowedOutright(seccomp, name));
+  }
+}
+
+TEST_CASE("new namespaces are refused, threads and forks are not; clone3 is said not to exist") {
+  json seccomp = Translate();
+  CHECK(Allows(seccomp, "clone", 0x01200011));   // fork
+  CHECK(Allows(seccomp, "clone", 0x003d0f00));   // pthread_create
+  CHECK(!Allows(seccomp, "clone", 0x10000011));  // CLONE_NEWUSER
+  CHECK(!Allows(seccomp, "clone", 0x00020011));  // CLONE_NEWNS
+  auto rules = RulesOf(seccomp, "clone3");
+  REQUIRE(rules.size() == 1);
+  CHECK(rules[0]["errnoRet"] == 38);
+}
+
+TEST_CASE("AF_ALG and AF_VSOCK sockets are refused, also with garbage in the upper 32 bits") {
+  json seccomp = Translate();
+  for (uint64_t family : {1, 2, 10, 16, 17, 39, 44}) CHECK(Allows(seccomp, "socket", family));
+  for (uint64_t family : {38, 40}) {
+    CHECK(!Allows(seccomp, "socket", family));
+    CHECK(!Allows(seccomp, "socket", family | uint64_t{1} << 32));
+  }
+}
+
+TEST_CASE("a capability brings its system calls") {
+  json admin = Translate({"CAP_SYS_ADMIN"});
+  CHECK(AllowedOutright(admin, "mount"));
+  CHECK(AllowedOutright(admin, "clone"));
+  CHECK(AllowedOutright(admin, "clone3"));
+  CHECK(!AllowedOutright(admin, "chroot"));
+}
+
+TEST_CASE("rules for other architectures and newer kernels are left out") {
+  CHECK(Translate()["architectures"] ==
+        json({"SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"}));
+  CHECK(AllowedOutright(Translate(), "arch_prctl"));
+  json arm = Translate(DefaultCapabilities(), {"arm64", "", "SCMP_ARCH_AARCH64"});
+  CHECK(arm["architectures"] == json({"SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"}));
+  CHECK(!AllowedOutright(arm, "arch_prctl"));
+  CHECK(AllowedOutright(arm, "cacheflush"));
+  json riscv = Translate(DefaultCapabilities(), {"riscv64", "", "SCMP_ARCH_RISCV64"});
+  CHECK(riscv["architectures"] == json::array({"SCMP_ARCH_RISCV64"}));
+  json old = Translate(DefaultCapabilities(), kAmd64, {4, 4});
+  CHECK(!AllowedOutright(old, "ptrace"));
+}
+
+TEST_CASE("kernel releases are compared by number") {
+  CHECK(ParseKernelVersion("6.1.0-13-amd64") == KernelVersion{6, 1});
+  CHECK(ParseKernelVersion("4.10.0") > ParseKernelVersion("4.8"));
+  CHECK(ParseKernelVersion("nonsense") == KernelVersion{});
+}
+
+}  // namespace ctr
