@@ -1,0 +1,125 @@
+#include "agent/control/data_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "agent/base/ulid.h"
+
+namespace ctr {
+namespace {
+
+constexpr char kPrivate[] = "private";
+
+Status MakeFolder(const std::string& path, mode_t mode) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error)
+    return absl::InternalError(absl::StrCat("cannot create ", path, ": ", error.message()));
+  if (::chmod(path.c_str(), mode) != 0) return ErrnoError(errno, "cannot set the mode of " + path);
+  return absl::OkStatus();
+}
+
+// The one line of a file, or "" if there is no such file.
+std::string ReadLine(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return std::string(absl::StripAsciiWhitespace(line));
+}
+
+// Whole or not at all, also if the machine stops.
+Status WriteLine(const std::string& path, const std::string& line) {
+  const std::string temporary = path + ".new";
+  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640));
+  const std::string text = line + "\n";
+  if (!fd.valid() ||
+      ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
+      ::fsync(fd.get()) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) {
+    return ErrnoError(errno, "cannot write " + path);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<DataDir> DataDir::Open(std::string path) {
+  CTR_RETURN_IF_ERROR(MakeFolder(path, 0750));
+  const std::string lock_path = path + "/lock";
+  UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+  if (!lock.valid()) {
+    return ErrnoError(errno,
+                      absl::StrCat("cannot write ", lock_path, " (give a writable --data-dir)"));
+  }
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("another ctr-agent (pid ",
+                                                      ReadLine(lock_path), ") uses ", path,
+                                                      "; stop it, or give another --data-dir"));
+  }
+  const std::string pid = absl::StrCat(::getpid(), "\n");
+  if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0) {
+    return ErrnoError(errno, "cannot write " + lock_path);
+  }
+  return DataDir(std::move(path), std::move(lock));
+}
+
+StatusOr<std::string> DataDir::AgentId() const {
+  const std::string file = path_ + "/agent-id";
+  std::string id = ReadLine(file);
+  if (!id.empty()) return id;
+  id = NewUlid(std::chrono::system_clock::now()).substr(16);
+  CTR_RETURN_IF_ERROR(WriteLine(file, id));
+  return id;
+}
+
+StatusOr<std::string> DataDir::DecideContainerd(const std::string& requested) const {
+  const std::string file = path_ + "/containerd-socket";
+  const std::string kept = ReadLine(file);
+  const std::string wanted = requested.empty() ? kPrivate : requested;
+  if (kept.empty()) {
+    CTR_RETURN_IF_ERROR(WriteLine(file, wanted));
+    return requested;
+  }
+  if (!requested.empty() && kept != wanted) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the instances of ", path_, " live in ",
+        kept == kPrivate ? "a private containerd" : "the containerd at " + kept, ", not at ",
+        requested, "; start without --containerd, or purge first: ctr-agent --purge --data-dir ",
+        path_));
+  }
+  return kept == kPrivate ? "" : kept;
+}
+
+Status PrepareRunDir(const std::string& path) {
+  CTR_RETURN_IF_ERROR(MakeFolder(path, 0755));
+  const std::string socket_path = path + "/agent.sock";
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  if (socket_path.size() >= sizeof address.sun_path) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(socket_path, " is longer than ", sizeof address.sun_path - 1,
+                     " bytes, which a socket can't be; give a shorter --run-dir"));
+  }
+  std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (fd.valid() &&
+      ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
+    return absl::FailedPreconditionError(absl::StrCat("another ctr-agent serves ", socket_path,
+                                                      "; stop it, or give another --run-dir"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ctr

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <string>
+
+#include "agent/base/error.h"
+#include "agent/base/fd.h"
+
+namespace ctr {
+
+// The agent's data directory, locked for one agent at a time. What is decided once for its life is
+// kept in it: DATA/agent-id, and DATA/containerd-socket: which containerd the instances live in.
+// Used at start-up only.
+class DataDir {
+ public:
+  // Creates and locks it. FAILED_PRECONDITION while another agent has it; an error names what can't
+  // be written.
+  static StatusOr<DataDir> Open(std::string path);
+
+  const std::string& path() const { return path_; }
+  std::string LogDir() const { return path_ + "/logs"; }
+  std::string StatePath() const { return path_ + "/state.db"; }
+
+  // Made at the first call: 10 random characters of a ULID.
+  StatusOr<std::string> AgentId() const;
+
+  // The containerd decided on at the first start: `requested` then ("" for a private one), and from
+  // then on what is kept. FAILED_PRECONDITION if `requested` names another: instances would be lost
+  // from sight.
+  StatusOr<std::string> DecideContainerd(const std::string& requested) const;
+
+ private:
+  DataDir(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
+
+  std::string path_;
+  UniqueFd lock_;
+};
+
+// Creates RUN with mode 0755, and refuses it while another agent serves RUN/agent.sock.
+Status PrepareRunDir(const std::string& path);
+
+}  // namespace ctr

@@ -1,0 +1,149 @@
+"""Runs a real ctr-agent, with a containerd of its own, in directories of its own; everything is gone afterwards."""
+
+import atexit
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+BIN = os.environ["CTR_BIN"]
+DEMO = os.environ["CTR_DEMO"]
+DEADLINE = 60
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what, timeout=DEADLINE):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        result = condition()
+        if result:
+            return result
+        time.sleep(0.01)
+    raise AssertionError(f"timed out waiting for {what}")
+
+
+class Agent:
+    """A ctr-agent. Several share a machine: each has directories, ranges and a port of its own."""
+
+    count = 0
+
+    def __init__(self, extra=()):
+        Agent.count += 1
+        octet = 80 + 2 * Agent.count
+        self.root = tempfile.mkdtemp(prefix="ctr-e2e-")
+        self.data, self.run = self.root + "/data", self.root + "/run"
+        self.port = free_port()
+        self.instance_range, self.class_range = f"127.{octet}.0.0/16", f"127.{octet + 1}.0.0/16"
+        self.flags = ["--data-dir", self.data, "--run-dir", self.run, "--http", f"127.0.0.1:{self.port}",
+                      "--instance-range", self.instance_range, "--class-range", self.class_range, *extra]
+        self.process = None
+        self.purged = False
+        atexit.register(self.purge)
+
+    @property
+    def socket(self):
+        return f"unix://{self.run}/agent.sock"
+
+    def spawn(self):
+        self.log = open(self.root + "/agent.log", "ab")
+        self.process = subprocess.Popen([BIN + "/ctr-agent", *self.flags], stdout=self.log, stderr=self.log,
+                                        stdin=subprocess.DEVNULL)
+
+    def start(self):
+        self.spawn()
+
+        def ready():
+            if self.process.poll() is not None:
+                raise AssertionError("ctr-agent ended:\n" + open(self.root + "/agent.log").read())
+            return self.ctr("info", check=False).returncode == 0
+
+        wait_for(ready, "the agent")
+        return self
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(DEADLINE)
+
+    def purge(self):
+        if self.purged:
+            return
+        self.purged = True
+        if self.process and self.process.poll() is None:
+            self.kill()
+        subprocess.run([BIN + "/ctr-agent", *self.flags, "--purge"], timeout=DEADLINE, check=True,
+                       stdout=subprocess.DEVNULL)
+        shutil.rmtree(self.root)
+
+    def ctr(self, *args, check=True, stdin=None, env=None, timeout=DEADLINE):
+        """Runs the CLI; with `check` it must succeed, and its stdout without the last newline is returned."""
+        result = subprocess.run([BIN + "/ctr", "--host", self.socket, *map(str, args)], capture_output=True, text=True,
+                                input=stdin, timeout=timeout, env={**os.environ, **(env or {})})
+        if not check:
+            return result
+        if result.returncode != 0:
+            raise AssertionError(f"ctr {' '.join(map(str, args))}: exit {result.returncode}: {result.stderr}")
+        return result.stdout.rstrip("\n")
+
+    def json(self, *args):
+        return json.loads(self.ctr("-o", "json", *args))
+
+    def apply(self, toml):
+        return self.ctr("class", "apply", "-f", "-", stdin=toml)
+
+    def import_demo(self):
+        return self.ctr("image", "import", DEMO)
+
+    def get(self, path="/", host=None, headers=None, method="GET", body=None, timeout=DEADLINE, address=None, port=None):
+        """One request to the ingress; gives (status, headers, body)."""
+        connection = http.client.HTTPConnection(address or "127.0.0.1", port or self.port, timeout=timeout)
+        try:
+            fields = {"Host": host} if host else {}
+            connection.request(method, path, body=body, headers={**fields, **(headers or {})})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def remains(self):
+        """What this agent left on the host: containers' cgroups, mounts and processes."""
+        agent_id = open(self.data + "/agent-id").read().strip()
+        found = []
+        for folder, folders, _ in os.walk("/sys/fs/cgroup"):
+            if folder.endswith(f"/ctr/{agent_id}"):
+                found += [os.path.join(folder, name) for name in folders]
+                folders.clear()
+        with open("/proc/mounts") as mounts:
+            found += [line.split()[1] for line in mounts if self.root in line]
+        return found
+
+
+class Case(unittest.TestCase):
+    """One agent for all tests of a class, with the demo image in it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.agent = Agent().start()
+        cls.addClassCleanup(cls.agent.purge)
+        cls.agent.import_demo()
+
+    def assertExit(self, result, status, *words):
+        self.assertEqual(result.returncode, status, result.stderr)
+        lines = result.stderr.strip().splitlines()
+        self.assertEqual(len(lines), 1, result.stderr)
+        for word in words:
+            self.assertIn(word, lines[0])
