@@ -7,18 +7,21 @@
 
 namespace ctr {
 
-// A waiting place for one coroutine: it sleeps until a time or until somebody rings. Made by a Clock; used on the loop
-// of the executor that it was made with, and outlives every WaitUntil of it.
+// A waiting place for one coroutine: it sleeps until a time or until somebody rings. Made by a
+// Clock; used on the loop of the executor that it was made with, and outlives every WaitUntil of
+// it.
 class Alarm {
  public:
   virtual ~Alarm() = default;
 
-  // Returns at `time`, or as soon as Ring() was called since the last WaitUntil returned (a ring is never lost).
+  // Returns at `time`, or as soon as Ring() was called since the last WaitUntil returned (a ring is
+  // never lost).
   virtual awaitable<void> WaitUntil(MonoTime time) = 0;
   virtual void Ring() = 0;
 };
 
-// The source of time, so that tests move it by hand. Now() and Wall() may be called from any thread.
+// The source of time, so that tests move it by hand. Now() and Wall() may be called from any
+// thread.
 class Clock {
  public:
   virtual ~Clock() = default;

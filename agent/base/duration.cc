@@ -28,8 +28,9 @@ constexpr std::array<Unit, 6> kUnits = {{
 constexpr double kMaxNanoseconds = 100.0 * 365 * 24 * 3600 * 1e9;
 
 Status BadDuration(std::string_view text) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "\"", std::string(text), "\" is not a duration; write it like 30s, 5m, 1h30m or a number of seconds"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", std::string(text),
+                   "\" is not a duration; write it like 30s, 5m, 1h30m or a number of seconds"));
 }
 
 }  // namespace

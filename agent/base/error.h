@@ -11,8 +11,8 @@ namespace ctr {
 using absl::Status;
 using absl::StatusOr;
 
-// The machine-readable name of an error, the same on the ingress (Ctr-Error), in the API and in the CLI's JSON.
-// A Status carries it as a payload; one without it has the name of its absl code.
+// The machine-readable name of an error, the same on the ingress (Ctr-Error), in the API and in the
+// CLI's JSON. A Status carries it as a payload; one without it has the name of its absl code.
 namespace code {
 inline constexpr std::string_view kBadRequest = "bad_request";
 inline constexpr std::string_view kUnknownClass = "unknown_class";
@@ -31,10 +31,12 @@ inline constexpr std::string_view kConflict = "conflict";
 inline constexpr std::string_view kInUse = "in_use";
 }  // namespace code
 
-// A Status of `status_code` that carries `error_code`. `message` says what failed, on what, and what to do.
+// A Status of `status_code` that carries `error_code`. `message` says what failed, on what, and
+// what to do.
 Status Error(absl::StatusCode status_code, std::string_view error_code, std::string_view message);
 
-// The error code that `status` carries, else the lower-case name of its absl code ("not_found"); "" if it is OK.
+// The error code that `status` carries, else the lower-case name of its absl code ("not_found"); ""
+// if it is OK.
 std::string ErrorCodeOf(const Status& status);
 
 // `status` with "`context`: " before its message; code and payload are kept. OK stays OK.
@@ -47,21 +49,19 @@ Status ErrnoError(int error_number, std::string_view what);
 #define CTR_CONCAT(a, b) CTR_CONCAT_INNER(a, b)
 
 // Returns from the function if `expression` is not OK. The CO_ forms are for coroutines.
-#define CTR_RETURN_IF_ERROR(expression)                                   \
-  if (::absl::Status ctr_status = (expression); !ctr_status.ok()) \
-  return ctr_status
-#define CTR_CO_RETURN_IF_ERROR(expression)                                \
-  if (::absl::Status ctr_status = (expression); !ctr_status.ok()) \
-  co_return ctr_status
+#define CTR_RETURN_IF_ERROR(expression) \
+  if (::absl::Status ctr_status = (expression); !ctr_status.ok()) return ctr_status
+#define CTR_CO_RETURN_IF_ERROR(expression) \
+  if (::absl::Status ctr_status = (expression); !ctr_status.ok()) co_return ctr_status
 
 // Declares or assigns `lhs` from a StatusOr, or returns its error.
 #define CTR_ASSIGN_OR_RETURN(lhs, expression) \
   CTR_ASSIGN_OR_(CTR_CONCAT(ctr_result_, __LINE__), lhs, expression, return)
 #define CTR_CO_ASSIGN_OR_RETURN(lhs, expression) \
   CTR_ASSIGN_OR_(CTR_CONCAT(ctr_result_, __LINE__), lhs, expression, co_return)
-#define CTR_ASSIGN_OR_(result, lhs, expression, return_)   \
-  auto result = (expression);                              \
-  if (!result.ok()) return_ std::move(result).status();    \
+#define CTR_ASSIGN_OR_(result, lhs, expression, return_) \
+  auto result = (expression);                            \
+  if (!result.ok()) return_ std::move(result).status();  \
   lhs = std::move(*result)
 
 }  // namespace ctr

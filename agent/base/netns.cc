@@ -137,7 +137,8 @@ StatusOr<UniqueFd> NetworkNamespace::Socket(int domain, int type, int protocol) 
   UniqueFd socket(::socket(domain, type | SOCK_CLOEXEC, protocol));
   int socket_errno = errno;
   if (::setns(home, CLONE_NEWNET) != 0) std::abort();
-  if (!socket.valid()) return ErrnoError(socket_errno, "socket in the instance's network namespace");
+  if (!socket.valid())
+    return ErrnoError(socket_errno, "socket in the instance's network namespace");
   return socket;
 }
 
@@ -167,7 +168,8 @@ StatusOr<std::vector<ListeningSocket>> ListenProbe::List() {
     message.request.sdiag_family = family;
     message.request.sdiag_protocol = IPPROTO_TCP;
     message.request.idiag_states = 1u << kTcpListen;
-    if (::send(fd_.get(), &message, sizeof message, 0) < 0) return ErrnoError(errno, "sock_diag send");
+    if (::send(fd_.get(), &message, sizeof message, 0) < 0)
+      return ErrnoError(errno, "sock_diag send");
     alignas(nlmsghdr) std::array<char, 32768> buffer;
     for (bool done = false; !done;) {
       ssize_t received = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);

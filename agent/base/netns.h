@@ -8,8 +8,9 @@
 
 namespace ctr {
 
-// A socket in LISTEN state: the local address in network byte order. `any_address` is 0.0.0.0, or :: that also takes
-// IPv4; `loopback` is 127.0.0.0/8; an IPv6-only listener is neither and has ipv4 == 0.
+// A socket in LISTEN state: the local address in network byte order. `any_address` is 0.0.0.0, or
+// :: that also takes IPv4; `loopback` is 127.0.0.0/8; an IPv6-only listener is neither and has ipv4
+// == 0.
 struct ListeningSocket {
   uint16_t port = 0;
   uint32_t ipv4 = 0;  // network byte order; 0 for any and for IPv6
@@ -20,16 +21,19 @@ struct ListeningSocket {
 // Another network namespace, held open. Immutable; any thread may call it. Needs CAP_SYS_ADMIN.
 class NetworkNamespace {
  public:
-  // Where the agent reaches an instance, on the instance's own `lo` (network byte order): from 169.254.77.1 to
-  // 169.254.77.2, so that an application that trusts 127.0.0.1 does not take a remote client for a local one.
+  // Where the agent reaches an instance, on the instance's own `lo` (network byte order): from
+  // 169.254.77.1 to 169.254.77.2, so that an application that trusts 127.0.0.1 does not take a
+  // remote client for a local one.
   static const uint32_t kAgentAddress;
   static const uint32_t kInstanceAddress;
 
-  // The namespace of the process `pid`, which must not be reaped meanwhile (hold a pidfd, check it afterwards).
+  // The namespace of the process `pid`, which must not be reaped meanwhile (hold a pidfd, check it
+  // afterwards).
   static StatusOr<NetworkNamespace> OfProcess(int pid);
 
-  // A socket inside the namespace, close-on-exec; `type` as for socket(2). Costs two setns on the calling thread (5 µs).
-  // The process ends if the thread can't come back: it would serve traffic in the wrong namespace.
+  // A socket inside the namespace, close-on-exec; `type` as for socket(2). Costs two setns on the
+  // calling thread (5 µs). The process ends if the thread can't come back: it would serve traffic
+  // in the wrong namespace.
   StatusOr<UniqueFd> Socket(int domain, int type, int protocol) const;
 
   // Brings `lo` up and adds kAgentAddress and kInstanceAddress to it. Idempotent.
@@ -41,7 +45,8 @@ class NetworkNamespace {
   UniqueFd fd_;
 };
 
-// Lists the TCP sockets in LISTEN state of one namespace by sock_diag (13 µs a call, no packet sent). One thread at a time.
+// Lists the TCP sockets in LISTEN state of one namespace by sock_diag (13 µs a call, no packet
+// sent). One thread at a time.
 class ListenProbe {
  public:
   static StatusOr<ListenProbe> In(const NetworkNamespace& netns);

@@ -13,8 +13,9 @@ struct SpawnOptions {
   std::string output_path;               // stdout and stderr are appended here; "" for /dev/null
 };
 
-// The one way that the agent starts a process: posix_spawn, in a session of its own, stdin from /dev/null and every
-// descriptor above 2 closed, so that no listener leaks into what outlives us. Returns the pid, which the caller reaps.
+// The one way that the agent starts a process: posix_spawn, in a session of its own, stdin from
+// /dev/null and every descriptor above 2 closed, so that no listener leaks into what outlives us.
+// Returns the pid, which the caller reaps.
 StatusOr<int> Spawn(const SpawnOptions& options);
 
 }  // namespace ctr

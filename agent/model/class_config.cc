@@ -1,8 +1,8 @@
 #include "agent/model/class_config.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
+
+#include <openssl/sha.h>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -13,7 +13,9 @@ namespace {
 // Length-prefixed fields: no two different configs spell the same text.
 class Canonical {
  public:
-  void Add(std::string_view field) { absl::StrAppend(&text_, field.size(), ":", std::string(field)); }
+  void Add(std::string_view field) {
+    absl::StrAppend(&text_, field.size(), ":", std::string(field));
+  }
   void Add(int64_t number) { Add(absl::StrCat(number)); }
   template <typename T>
   void AddOptional(const std::optional<T>& value) {
@@ -37,7 +39,8 @@ class Canonical {
 }  // namespace
 
 const PortConfig* ClassConfig::FindPort(uint16_t port) const {
-  auto found = std::find_if(ports.begin(), ports.end(), [&](const PortConfig& p) { return p.port == port; });
+  auto found =
+      std::find_if(ports.begin(), ports.end(), [&](const PortConfig& p) { return p.port == port; });
   return found == ports.end() ? nullptr : &*found;
 }
 
@@ -54,7 +57,8 @@ std::string RevisionOf(const ClassConfig& config) {
   c.Add(static_cast<int64_t>(config.required_ports.size()));
   for (uint16_t port : config.required_ports) c.Add(port);
   c.Add(config.entrypoint ? static_cast<int64_t>(config.entrypoint->size()) : -1);
-  for (const std::string& word : config.entrypoint.value_or(std::vector<std::string>())) c.Add(word);
+  for (const std::string& word : config.entrypoint.value_or(std::vector<std::string>()))
+    c.Add(word);
   c.AddMap(config.env);
   c.AddMap(config.labels);
   c.Add(config.sleep_after ? config.sleep_after->count() : -1);

@@ -31,13 +31,14 @@ struct Resources {
   bool operator==(const Resources&) const = default;
 };
 
-// A container class as its file says, defaults filled in. A value; compared to tell whether an apply changes anything.
+// A container class as its file says, defaults filled in. A value; compared to tell whether an
+// apply changes anything.
 struct ClassConfig {
   std::string name;
-  std::string image;                           // as written; NormalizeReference gives the full form
-  std::optional<uint16_t> default_port;        // none and no ports: a job
-  std::vector<PortConfig> ports;               // every declared port, default_port first
-  std::vector<uint16_t> required_ports;        // all must listen before an instance is healthy
+  std::string image;                     // as written; NormalizeReference gives the full form
+  std::optional<uint16_t> default_port;  // none and no ports: a job
+  std::vector<PortConfig> ports;         // every declared port, default_port first
+  std::vector<uint16_t> required_ports;  // all must listen before an instance is healthy
   std::optional<std::vector<std::string>> entrypoint;  // none: the image's
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> labels;
@@ -46,15 +47,15 @@ struct ClassConfig {
   CreateBy create = CreateBy::kGet;
   int max_instances = 20;
   Duration start_timeout = std::chrono::seconds(20);
-  std::optional<int> stop_signal;              // none: the image's, else SIGTERM
+  std::optional<int> stop_signal;  // none: the image's, else SIGTERM
   Duration stop_grace = std::chrono::seconds(10);
-  Duration drain = std::chrono::seconds(30);   // how long a stop lets in-flight requests finish
+  Duration drain = std::chrono::seconds(30);  // how long a stop lets in-flight requests finish
   Dial dial = Dial::kPrivate;
   Resources resources;
-  int nofile = 1024;                           // soft limit of open files
-  bool read_only = false;                      // the root file system
-  int route_instances = 3;                     // random: over instance-0 … instance-N-1
-  std::optional<int> max_concurrency;          // in-flight requests an instance; none: no limit
+  int nofile = 1024;                   // soft limit of open files
+  bool read_only = false;              // the root file system
+  int route_instances = 3;             // random: over instance-0 … instance-N-1
+  std::optional<int> max_concurrency;  // in-flight requests an instance; none: no limit
 
   bool IsJob() const { return ports.empty(); }
   const PortConfig* FindPort(uint16_t port) const;
@@ -62,7 +63,8 @@ struct ClassConfig {
   bool operator==(const ClassConfig&) const = default;
 };
 
-// Identifies what an instance of this class is started with: 12 hex digits of a SHA-256 over every field.
+// Identifies what an instance of this class is started with: 12 hex digits of a SHA-256 over every
+// field.
 std::string RevisionOf(const ClassConfig& config);
 
 }  // namespace ctr

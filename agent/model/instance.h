@@ -44,7 +44,8 @@ bool CanTransition(State from, State to);
 // What a user asked for, last. Sleeping and waking do not change it.
 enum class Desired { kRunning, kStopped, kDestroyed };
 
-// What is known of an instance beyond what was asked for; written behind, and rebuilt from containerd's labels.
+// What is known of an instance beyond what was asked for; written behind, and rebuilt from
+// containerd's labels.
 struct Observed {
   State state = State::kStopped;
   StopReason reason = StopReason::kNeverStarted;  // meaningful while stopped
@@ -59,7 +60,7 @@ struct Observed {
 // A durable row: an ID that is known.
 struct InstanceRecord {
   InstanceName name;
-  uint32_t address = 0;                    // IPv4 out of the instance range, host byte order; stable for its life
+  uint32_t address = 0;  // IPv4 out of the instance range, host byte order; stable for its life
   std::map<std::string, std::string> env;  // given with `-e`, kept for every later start
   std::optional<std::vector<std::string>> entrypoint;  // given with --entrypoint, kept likewise
   Desired desired = Desired::kRunning;
@@ -70,8 +71,8 @@ struct InstanceRecord {
 // A durable row: a class that was applied.
 struct ClassRecord {
   ClassConfig config;
-  std::string source;     // the file's text, from which config is parsed again at the next start
-  uint32_t address = 0;   // IPv4 out of the class range, host byte order
+  std::string source;    // the file's text, from which config is parsed again at the next start
+  uint32_t address = 0;  // IPv4 out of the class range, host byte order
   WallTime applied_at;
 };
 

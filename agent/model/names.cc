@@ -15,9 +15,11 @@ bool IsDnsLabel(std::string_view text) {
 
 Status CheckDnsLabel(std::string_view text, std::string_view what) {
   if (IsDnsLabel(text)) return absl::OkStatus();
-  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-               absl::StrCat("\"", std::string(text.substr(0, 80)), "\" is not a valid ", std::string(what),
-                            ": use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit"));
+  return Error(
+      absl::StatusCode::kInvalidArgument, code::kBadRequest,
+      absl::StrCat(
+          "\"", std::string(text.substr(0, 80)), "\" is not a valid ", std::string(what),
+          ": use 1 to 63 of a-z, 0-9 and '-', beginning and ending with a letter or digit"));
 }
 
 std::string RoutedId(int index) { return absl::StrCat("instance-", index); }

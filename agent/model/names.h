@@ -8,7 +8,8 @@
 
 namespace ctr {
 
-// One container of a class, addressed by a unique ID; written `class/id`. Both parts are DNS labels.
+// One container of a class, addressed by a unique ID; written `class/id`. Both parts are DNS
+// labels.
 struct InstanceName {
   std::string class_name;
   std::string id;

@@ -7,9 +7,10 @@
 
 namespace ctr {
 
-// The full form of an image reference, as docker resolves it (distribution's reference grammar): "demo" and
-// "demo:latest" are "docker.io/library/demo:latest", "a/b" is "docker.io/a/b:latest", "localhost:5000/x@sha256:…"
-// keeps host and digest. INVALID_ARGUMENT for what the grammar refuses (upper case in a name, an empty tag …).
+// The full form of an image reference, as docker resolves it (distribution's reference grammar):
+// "demo" and "demo:latest" are "docker.io/library/demo:latest", "a/b" is "docker.io/a/b:latest",
+// "localhost:5000/x@sha256:…" keeps host and digest. INVALID_ARGUMENT for what the grammar refuses
+// (upper case in a name, an empty tag …).
 StatusOr<std::string> NormalizeReference(std::string_view reference);
 
 }  // namespace ctr

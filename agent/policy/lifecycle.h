@@ -12,15 +12,15 @@ namespace ctr::policy {
 struct IdleView {
   std::optional<Duration> sleep_after;  // none: never
   bool busy = false;                    // something is in flight now
-  MonoTime last_activity;               // end of the newest activity, or the moment it became healthy
+  MonoTime last_activity;  // end of the newest activity, or the moment it became healthy
 };
 
-// When an idle instance falls asleep; nothing if it never does. While it is busy the earliest moment is a whole
-// sleep_after from `now`, since the activity has yet to end.
+// When an idle instance falls asleep; nothing if it never does. While it is busy the earliest
+// moment is a whole sleep_after from `now`, since the activity has yet to end.
 std::optional<MonoTime> SleepsAt(const IdleView& view, MonoTime now);
 
-// What the supervisor does next with one instance. The steps that take time (a start, a stop) are performed whole
-// before the policy is asked again.
+// What the supervisor does next with one instance. The steps that take time (a start, a stop) are
+// performed whole before the policy is asked again.
 enum class Step {
   kNone,
   kStart,        // acquire, create, start
@@ -28,21 +28,21 @@ enum class Step {
   kFailStart,    // start_timeout passed: tear it down
   kReap,         // the process ended by itself: record why
   kSleep,
-  kStop,         // drain, signal, kill
-  kKill,         // it is to be destroyed
-  kForget,       // destroyed and gone: delete the row
+  kStop,    // drain, signal, kill
+  kKill,    // it is to be destroyed
+  kForget,  // destroyed and gone: delete the row
 };
 
 struct LifecycleView {
   State state = State::kStopped;
-  bool start_wanted = false;    // somebody waits for it, or asked without waiting
+  bool start_wanted = false;  // somebody waits for it, or asked without waiting
   bool stop_wanted = false;
   bool destroy_wanted = false;
-  bool exited = false;          // the process has ended
-  bool listening = false;       // every required port listens; looked at while kRunning
-  MonoTime started_at;          // when the process was started; while kRunning
-  MonoTime start_deadline;      // while kRunning
-  IdleView idle;                // while kHealthy
+  bool exited = false;      // the process has ended
+  bool listening = false;   // every required port listens; looked at while kRunning
+  MonoTime started_at;      // when the process was started; while kRunning
+  MonoTime start_deadline;  // while kRunning
+  IdleView idle;            // while kHealthy
 };
 
 struct LifecyclePlan {
@@ -52,8 +52,8 @@ struct LifecyclePlan {
 
 LifecyclePlan DecideLifecycle(const LifecycleView& view, MonoTime now);
 
-// How long to wait before looking at the listening sockets again: a look costs 13 µs, and a port must be noticed within
-// 5 ms of opening. Closely at first, when most servers open theirs.
+// How long to wait before looking at the listening sockets again: a look costs 13 µs, and a port
+// must be noticed within 5 ms of opening. Closely at first, when most servers open theirs.
 Duration ProbeInterval(Duration since_start);
 
 }  // namespace ctr::policy
