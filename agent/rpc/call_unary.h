@@ -19,7 +19,7 @@ namespace ctr::rpc {
 
 struct CallOptions {
   Duration timeout = std::chrono::seconds(30);
-  std::vector<std::pair<std::string, std::string>> metadata;
+  std::vector<std::pair<std::string, std::string>> metadata = {};
   bool wait_for_ready =
       false;  // while the server can't be reached, wait for it instead of failing at once
 };

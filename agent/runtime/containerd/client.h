@@ -46,7 +46,7 @@ inline constexpr char kSnapshotter[] = "overlayfs";
 
 struct ContainerdCall {
   Duration timeout = std::chrono::seconds(30);
-  std::string lease;  // resources made by the call belong to it; "" for none
+  std::string lease = "";  // resources made by the call belong to it; "" for none
   bool wait_for_ready =
       false;  // wait for containerd while it is away instead of failing with UNAVAILABLE
 };

@@ -1,0 +1,155 @@
+#include "agent/runtime/containerd/containerd_runtime.h"
+
+#include <spdlog/spdlog.h>
+
+#include "absl/strings/str_cat.h"
+#include "agent/runtime/containerd/containerd_process.h"
+#include "agent/runtime/containerd/core.h"
+#include "agent/runtime/containerd/create.h"
+#include "agent/runtime/containerd/errors.h"
+#include "agent/runtime/containerd/observe.h"
+#include "agent/runtime/containerd/remove.h"
+#include "agent/runtime/containerd/shielded.h"
+
+namespace ctr {
+namespace {
+
+// Debian's "1.6.20~ds1" is containerd 1.6.20.
+std::string ShortVersion(const std::string& version) {
+  return version.substr(0, version.find('~'));
+}
+
+awaitable<Status> StartContainer(std::shared_ptr<Core> core, std::string id) {
+  containers::GetContainerRequest get;
+  get.set_id(id);
+  tasks::StartRequest request;
+  request.set_container_id(id);
+  StatusOr<tasks::StartResponse> started = co_await core->client.Call(
+      &TasksApi::Start, std::move(request), {.timeout = std::chrono::seconds(60)});
+  if (started.ok()) co_return absl::OkStatus();
+  StatusOr<containers::GetContainerResponse> record =
+      co_await core->client.Call(&ContainersApi::Get, std::move(get));
+  co_return StartError(started.status(), record.ok() ? record->container().image() : "");
+}
+
+awaitable<Status> SignalContainer(std::shared_ptr<Core> core, std::string id, int signal) {
+  // Past containerd: it may be away just now, and is three times as slow.
+  if (auto found = core->processes.find(id); found != core->processes.end()) {
+    co_return found->second->Signal(signal);
+  }
+  tasks::KillRequest request;
+  request.set_container_id(id);
+  request.set_signal(static_cast<uint32_t>(signal));
+  co_return (co_await core->client.Call(&TasksApi::Kill, std::move(request))).status();
+}
+
+// Each keeps the core, and with it the image store, until it is over.
+awaitable<Status> CheckImageOf(std::shared_ptr<Core> core, std::string reference) {
+  co_return (co_await core->image_store.Resolve(std::move(reference))).status();
+}
+
+awaitable<StatusOr<std::vector<std::string>>> ImportImagesOf(std::shared_ptr<Core> core,
+                                                             UniqueFd archive, std::string name) {
+  co_return co_await core->image_store.Import(std::move(archive), std::move(name));
+}
+
+awaitable<StatusOr<std::vector<ImageSummary>>> ListImagesOf(std::shared_ptr<Core> core) {
+  co_return co_await core->image_store.List();
+}
+
+awaitable<Status> RemoveImageOf(std::shared_ptr<Core> core, std::string reference) {
+  co_return co_await core->image_store.Remove(std::move(reference));
+}
+
+// What a caller that was cancelled did not get: nobody knows the container, so it goes again.
+std::function<void(StatusOr<Container>)> RemoveUnwanted(std::shared_ptr<Core> core) {
+  return [core](StatusOr<Container> made) {
+    if (made.ok()) asio::co_spawn(core->control, RemoveContainer(core, made->id), asio::detached);
+  };
+}
+
+}  // namespace
+
+awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
+    ContainerdOptions options, Clock* clock, asio::any_io_executor control,
+    asio::any_io_executor work) {
+  CTR_CO_ASSIGN_OR_RETURN(Cgroups cgroups, Cgroups::Detect());
+  CTR_CO_RETURN_IF_ERROR(CheckSocketPath(options.Socket()));
+  std::shared_ptr<ContainerdProcess> process;
+  if (!options.external_socket.has_value()) {
+    process = std::make_shared<ContainerdProcess>(clock, options.Paths());
+    CTR_CO_RETURN_IF_ERROR(co_await process->EnsureRunning());
+  }
+  auto core = std::make_shared<Core>(std::move(options), clock, control, std::move(work),
+                                     std::move(cgroups));
+  StatusOr<version::VersionResponse> version =
+      co_await core->client.Call(&VersionApi::Version, {}, {.timeout = std::chrono::seconds(5)});
+  if (!version.ok()) {
+    co_return Annotate(version.status(), "start containerd, or name its socket with --containerd");
+  }
+  CTR_CO_RETURN_IF_ERROR(
+      Annotate(co_await SweepSnapshots(core), "cannot look for left-over snapshots"));
+
+  std::unique_ptr<ContainerdRuntime> runtime(
+      new ContainerdRuntime(std::move(core), ShortVersion(version->version())));
+  if (process != nullptr) {
+    asio::co_spawn(control, ContainerdProcess::KeepRunning(std::move(process)),
+                   asio::bind_cancellation_slot(runtime->stop_watching_.slot(), asio::detached));
+  }
+  co_return runtime;
+}
+
+ContainerdRuntime::ContainerdRuntime(std::shared_ptr<Core> core, std::string version)
+    : core_(std::move(core)), version_(std::move(version)) {}
+
+ContainerdRuntime::~ContainerdRuntime() { stop_watching_.emit(asio::cancellation_type::terminal); }
+
+awaitable<StatusOr<Container>> ContainerdRuntime::Create(ContainerSpec spec) {
+  return Shielded<StatusOr<Container>>(CreateContainer(core_, std::move(spec)),
+                                       RemoveUnwanted(core_));
+}
+
+awaitable<Status> ContainerdRuntime::Start(std::string id) {
+  return StartContainer(core_, std::move(id));
+}
+
+awaitable<Status> ContainerdRuntime::Signal(std::string id, int signal) {
+  return SignalContainer(core_, std::move(id), signal);
+}
+
+awaitable<StatusOr<ContainerExit>> ContainerdRuntime::WaitExit(std::string id) {
+  return WaitForExit(core_, std::move(id));
+}
+
+awaitable<Status> ContainerdRuntime::Remove(std::string id) {
+  return Shielded<Status>(RemoveContainer(core_, std::move(id)), [](Status) {});
+}
+
+awaitable<StatusOr<std::vector<Container>>> ContainerdRuntime::List() {
+  return ListContainers(core_);
+}
+
+awaitable<Status> ContainerdRuntime::CheckImage(std::string reference) {
+  return CheckImageOf(core_, std::move(reference));
+}
+
+awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::ImportImages(UniqueFd archive,
+                                                                              std::string name) {
+  return ImportImagesOf(core_, std::move(archive), std::move(name));
+}
+
+awaitable<StatusOr<std::vector<ImageSummary>>> ContainerdRuntime::ListImages() {
+  return ListImagesOf(core_);
+}
+
+awaitable<Status> ContainerdRuntime::RemoveImage(std::string reference) {
+  return RemoveImageOf(core_, std::move(reference));
+}
+
+std::string ContainerdRuntime::Describe() const {
+  return absl::StrCat("containerd ", version_, " (",
+                      core_->options.external_socket.has_value() ? "external" : "private", ", ",
+                      core_->options.Socket(), ")");
+}
+
+}  // namespace ctr

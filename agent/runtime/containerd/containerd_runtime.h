@@ -1,0 +1,51 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/base/clock.h"
+#include "agent/runtime/containerd/options.h"
+#include "agent/runtime/runtime.h"
+
+namespace ctr {
+
+class ContainerdProcess;
+struct Core;
+
+// Containers by containerd and runc. Containers and a private containerd go on running when it is
+// destroyed, and are found again by the next one with the same options. `clock` and the executors'
+// contexts outlive it; `work` is a pool for what blocks.
+class ContainerdRuntime final : public Runtime {
+ public:
+  // Connects to the containerd that `options` name; a private one is found or started first, and
+  // from then on started again whenever it ends. Returns once it answers. On `control`, which is a
+  // single loop.
+  static awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> Open(ContainerdOptions options,
+                                                                      Clock* clock,
+                                                                      asio::any_io_executor control,
+                                                                      asio::any_io_executor work);
+  ~ContainerdRuntime() override;
+
+  awaitable<StatusOr<Container>> Create(ContainerSpec spec) override;
+  awaitable<Status> Start(std::string id) override;
+  awaitable<Status> Signal(std::string id, int signal) override;
+  awaitable<StatusOr<ContainerExit>> WaitExit(std::string id) override;
+  awaitable<Status> Remove(std::string id) override;
+  awaitable<StatusOr<std::vector<Container>>> List() override;
+  awaitable<Status> CheckImage(std::string reference) override;
+  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
+                                                             std::string name) override;
+  awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;
+  awaitable<Status> RemoveImage(std::string reference) override;
+  std::string Describe() const override;
+
+ private:
+  ContainerdRuntime(std::shared_ptr<Core> core, std::string version);
+
+  const std::shared_ptr<Core> core_;
+  const std::string version_;
+  asio::cancellation_signal stop_watching_;
+};
+
+}  // namespace ctr

@@ -1,0 +1,36 @@
+#include "agent/runtime/containerd/core.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace ctr {
+
+Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
+           asio::any_io_executor work, Cgroups cgroups)
+    : options(std::move(options)),
+      clock(clock),
+      control(std::move(control)),
+      work(work),
+      cgroups(std::move(cgroups)),
+      host(DetectOciHost()),
+      client(this->options.Socket(), ContainerdNamespace(this->options.agent_id)),
+      image_store(&client, std::move(work)) {}
+
+std::string Core::CgroupPath(const std::string& id) const {
+  return absl::StrCat("/ctr/", options.agent_id, "/", id);
+}
+
+std::string ContainerdNamespace(const std::string& agent_id) { return "ctr-" + agent_id; }
+
+StatusOr<OpenedProcess> OpenProcess(const Core& core, const std::string& id, int pid) {
+  CTR_ASSIGN_OR_RETURN(Pidfd process, Pidfd::Open(pid));
+  if (!ProcessIsInCgroup(pid, core.CgroupPath(id))) {
+    return absl::NotFoundError(absl::StrCat("process ", pid, " is no longer the container's"));
+  }
+  StatusOr<NetworkNamespace> netns = NetworkNamespace::OfProcess(pid);
+  if (process.HasExited()) return absl::NotFoundError(absl::StrCat("process ", pid, " has exited"));
+  if (!netns.ok()) return netns.status();
+  return OpenedProcess{std::make_shared<const Pidfd>(std::move(process)),
+                       std::make_shared<const NetworkNamespace>(*std::move(netns))};
+}
+
+}  // namespace ctr

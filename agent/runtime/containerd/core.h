@@ -1,0 +1,62 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "agent/base/clock.h"
+#include "agent/base/pidfd.h"
+#include "agent/runtime/containerd/cgroup.h"
+#include "agent/runtime/containerd/client.h"
+#include "agent/runtime/containerd/image_store.h"
+#include "agent/runtime/containerd/options.h"
+#include "agent/runtime/oci_spec.h"
+
+namespace ctr {
+
+// What the runtime's operations share. Each of them is a free coroutine that keeps it alive, so
+// that one may go on after the runtime is gone. Home loop: control.
+struct Core {
+  Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
+       asio::any_io_executor work, Cgroups cgroups);
+
+  std::string CgroupPath(const std::string& id) const;
+
+  // Constant.
+  const ContainerdOptions options;
+  Clock* const clock;
+  const asio::any_io_executor control;
+  const asio::any_io_executor work;
+  const Cgroups cgroups;
+  const OciHost host;
+  const ContainerdClient client;
+
+  // On the control loop.
+  ImageStore image_store;
+  absl::flat_hash_map<std::string, std::shared_ptr<const Pidfd>>
+      processes;  // first process, by container ID
+};
+
+// The containerd namespace of an agent.
+std::string ContainerdNamespace(const std::string& agent_id);
+
+// The labels by which a container is known again.
+namespace label {
+inline constexpr char kAgent[] = "ctr.agent";
+inline constexpr char kClass[] = "ctr.class";
+inline constexpr char kId[] = "ctr.id";
+inline constexpr char kGeneration[] = "ctr.generation";
+inline constexpr char kRevision[] = "ctr.revision";
+inline constexpr char kStopSignal[] = "ctr.stop-signal";
+}  // namespace label
+
+// Holds the container's first process and its network namespace. NOT_FOUND if it has exited, or if
+// the pid is another process's by now.
+struct OpenedProcess {
+  std::shared_ptr<const Pidfd> process;
+  std::shared_ptr<const NetworkNamespace> netns;
+};
+StatusOr<OpenedProcess> OpenProcess(const Core& core, const std::string& id, int pid);
+
+}  // namespace ctr

@@ -1,0 +1,213 @@
+#include "agent/runtime/containerd/create.h"
+
+#include <algorithm>
+
+#include <spdlog/spdlog.h>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "agent/base/signal_name.h"
+#include "agent/runtime/containerd/errors.h"
+#include "agent/runtime/containerd/remove.h"
+#include "agent/runtime/containerd/user.h"
+#include "github.com/containerd/containerd/runtime/v2/runc/options/oci.pb.h"
+
+namespace ctr {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Mounts = google::protobuf::RepeatedPtrField<::containerd::types::Mount>;
+
+// How long a task may take to appear after the call that makes it was given up on our side.
+constexpr milliseconds kLateTask(2000);
+constexpr int kUndoAttempts = 60;
+
+awaitable<StatusOr<Mounts>> PrepareSnapshot(std::shared_ptr<Core> core, std::string id,
+                                            std::string chain_id) {
+  snapshots::PrepareSnapshotRequest request;
+  request.set_snapshotter(kSnapshotter);
+  request.set_key(id);
+  request.set_parent(chain_id);
+  // The collector would take it before a container refers to it.
+  (*request.mutable_labels())["containerd.io/gc.root"] = "1";
+  (*request.mutable_labels())[label::kAgent] = core->options.agent_id;
+  StatusOr<snapshots::PrepareSnapshotResponse> response =
+      co_await core->client.Call(&SnapshotsApi::Prepare, std::move(request));
+  if (!response.ok()) co_return Annotate(response.status(), "cannot prepare the root file system");
+  co_return std::move(*response->mutable_mounts());
+}
+
+// The directories of the image's layers, the topmost first, out of the overlay's options.
+std::vector<std::string> LowerDirs(const Mounts& mounts) {
+  for (const auto& mount : mounts) {
+    for (const std::string& option : mount.options()) {
+      absl::string_view folders = option;
+      if (absl::ConsumePrefix(&folders, "lowerdir=")) return absl::StrSplit(folders, ':');
+    }
+  }
+  return {};
+}
+
+awaitable<StatusOr<ProcessUser>> FindUser(std::shared_ptr<Core> core, std::string user,
+                                          Mounts mounts) {
+  if (!NeedsUserFiles(user)) co_return ResolveUser(std::move(user), {});
+  auto look_up = [](std::string name,
+                    std::vector<std::string> folders) -> awaitable<StatusOr<ProcessUser>> {
+    co_return ResolveUser(std::move(name), std::move(folders));
+  };
+  co_return co_await asio::co_spawn(core->work, look_up(std::move(user), LowerDirs(mounts)),
+                                    use_awaitable);
+}
+
+StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
+                               const ResolvedImage& image, ProcessUser user) {
+  OciSpecInput input;
+  input.image = image.config;
+  input.user = std::move(user);
+  input.entrypoint = spec.entrypoint;
+  input.command = spec.command;
+  input.env = spec.env;
+  input.hostname = spec.hostname;
+  input.cgroups_path = core.CgroupPath(spec.id);
+  input.resources = spec.resources;
+  input.nofile = spec.nofile;
+  input.read_only = spec.read_only;
+  return BuildOciSpec(input, core.host);
+}
+
+containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpec& spec,
+                                            std::optional<int> stop_signal, std::string spec_text) {
+  containers::CreateContainerRequest request;
+  containers::Container& record = *request.mutable_container();
+  record.set_id(spec.id);
+  record.set_image(spec.image);
+  record.set_snapshotter(kSnapshotter);
+  record.set_snapshot_key(spec.id);
+  auto& labels = *record.mutable_labels();
+  labels[label::kAgent] = core.options.agent_id;
+  labels[label::kClass] = spec.name.class_name;
+  labels[label::kId] = spec.name.id;
+  labels[label::kGeneration] = absl::StrCat(spec.generation);
+  labels[label::kRevision] = spec.revision;
+  if (stop_signal.has_value()) labels[label::kStopSignal] = absl::StrCat(*stop_signal);
+
+  ::containerd::runc::v1::Options options;
+  options.set_root(core.options.Paths().runc_root);
+  record.mutable_runtime()->set_name("io.containerd.runc.v2");
+  record.mutable_runtime()->mutable_options()->set_type_url("containerd.runc.v1.Options");
+  record.mutable_runtime()->mutable_options()->set_value(options.SerializeAsString());
+  record.mutable_spec()->set_type_url("types.containerd.io/opencontainers/runtime-spec/1/Spec");
+  record.mutable_spec()->set_value(std::move(spec_text));
+  return request;
+}
+
+// The shim reads it as a URL.
+std::string FileUrl(const std::string& path) {
+  std::string url = "file://";
+  for (unsigned char c : path) {
+    if (absl::ascii_isalnum(c) ||
+        absl::StrContains("/-_.~", std::string(1, static_cast<char>(c)))) {
+      url.push_back(static_cast<char>(c));
+    } else {
+      absl::StrAppend(&url, "%", absl::Hex(c, absl::kZeroPad2));
+    }
+  }
+  return url;
+}
+
+// A call that ended so may still be at work in containerd.
+bool MayStillHappen(const Status& status) {
+  return absl::IsDeadlineExceeded(status) || absl::IsUnavailable(status) ||
+         absl::IsCancelled(status);
+}
+
+// Without its container's record a task can't be removed: before the record goes, a late task gets
+// time to appear.
+awaitable<void> AwaitLateTask(std::shared_ptr<Core> core, std::string id) {
+  MonoTime deadline = core->clock->Now() + kLateTask;
+  while (core->clock->Now() < deadline) {
+    tasks::GetRequest request;
+    request.set_container_id(id);
+    StatusOr<tasks::GetResponse> task =
+        co_await core->client.Call(&TasksApi::Get, std::move(request), {.wait_for_ready = true});
+    if (task.ok()) co_return;
+    co_await core->clock->SleepUntil(core->clock->Now() + milliseconds(100));
+  }
+}
+
+awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id,
+                                    std::string log_path, std::string image, Mounts mounts) {
+  tasks::CreateTaskRequest request;
+  request.set_container_id(id);
+  *request.mutable_rootfs() = std::move(mounts);
+  request.set_stdout(FileUrl(log_path));
+  request.set_stderr(request.stdout());
+  StatusOr<tasks::CreateTaskResponse> task =
+      co_await core->client.Call(&TasksApi::Create, std::move(request), {.timeout = seconds(60)});
+  if (task.ok()) co_return static_cast<int>(task->pid());
+  if (MayStillHappen(task.status())) co_await AwaitLateTask(core, id);
+  co_return StartError(task.status(), image);
+}
+
+// Everything between the image and the task; what fails here is undone by the caller.
+awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
+                                    ResolvedImage image) {
+  CTR_CO_ASSIGN_OR_RETURN(Mounts mounts, co_await PrepareSnapshot(core, spec.id, image.chain_id));
+  CTR_CO_ASSIGN_OR_RETURN(ProcessUser user, co_await FindUser(core, image.config.user, mounts));
+  CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(user)));
+  std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
+  StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
+      &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
+  if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
+  CTR_CO_ASSIGN_OR_RETURN(
+      int pid, co_await CreateTask(core, spec.id, spec.log_path, spec.image, std::move(mounts)));
+  CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
+  CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
+  core->processes[spec.id] = opened.process;
+
+  Container container;
+  container.id = std::move(spec.id);
+  container.name = std::move(spec.name);
+  container.generation = spec.generation;
+  container.revision = std::move(spec.revision);
+  container.phase = ContainerPhase::kCreated;
+  container.pid = pid;
+  container.netns = std::move(opened.netns);
+  container.stop_signal = stop_signal;
+  co_return container;
+}
+
+awaitable<StatusOr<Container>> MakeWithoutThrowing(std::shared_ptr<Core> core, ContainerSpec spec,
+                                                   ResolvedImage image) {
+  try {
+    co_return co_await Make(std::move(core), std::move(spec), std::move(image));
+  } catch (const std::exception& exception) {
+    co_return absl::InternalError(absl::StrCat("cannot create the container: ", exception.what()));
+  }
+}
+
+awaitable<void> UndoLater(std::shared_ptr<Core> core, std::string id) {
+  for (int attempt = 0; attempt < kUndoAttempts; ++attempt) {
+    co_await core->clock->SleepUntil(core->clock->Now() + seconds(1));
+    Status undone = co_await RemoveContainer(core, id);
+    if (undone.ok()) co_return;
+    spdlog::warn("cannot yet remove the container {}: {}", id, std::string(undone.message()));
+  }
+}
+
+}  // namespace
+
+awaitable<StatusOr<Container>> CreateContainer(std::shared_ptr<Core> core, ContainerSpec spec) {
+  CTR_CO_ASSIGN_OR_RETURN(ResolvedImage image, co_await core->image_store.Resolve(spec.image));
+  std::string id = spec.id;
+  StatusOr<Container> made = co_await MakeWithoutThrowing(core, std::move(spec), std::move(image));
+  if (made.ok()) co_return made;
+  Status undone = co_await RemoveContainer(core, id);
+  if (!undone.ok()) asio::co_spawn(core->control, UndoLater(core, id), asio::detached);
+  co_return made;
+}
+
+}  // namespace ctr

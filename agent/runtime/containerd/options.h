@@ -1,0 +1,22 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "agent/runtime/containerd/containerd_config.h"
+
+namespace ctr {
+
+// Which containerd, and in whose name.
+struct ContainerdOptions {
+  std::string agent_id;
+  std::string data_dir;  // absolute
+  std::string run_dir;   // absolute
+  // The socket of somebody else's containerd; none: a private one below data_dir and run_dir.
+  std::optional<std::string> external_socket;
+
+  ContainerdPaths Paths() const { return ContainerdPaths(data_dir, run_dir); }
+  std::string Socket() const { return external_socket.value_or(Paths().socket); }
+};
+
+}  // namespace ctr

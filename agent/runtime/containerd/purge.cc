@@ -1,0 +1,196 @@
+#include "agent/runtime/containerd/purge.h"
+
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "agent/runtime/containerd/containerd_process.h"
+#include "agent/runtime/containerd/core.h"
+#include "agent/runtime/containerd/observe.h"
+#include "agent/runtime/containerd/remove.h"
+
+namespace ctr {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+bool IsBelow(absl::string_view path, absl::string_view folder) {
+  return absl::ConsumePrefix(&path, folder) && (path.empty() || path[0] == '/');
+}
+
+// The mount points in or below `folder`, the newest first.
+std::vector<std::string> MountsBelow(const std::string& folder) {
+  std::vector<std::string> mounts;
+  std::string text = ReadFile("/proc/self/mountinfo");
+  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
+    if (fields.size() > 4 && IsBelow(fields[4], folder)) mounts.emplace_back(fields[4]);
+  }
+  std::reverse(mounts.begin(), mounts.end());
+  return mounts;
+}
+
+// Unmounts and deletes a folder; nothing is deleted below a mount that stays.
+Status RemoveFolder(const std::string& folder) {
+  for (const std::string& mount : MountsBelow(folder)) {
+    if (::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+      return ErrnoError(errno, absl::StrCat("cannot unmount ", mount));
+    }
+  }
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (error) return ErrnoError(error.value(), absl::StrCat("cannot remove ", folder));
+  return absl::OkStatus();
+}
+
+// The shims that serve our containerd's socket: they say so on their command line.
+std::vector<Pidfd> ShimsOf(const std::string& socket) {
+  std::vector<Pidfd> shims;
+  std::error_code error;
+  for (fs::directory_iterator it("/proc", error), end; !error && it != end; it.increment(error)) {
+    int pid = 0;
+    if (!absl::SimpleAtoi(it->path().filename().string(), &pid)) continue;
+    StatusOr<Pidfd> process = Pidfd::Open(pid);
+    std::string command = ReadFile(it->path() / "cmdline");
+    if (process.ok() && absl::StrContains(command, "containerd-shim-runc-v2") &&
+        absl::StrContains(command, absl::StrCat("-address", std::string(1, '\0'), socket)) &&
+        !process->HasExited()) {
+      shims.push_back(*std::move(process));
+    }
+  }
+  return shims;
+}
+
+// A shim's own socket lies outside of our folders; its bundle names it.
+void RemoveShimSockets(const ContainerdPaths& paths) {
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(paths.state + "/io.containerd.runtime.v2.task", error),
+       end;
+       !error && it != end; it.increment(error)) {
+    if (it.depth() == 2) it.disable_recursion_pending();
+    if (it.depth() != 2 || it->path().filename() != "address") continue;
+    std::string address = ReadFile(it->path());
+    absl::string_view path = address;
+    if (absl::ConsumePrefix(&path, "unix://")) ::unlink(std::string(path).c_str());
+  }
+}
+
+awaitable<Status> RemoveContainers(std::shared_ptr<Core> core) {
+  StatusOr<std::vector<Container>> found = co_await ListContainers(core);
+  if (!found.ok()) co_return found.status();
+  Status first;
+  for (const Container& container : *found)
+    first.Update(co_await RemoveContainer(core, container.id));
+  first.Update(co_await SweepSnapshots(core));
+  co_return first;
+}
+
+// Has containerd collect what nothing refers to, and waits for it.
+awaitable<Status> Collect(std::shared_ptr<Core> core) {
+  leases::CreateRequest create;
+  create.set_id("ctr-purge");
+  StatusOr<leases::CreateResponse> created =
+      co_await core->client.Call(&LeasesApi::Create, std::move(create));
+  if (!created.ok() && !absl::IsAlreadyExists(created.status())) co_return created.status();
+  leases::DeleteRequest remove;
+  remove.set_id("ctr-purge");
+  remove.set_sync(true);
+  co_return (
+      co_await core->client.Call(&LeasesApi::Delete, std::move(remove), {.timeout = seconds(120)}))
+      .status();
+}
+
+// Images, leases and what hangs on them, then the namespace itself.
+awaitable<Status> RemoveNamespace(std::shared_ptr<Core> core) {
+  StatusOr<images::ListImagesResponse> images = co_await core->client.Call(&ImagesApi::List, {});
+  if (!images.ok()) co_return images.status();
+  for (const auto& image : images->images()) {
+    images::DeleteImageRequest remove;
+    remove.set_name(image.name());
+    Status removed = (co_await core->client.Call(&ImagesApi::Delete, std::move(remove))).status();
+    if (!removed.ok() && !absl::IsNotFound(removed)) co_return removed;
+  }
+  StatusOr<leases::ListResponse> leases = co_await core->client.Call(&LeasesApi::List, {});
+  if (!leases.ok()) co_return leases.status();
+  for (const auto& lease : leases->leases()) {
+    leases::DeleteRequest remove;
+    remove.set_id(lease.id());
+    Status removed = (co_await core->client.Call(&LeasesApi::Delete, std::move(remove))).status();
+    if (!removed.ok() && !absl::IsNotFound(removed)) co_return removed;
+  }
+  CTR_CO_RETURN_IF_ERROR(co_await Collect(core));
+  namespaces::DeleteNamespaceRequest remove;
+  remove.set_name(core->client.containerd_namespace());
+  Status removed = (co_await core->client.Call(&NamespacesApi::Delete, std::move(remove))).status();
+  if (absl::IsNotFound(removed)) co_return absl::OkStatus();
+  co_return Annotate(removed, absl::StrCat("cannot remove containerd's namespace ",
+                                           core->client.containerd_namespace()));
+}
+
+// Past containerd: what is left when it could not be asked, too.
+awaitable<Status> RemovePrivate(ContainerdProcess& process, Clock* clock) {
+  const ContainerdPaths& paths = process.paths();
+  Status first = co_await process.Stop();
+  MonoTime deadline = clock->Now() + seconds(5);
+  std::vector<Pidfd> shims = ShimsOf(paths.socket);
+  for (const Pidfd& shim : shims) {
+    shim.Signal(SIGKILL).IgnoreError();
+    while (!shim.HasExited() && clock->Now() < deadline) {
+      co_await clock->SleepUntil(clock->Now() + milliseconds(5));
+    }
+  }
+  RemoveShimSockets(paths);
+  first.Update(RemoveFolder(paths.run));
+  first.Update(RemoveFolder(paths.data));
+  co_return first;
+}
+
+}  // namespace
+
+awaitable<Status> PurgeContainerd(ContainerdOptions options, Clock* clock,
+                                  asio::any_io_executor control, asio::any_io_executor work) {
+  CTR_CO_ASSIGN_OR_RETURN(Cgroups cgroups, Cgroups::Detect());
+  const bool is_private = !options.external_socket.has_value();
+  const std::string cgroup = absl::StrCat("/ctr/", options.agent_id);
+  ContainerdProcess process(clock, options.Paths());
+  Status asked;
+  // Without a folder nothing was ever made.
+  if (!is_private || fs::exists(process.paths().data)) {
+    if (is_private) asked = co_await process.EnsureRunning();
+    if (asked.ok()) {
+      auto core = std::make_shared<Core>(options, clock, control, work, cgroups);
+      asked = co_await RemoveContainers(core);
+      if (!is_private && asked.ok()) asked = co_await RemoveNamespace(core);
+    }
+  }
+  Status first = cgroups.Remove(cgroup);
+  cgroups.RemoveIfEmpty("/ctr");
+  if (is_private) {
+    // Whatever a containerd of our own could not do goes with its folders.
+    first.Update(co_await RemovePrivate(process, clock));
+  } else {
+    first.Update(asked);
+    first.Update(RemoveFolder(process.paths().run));
+  }
+  co_return first;
+}
+
+}  // namespace ctr
