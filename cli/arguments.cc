@@ -1,0 +1,117 @@
+#include "cli/arguments.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "agent/base/fd.h"
+
+namespace ctr::cli {
+namespace {
+
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+// The length of the UTF-8 sequence at the beginning of `text`; 0 if there is none (RFC 3629: no
+// surrogates, no overlong forms, nothing above U+10FFFF).
+size_t SequenceLength(std::string_view text) {
+  auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  unsigned char first = byte(0);
+  if (first < 0x80) return 1;
+  size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xC0) != 0x80) return 0;
+  }
+  unsigned char second = byte(1);
+  if (first == 0xE0 && second < 0xA0) return 0;
+  if (first == 0xED && second >= 0xA0) return 0;
+  if (first == 0xF0 && second < 0x90) return 0;
+  if (first == 0xF4 && second >= 0x90) return 0;
+  return length;
+}
+
+Status CannotRead(const std::string& path, int error_number) {
+  return Error(absl::StatusCode::kAborted, "unreadable_file",
+               absl::StrCat("cannot read ", path, ": ", ::strerror(error_number)));
+}
+
+}  // namespace
+
+StatusOr<v1::InstanceRef> ParseInstanceRef(std::string_view text,
+                                           const std::string& default_class) {
+  v1::InstanceRef ref;
+  size_t slash = text.find('/');
+  std::string_view id = slash == std::string_view::npos ? text : text.substr(slash + 1);
+  std::string_view class_name =
+      slash == std::string_view::npos ? default_class : text.substr(0, slash);
+  if (id.empty() || slash == 0 || id.find('/') != std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", View(text), "\" does not name an instance: write ID or CLASS/ID, like web/alice"));
+  }
+  CTR_RETURN_IF_ERROR(CheckUtf8(text, "the instance's name"));
+  ref.set_class_(std::string(class_name));
+  ref.set_id(std::string(id));
+  return ref;
+}
+
+StatusOr<std::map<std::string, std::string>> ParseVariables(const std::vector<std::string>& given,
+                                                            const Environment& environment) {
+  std::map<std::string, std::string> variables;
+  for (const std::string& text : given) {
+    size_t equals = text.find('=');
+    std::string name = text.substr(0, equals);
+    if (name.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("-e \"", text, "\" has no name before the '='; write NAME=VALUE"));
+    }
+    std::string value;
+    if (equals != std::string::npos) {
+      value = text.substr(equals + 1);
+    } else {
+      auto found = environment.find(name);
+      if (found == environment.end()) continue;
+      value = found->second;
+    }
+    CTR_RETURN_IF_ERROR(CheckUtf8(name, "a variable's name"));
+    CTR_RETURN_IF_ERROR(CheckUtf8(value, absl::StrCat("the value of -e ", name)));
+    variables[name] = value;
+  }
+  return variables;
+}
+
+Status CheckUtf8(std::string_view text, std::string_view what) {
+  while (!text.empty()) {
+    size_t length = SequenceLength(text);
+    if (length == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(View(what), " is not UTF-8 text"));
+    }
+    text.remove_prefix(length);
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<std::string> ReadText(const std::string& path, int input, size_t max_bytes) {
+  UniqueFd file;
+  if (path != "-") {
+    file = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file.valid()) return CannotRead(path, errno);
+    input = file.get();
+  }
+  std::string text;
+  char buffer[16384];
+  while (true) {
+    ssize_t count = ::read(input, buffer, sizeof(buffer));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return CannotRead(path, errno);
+    if (count == 0) return text;
+    text.append(buffer, count);
+    if (text.size() > max_bytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, " is longer than ", max_bytes, " bytes; is it the right file?"));
+    }
+  }
+}
+
+}  // namespace ctr::cli

@@ -1,0 +1,49 @@
+#include "cli/arguments.h"
+#include "cli/commands/commands.h"
+#include "cli/commands/options.h"
+
+namespace ctr::cli {
+namespace {
+
+int Ls(Context& context) {
+  StatusOr<v1::ListImagesResponse> response =
+      context.Call(&Client::Stub::ListImages, v1::ListImagesRequest());
+  if (!response.ok()) return context.Fail(response.status());
+  if (context.settings().output == Output::kName) {
+    std::string lines;
+    for (const v1::Image& image : response->images()) lines += image.reference() + "\n";
+    return context.PrintText(lines);
+  }
+  if (context.json()) {
+    Json array = Json::array();
+    for (const v1::Image& image : response->images()) array.push_back(ToJson(image));
+    return context.PrintJsonList(array);
+  }
+  return context.PrintText(
+      ImageTable(response->images(), std::chrono::system_clock::now(), context.style()));
+}
+
+int Rm(const std::string& reference, Context& context) {
+  v1::RemoveImageRequest request;
+  Status utf8 = CheckUtf8(reference, "the image's reference");
+  if (!utf8.ok()) return context.Fail(utf8);
+  request.set_reference(reference);
+  StatusOr<v1::RemoveImageResponse> response = context.Call(&Client::Stub::RemoveImage, request);
+  if (!response.ok()) return context.Fail(response.status());
+  if (context.json()) {
+    return context.PrintJson({{"reference", reference}, {"result", "removed"}});
+  }
+  return context.PrintLine(reference);
+}
+
+}  // namespace
+
+Action DefineImageLs(CLI::App&) { return Ls; }
+
+Action DefineImageRm(CLI::App& app) {
+  auto reference = std::make_shared<std::string>();
+  app.add_option("IMAGE", *reference, "its reference, like demo:latest")->required()->type_name("");
+  return [reference](Context& context) { return Rm(*reference, context); };
+}
+
+}  // namespace ctr::cli
