@@ -3,6 +3,8 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -17,11 +19,40 @@
 
 namespace ctr::rpc {
 
+// The calls of one owner, so that it can end them all before it goes. Any thread.
+class CallGroup {
+ public:
+  // Cancels what is in progress, and each later call as it starts.
+  void Cancel();
+  bool cancelled() const;
+
+ private:
+  friend class CallMembership;
+
+  mutable std::mutex mutex_;
+  bool cancelled_ = false;
+  std::set<grpc::ClientContext*> calls_;
+};
+
+// That a call is in its group; ends with the call.
+class CallMembership {
+ public:
+  CallMembership(std::shared_ptr<CallGroup> group, grpc::ClientContext* call);
+  ~CallMembership();
+  CallMembership(const CallMembership&) = delete;
+  CallMembership& operator=(const CallMembership&) = delete;
+
+ private:
+  const std::shared_ptr<CallGroup> group_;
+  grpc::ClientContext* const call_;
+};
+
 struct CallOptions {
   Duration timeout = std::chrono::seconds(30);
   std::vector<std::pair<std::string, std::string>> metadata = {};
   bool wait_for_ready =
       false;  // while the server can't be reached, wait for it instead of failing at once
+  std::shared_ptr<CallGroup> group = nullptr;
 };
 
 void Prepare(grpc::ClientContext& context, const CallOptions& options);
@@ -40,11 +71,14 @@ awaitable<StatusOr<Response>> CallUnary(Api* api, UnaryMethod<Api, Request, Resp
                                         std::type_identity_t<Request> request,
                                         CallOptions options) {
   struct Call {
+    explicit Call(std::shared_ptr<CallGroup> group) : membership(std::move(group), &context) {}
+
     grpc::ClientContext context;
     Request request;
     Response response;
+    CallMembership membership;
   };
-  auto call = std::make_shared<Call>();
+  auto call = std::make_shared<Call>(options.group);
   call->request = std::move(request);
   Prepare(call->context, options);
 

@@ -45,6 +45,7 @@ rpc::CallOptions ContainerdClient::OptionsOf(ContainerdCall call) const {
   rpc::CallOptions options;
   options.timeout = call.timeout;
   options.wait_for_ready = call.wait_for_ready;
+  options.group = calls_;
   options.metadata.emplace_back("containerd-namespace", namespace_);
   if (!call.lease.empty()) options.metadata.emplace_back("containerd-lease", std::move(call.lease));
   return options;

@@ -80,6 +80,11 @@ class ContainerdClient {
   images::Images::StubInterface* images() const { return std::get<2>(stubs_).get(); }
   snapshots::Snapshots::StubInterface* snapshots() const { return std::get<3>(stubs_).get(); }
 
+  // Ends every call that is in progress, and each later one as it starts, with CANCELLED; not those
+  // on streams.
+  void Close() const { calls_->Cancel(); }
+  bool closed() const { return calls_->cancelled(); }
+
   // A stream's final status with its message cleaned as Call's is.
   Status FromGrpc(const grpc::Status& status) const { return CleanError(rpc::FromGrpc(status)); }
 
@@ -113,6 +118,7 @@ class ContainerdClient {
 
   const std::string socket_;
   const std::string namespace_;
+  const std::shared_ptr<rpc::CallGroup> calls_ = std::make_shared<rpc::CallGroup>();
   Stubs stubs_;
 };
 

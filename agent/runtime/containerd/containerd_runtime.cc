@@ -102,7 +102,10 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
 ContainerdRuntime::ContainerdRuntime(std::shared_ptr<Core> core, std::string version)
     : core_(std::move(core)), version_(std::move(version)) {}
 
-ContainerdRuntime::~ContainerdRuntime() { stop_watching_.emit(asio::cancellation_type::terminal); }
+ContainerdRuntime::~ContainerdRuntime() {
+  stop_watching_.emit(asio::cancellation_type::terminal);
+  core_->client.Close();
+}
 
 awaitable<StatusOr<Container>> ContainerdRuntime::Create(ContainerSpec spec) {
   return Shielded<StatusOr<Container>>(CreateContainer(core_, std::move(spec)),

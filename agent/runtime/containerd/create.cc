@@ -133,7 +133,7 @@ awaitable<void> AwaitLateTask(std::shared_ptr<Core> core, std::string id) {
     request.set_container_id(id);
     StatusOr<tasks::GetResponse> task =
         co_await core->client.Call(&TasksApi::Get, std::move(request), {.wait_for_ready = true});
-    if (task.ok()) co_return;
+    if (task.ok() || core->client.closed()) co_return;
     co_await core->clock->SleepUntil(core->clock->Now() + milliseconds(100));
   }
 }
@@ -193,7 +193,7 @@ awaitable<void> UndoLater(std::shared_ptr<Core> core, std::string id) {
   for (int attempt = 0; attempt < kUndoAttempts; ++attempt) {
     co_await core->clock->SleepUntil(core->clock->Now() + seconds(1));
     Status undone = co_await RemoveContainer(core, id);
-    if (undone.ok()) co_return;
+    if (undone.ok() || core->client.closed()) co_return;
     spdlog::warn("cannot yet remove the container {}: {}", id, std::string(undone.message()));
   }
 }

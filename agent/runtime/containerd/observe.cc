@@ -91,7 +91,7 @@ awaitable<StatusOr<ContainerExit>> WaitForExit(std::shared_ptr<Core> core, std::
     StatusOr<tasks::WaitResponse> exit = co_await core->client.Call(
         &TasksApi::Wait, std::move(wait), {.timeout = hours(1), .wait_for_ready = true});
     if (exit.ok()) co_return ExitOf(*core, id, exit->exit_status());
-    if (absl::IsNotFound(exit.status())) co_return exit.status();
+    if (absl::IsNotFound(exit.status()) || core->client.closed()) co_return exit.status();
 
     // containerd or the shim went away, or the hour is over. A cancelled caller ends here.
     co_await core->clock->SleepUntil(core->clock->Now() + kRetryPause);

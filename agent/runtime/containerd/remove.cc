@@ -57,7 +57,7 @@ awaitable<Status> DeleteTask(std::shared_ptr<Core> core, std::string id) {
   Status status;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     status = co_await TryDeleteTask(core, id);
-    if (status.ok() || absl::IsUnavailable(status)) co_return status;
+    if (status.ok() || absl::IsUnavailable(status) || core->client.closed()) co_return status;
     // Its shim is gone or in trouble: what still runs is ended past it, and containerd notices.
     co_await core->clock->SleepUntil(core->clock->Now() + milliseconds(100));
     if (auto found = core->processes.find(id); found != core->processes.end()) {
