@@ -1,0 +1,83 @@
+#include <signal.h>
+#include <string.h>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "agent/base/duration.h"
+#include "agent/config/class_file.h"
+#include "agent/config/memory_size.h"
+
+namespace ctr {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+const char* Name(Protocol protocol) { return protocol == Protocol::kHttp ? "http" : "tcp"; }
+
+template <typename T>
+Json OrNull(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+std::string SignalName(int signal) {
+  const char* abbreviation = ::sigabbrev_np(signal);
+  if (abbreviation != nullptr) return absl::StrCat("SIG", abbreviation);
+  return signal >= SIGRTMIN ? absl::StrCat("SIGRTMIN+", signal - SIGRTMIN) : absl::StrCat(signal);
+}
+
+Json ExtraPorts(const ClassConfig& config) {
+  Json ports = Json::array();
+  for (const PortConfig& port : config.ports) {
+    if (port.port == config.default_port) continue;
+    ports.push_back({{"port", port.port}, {"protocol", Name(port.protocol)}});
+  }
+  return ports;
+}
+
+Json ResourcesJson(const Resources& resources) {
+  Json json;
+  json["cpus"] = OrNull(resources.cpus);
+  json["memory"] =
+      resources.memory_bytes ? Json(FormatMemorySize(*resources.memory_bytes)) : Json();
+  json["pids"] = resources.pids;
+  return json;
+}
+
+}  // namespace
+
+std::string SettingsJson(const ClassConfig& config) {
+  const PortConfig* port = config.default_port ? config.FindPort(*config.default_port) : nullptr;
+  Json json;
+  json["name"] = config.name;
+  json["image"] = config.image;
+  json["pull_policy"] = "missing";
+  json["default_port"] = OrNull(config.default_port);
+  json["default_protocol"] = port != nullptr ? Json(Name(port->protocol)) : Json();
+  json["required_ports"] = config.required_ports;
+  json["entrypoint"] = OrNull(config.entrypoint);
+  json["env"] = config.env;
+  json["labels"] = config.labels;
+  json["sleep_after"] = config.sleep_after ? FormatDuration(*config.sleep_after) : "never";
+  json["manual_start"] = config.manual_start;
+  json["create"] = config.create == CreateBy::kGet ? "get" : "request";
+  json["max_instances"] = config.max_instances;
+  json["max_concurrency"] = OrNull(config.max_concurrency);
+  json["start_timeout"] = FormatDuration(config.start_timeout);
+  json["stop_signal"] = config.stop_signal ? Json(SignalName(*config.stop_signal)) : Json();
+  json["stop_grace"] = FormatDuration(config.stop_grace);
+  json["drain"] = FormatDuration(config.drain);
+  json["restart"] = "never";
+  json["disk"] = "ephemeral";
+  json["read_only"] = config.read_only;
+  json["nofile"] = config.nofile;
+  json["dial"] = config.dial == Dial::kPrivate ? "private" : "loopback";
+  json["autoscale"] = false;
+  json["port"] = ExtraPorts(config);
+  json["resources"] = ResourcesJson(config.resources);
+  json["route"] = {{"policy", "random"}, {"instances", config.route_instances}};
+  json["network"] = {{"internet", false}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace ctr
