@@ -16,9 +16,9 @@ std::string Ipv4Range::ToString() const { return absl::StrCat(FormatIpv4(base), 
 
 StatusOr<Ipv4Range> ParseIpv4Range(std::string_view text) {
   const auto refused = [&](std::string_view why) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text),
-                                                   "\" is no range of IPv4 addresses: ",
-                                                   std::string(why), ", as in 127.77.0.0/16"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", std::string(text), "\" is no range of IPv4 addresses: ", std::string(why),
+        ", as in 127.77.0.0/16"));
   };
   const size_t slash = text.find('/');
   if (slash == std::string_view::npos) return refused("write ADDRESS/PREFIX");

@@ -122,7 +122,12 @@ const uint32_t NetworkNamespace::kAgentAddress = htonl(0xA9FE4D01);     // 169.2
 const uint32_t NetworkNamespace::kInstanceAddress = htonl(0xA9FE4D02);  // 169.254.77.2
 
 StatusOr<NetworkNamespace> NetworkNamespace::OfProcess(int pid) {
-  std::string path = absl::StrCat("/proc/", pid, "/ns/net");
+  return Open(absl::StrCat("/proc/", pid, "/ns/net"));
+}
+
+StatusOr<NetworkNamespace> NetworkNamespace::Current() { return Open("/proc/thread-self/ns/net"); }
+
+StatusOr<NetworkNamespace> NetworkNamespace::Open(const std::string& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return ErrnoError(errno, path);
   return NetworkNamespace(std::move(fd));

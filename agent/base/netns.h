@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -30,6 +31,8 @@ class NetworkNamespace {
   // The namespace of the process `pid`, which must not be reaped meanwhile (hold a pidfd, check it
   // afterwards).
   static StatusOr<NetworkNamespace> OfProcess(int pid);
+  // That of the calling thread.
+  static StatusOr<NetworkNamespace> Current();
 
   // A socket inside the namespace, close-on-exec; `type` as for socket(2). Costs two setns on the
   // calling thread (5 µs). The process ends if the thread can't come back: it would serve traffic
@@ -41,6 +44,7 @@ class NetworkNamespace {
 
  private:
   explicit NetworkNamespace(UniqueFd fd) : fd_(std::move(fd)) {}
+  static StatusOr<NetworkNamespace> Open(const std::string& path);
 
   UniqueFd fd_;
 };

@@ -33,11 +33,11 @@ struct InstanceAddress {
   std::shared_ptr<Slot> slot;
 };
 
-// An immutable snapshot: who is behind an address or a name. Control publishes a new one on create, destroy and apply;
-// the data loops read the newest.
+// An immutable snapshot: who is behind an address or a name. Control publishes a new one on create,
+// destroy and apply; the data loops read the newest.
 struct RouteTable {
   std::map<std::string, std::shared_ptr<const ClassRoute>, std::less<>> classes;
-  std::unordered_map<uint32_t, InstanceAddress> instances_by_address;               // host byte order
+  std::unordered_map<uint32_t, InstanceAddress> instances_by_address;  // host byte order
   std::unordered_map<uint32_t, std::shared_ptr<const ClassRoute>> classes_by_address;
   std::vector<std::string> domains = {"localhost"};  // lower case
 };
@@ -49,23 +49,51 @@ class RoutePublisher {
   std::shared_ptr<const RouteTable> Get() const { return table_.load(std::memory_order_acquire); }
   void Publish(std::shared_ptr<const RouteTable> table) {
     table_.store(std::move(table), std::memory_order_release);
+    version_.fetch_add(1, std::memory_order_release);
   }
+  // Grows with every Publish.
+  uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
  private:
   std::atomic<std::shared_ptr<const RouteTable>> table_;
+  std::atomic<uint64_t> version_{0};
+};
+
+// One data loop's view of the newest snapshot: a plain load a request, where Get would share a
+// reference count among the loops. Home: its data loop.
+class RouteReader {
+ public:
+  explicit RouteReader(const RoutePublisher& publisher)
+      : publisher_(publisher), version_(publisher.version()), table_(publisher.Get()) {}
+
+  // Valid until the next call.
+  const RouteTable& Newest() {
+    if (uint64_t version = publisher_.version(); version != version_) {
+      version_ = version;
+      table_ = publisher_.Get();
+    }
+    return *table_;
+  }
+
+ private:
+  const RoutePublisher& publisher_;
+  uint64_t version_;
+  std::shared_ptr<const RouteTable> table_;
 };
 
 // What a request says about where it wants to go.
 struct RequestTarget {
-  uint32_t local_address = 0;      // that it was accepted on, host byte order
+  uint32_t local_address = 0;  // that it was accepted on, host byte order
   uint16_t local_port = 0;
-  std::string_view host;           // the Host field, may have a port
-  std::string_view ctr_instance;   // Ctr-Instance, Ctr-Class, Ctr-Port; "" if absent or not trusted
+  bool by_address = false;        // accepted by steering: only the address can choose
+  std::string_view host;          // the Host field, may have a port
+  std::string_view ctr_instance;  // Ctr-Instance, Ctr-Class, Ctr-Port; "" if absent or not trusted
   std::string_view ctr_class;
   std::string_view ctr_port;
 };
 
-// Where it goes: a class, a port, and either one ID or (`id` empty) whichever the class's policy picks.
+// Where it goes: a class, a port, and either one ID or (`id` empty) whichever the class's policy
+// picks.
 struct Route {
   std::shared_ptr<const ClassRoute> class_route;
   std::string id;
@@ -73,9 +101,11 @@ struct Route {
   uint16_t port = 0;
 };
 
-// Resolves by the address that was connected to, else by the Ctr- fields, else by name (`<id>.<class>.<domain>`,
-// `<class>.<domain>`). Errors carry the ingress's codes: unknown_class, unknown_instance (an ID that is not known of a
-// class that `ctr get` creates), bad_request (names that disagree, an undeclared port).
+// Resolves by the address that was connected to, else by the Ctr- fields, else by name
+// (`<id>.<class>.<domain>`,
+// `<class>.<domain>`). Errors carry the ingress's codes: unknown_class, unknown_instance (an ID
+// that is not known of a class that `ctr get` creates), bad_request (names that disagree, an
+// undeclared port).
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target);
 
 }  // namespace ctr

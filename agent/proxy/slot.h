@@ -19,8 +19,9 @@ struct Endpoint {
   uint64_t generation = 0;     // upstream connections are pooled per generation
 };
 
-// The shared point of one instance between control, which opens and closes it, and the data loops, which pass through
-// it. One atomic gate: a closed bit and the in-flight count. No request is ever let into an instance that goes away.
+// The shared point of one instance between control, which opens and closes it, and the data loops,
+// which pass through it. One atomic gate: a closed bit and the in-flight count. No request is ever
+// let into an instance that goes away.
 class Slot {
  public:
   enum class Entry { kEntered, kClosed, kFull };
@@ -29,7 +30,8 @@ class Slot {
 
   const InstanceName& name() const { return name_; }
 
-  // Any thread. kEntered: the caller counts as in flight until it calls Leave. kFull: max_concurrency is reached.
+  // Any thread. kEntered: the caller counts as in flight until it calls Leave. kFull:
+  // max_concurrency is reached.
   Entry Enter() {
     uint64_t before = gate_.fetch_add(1, std::memory_order_acquire);
     if (before & kClosed) {
@@ -44,7 +46,8 @@ class Slot {
     return Entry::kEntered;
   }
 
-  // Any thread, once per kEntered. The end of a request is the activity that the idle timer counts from.
+  // Any thread, once per kEntered. The end of a request is the activity that the idle timer counts
+  // from.
   void Leave(MonoTime now) {
     Touch(now);
     gate_.fetch_sub(1, std::memory_order_release);
@@ -54,7 +57,8 @@ class Slot {
   void Touch(MonoTime now) {
     int64_t ticks = now.time_since_epoch().count();
     int64_t seen = last_activity_.load(std::memory_order_relaxed);
-    while (seen < ticks && !last_activity_.compare_exchange_weak(seen, ticks, std::memory_order_relaxed)) {
+    while (seen < ticks &&
+           !last_activity_.compare_exchange_weak(seen, ticks, std::memory_order_relaxed)) {
     }
   }
 
@@ -65,8 +69,11 @@ class Slot {
   uint64_t in_flight() const { return gate_.load(std::memory_order_acquire) & ~kClosed; }
   bool closed() const { return gate_.load(std::memory_order_acquire) & kClosed; }
 
-  // Null before the first start. Entered requests find the endpoint of the start that they were let into.
-  std::shared_ptr<const Endpoint> endpoint() const { return endpoint_.load(std::memory_order_acquire); }
+  // Null before the first start. Entered requests find the endpoint of the start that they were let
+  // into.
+  std::shared_ptr<const Endpoint> endpoint() const {
+    return endpoint_.load(std::memory_order_acquire);
+  }
 
   // Control only, below.
   void Open(std::shared_ptr<const Endpoint> endpoint) {
@@ -77,9 +84,12 @@ class Slot {
   // Closes it only if nothing is in flight; true if it is closed now.
   bool CloseIfIdle() {
     uint64_t idle = 0;
-    return gate_.compare_exchange_strong(idle, kClosed, std::memory_order_acq_rel) || (idle & kClosed);
+    return gate_.compare_exchange_strong(idle, kClosed, std::memory_order_acq_rel) ||
+           (idle & kClosed);
   }
-  void set_max_concurrency(uint32_t limit) { max_concurrency_.store(limit, std::memory_order_relaxed); }
+  void set_max_concurrency(uint32_t limit) {
+    max_concurrency_.store(limit, std::memory_order_relaxed);
+  }
 
  private:
   static constexpr uint64_t kClosed = uint64_t{1} << 63;

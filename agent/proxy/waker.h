@@ -8,7 +8,8 @@
 
 namespace ctr {
 
-// Whose idea a new ID is: routing owns instance-0 … and creates them itself; a request may where the class says so.
+// Whose idea a new ID is: routing owns instance-0 … and creates them itself; a request may where
+// the class says so.
 enum class WakeOrigin { kRequest, kRoute };
 
 // The one way from the data loops to control. Called on a data loop, resumes there.
@@ -16,11 +17,12 @@ class Waker {
  public:
   virtual ~Waker() = default;
 
-  // Returns once the instance is healthy, with the request let in (in flight) and its slot and endpoint. Starts it if
-  // it sleeps, waits if it starts or stops; creates it if `origin` allows. Gives up at `deadline`. Errors carry the
-  // ingress's codes: unknown_class, unknown_instance, manual_start, max_instances, overloaded, queue_full, draining,
-  // start_failed, start_timeout.
-  virtual awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline) = 0;
+  // Returns once the instance is healthy, with the request let in (in flight) and its slot and
+  // endpoint. Starts it if it sleeps, waits if it starts or stops; creates it if `origin` allows.
+  // Gives up at `deadline`. Errors carry the ingress's codes: unknown_class, unknown_instance,
+  // manual_start, max_instances, overloaded, queue_full, draining, start_failed, start_timeout.
+  virtual awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
+                                                   MonoTime deadline) = 0;
 };
 
 }  // namespace ctr

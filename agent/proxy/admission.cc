@@ -1,0 +1,72 @@
+#include "agent/proxy/admission.h"
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+
+namespace ctr {
+namespace {
+
+MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }
+
+// A wake that one request waits for.
+struct Wake {
+  explicit Wake(const asio::any_io_executor& executor) : done(executor, MonoTime::max()) {}
+
+  asio::steady_timer done;  // never expires: cancelled when there is a result
+  std::optional<StatusOr<Passage>> result;
+};
+
+}  // namespace
+
+WakeOrigin PickInstance(Route& route, std::mt19937_64& random) {
+  if (!route.id.empty()) return WakeOrigin::kRequest;
+  const ClassRoute& class_route = *route.class_route;
+  std::uniform_int_distribution<int> pick(0, class_route.route_instances - 1);
+  route.id = RoutedId(pick(random));
+  if (auto slot = class_route.slots.find(route.id); slot != class_route.slots.end()) {
+    route.slot = slot->second;
+  }
+  return WakeOrigin::kRoute;
+}
+
+StatusOr<Passage> TryEnter(const std::shared_ptr<Slot>& slot) {
+  if (!slot) return Passage();
+  switch (slot->Enter()) {
+    case Slot::Entry::kEntered:
+      return Passage(slot, slot->endpoint(), &SteadyNow);
+    case Slot::Entry::kFull:
+      return Error(absl::StatusCode::kUnavailable, code::kOverloaded,
+                   absl::StrCat(slot->name().ToString(),
+                                " has max_concurrency requests in flight; try again"));
+    case Slot::Entry::kClosed:
+      break;
+  }
+  return Passage();
+}
+
+// The waker is asked in a coroutine of its own, which nobody cancels: it works on another thread,
+// where a cancellation from here would race with its result. What it lets in after the request was
+// abandoned leaves again with the Wake.
+awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin origin,
+                                   MonoTime deadline) {
+  auto wake = std::make_shared<Wake>(loop.executor);
+  loop.busy.fetch_add(1, std::memory_order_relaxed);
+  InstanceName name{route.class_route->name, route.id};
+  asio::co_spawn(loop.executor, loop.waker.EnsureAwake(std::move(name), origin, deadline),
+                 [wake, &loop](std::exception_ptr failure, StatusOr<Passage> passage) {
+                   loop.busy.fetch_sub(1, std::memory_order_release);
+                   if (failure) passage = absl::InternalError("waking the instance failed");
+                   wake->result = std::move(passage);
+                   wake->done.cancel();
+                 });
+  if (!wake->result) {
+    ErrorCode ignored;
+    co_await wake->done.async_wait(asio::redirect_error(use_awaitable, ignored));
+  }
+  // No result yet means that the request was cancelled; the next co_await ends it.
+  if (!wake->result) co_return absl::CancelledError("the client went away");
+  co_return *std::move(wake->result);
+}
+
+}  // namespace ctr

@@ -1,0 +1,20 @@
+#pragma once
+
+#include "agent/proxy/loop_context.h"
+
+namespace ctr {
+
+// Fills in which instance a route means, where the class's policy picks: one of instance-0 … N-1,
+// each as likely. `origin` says whose idea the instance then is.
+WakeOrigin PickInstance(Route& route, std::mt19937_64& random);
+
+// Lets a request into `route`'s instance, which PickInstance has settled; wakes it first if need
+// be. `waited` is set to how long that took. Errors carry the ingress's codes. A caller that is
+// cancelled abandons the wait: the instance then wakes for nobody.
+awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin origin,
+                                   MonoTime deadline);
+
+// The same if it needs no waiting: an empty Passage means that Admit must be asked.
+StatusOr<Passage> TryEnter(const std::shared_ptr<Slot>& slot);
+
+}  // namespace ctr

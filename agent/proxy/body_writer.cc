@@ -1,0 +1,22 @@
+#include "agent/proxy/body_writer.h"
+
+#include "agent/proxy/http_rewrite.h"
+
+namespace ctr {
+
+void AddBody(WriteBatch& batch, const BodyPieces& pieces, BodyEncoding encoding, bool last,
+             std::string& chunk_size) {
+  const size_t size = pieces.TotalSize();
+  const bool chunked = encoding == BodyEncoding::kChunked;
+  if (chunked && size > 0) {
+    chunk_size.clear();
+    AppendChunkSize(chunk_size, size);
+    batch.Add(chunk_size);
+  }
+  for (std::string_view piece : pieces.Get()) batch.Add(piece);
+  if (!chunked) return;
+  if (size > 0) batch.Add("\r\n");
+  if (last) batch.Add("0\r\n\r\n");
+}
+
+}  // namespace ctr

@@ -1,0 +1,100 @@
+#include "agent/proxy/data_loop.h"
+
+#include <pthread.h>
+
+#include <utility>
+#include <vector>
+
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+// How late a deadline or a vanished client may be noticed.
+constexpr Duration kSweepInterval = std::chrono::milliseconds(500);
+constexpr Duration kStopLimit = std::chrono::seconds(5);
+
+}  // namespace
+
+DataLoop::DataLoop(const RoutePublisher& routes, Waker& waker, Clock& clock, SessionLimits limits)
+    : io_(std::make_unique<asio::io_context>(1)),
+      sweep_(std::make_unique<asio::steady_timer>(*io_)) {
+  context_ = std::make_unique<LoopContext>(io_->get_executor(), routes, waker, clock, limits);
+}
+
+DataLoop::~DataLoop() { Stop(); }
+
+void DataLoop::Start() {
+  asio::post(*io_, [this] { Turn(); });
+  thread_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), "ctr-data");
+    auto work = asio::make_work_guard(*io_);
+    io_->run();
+  });
+}
+
+void DataLoop::Adopt(Accepted accepted) {
+  context_->busy.fetch_add(1, std::memory_order_relaxed);
+  asio::post(*io_, [context = context_.get(), accepted = std::move(accepted)]() mutable {
+    if (!context->draining) std::make_shared<Session>(*context, std::move(accepted))->Start();
+    context->busy.fetch_sub(1, std::memory_order_release);
+  });
+}
+
+void DataLoop::BeginDrain() {
+  asio::post(*io_, [this] {
+    context_->draining = true;
+    const std::vector<Session*> sessions(context_->sessions.begin(), context_->sessions.end());
+    for (Session* session : sessions) {
+      if (context_->sessions.contains(session)) session->Drain();
+    }
+  });
+}
+
+void DataLoop::Stop() {
+  if (!thread_.joinable()) return;
+  asio::post(*io_, [this] {
+    context_->draining = true;
+    sweep_->cancel();
+    AbortAll();
+  });
+  const MonoTime limit = std::chrono::steady_clock::now() + kStopLimit;
+  while (busy() > 0 && std::chrono::steady_clock::now() < limit) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  io_->stop();
+  thread_.join();
+  sweep_.reset();
+  if (busy() > 0) {
+    spdlog::warn("{} requests still wait for an instance to wake; they are given up", busy());
+    (void)io_.release();
+    (void)context_.release();
+    return;
+  }
+  context_->upstreams.Clear();
+  io_.reset();  // before the context: what it still holds refers to that
+}
+
+void DataLoop::Turn() {
+  const MonoTime now = context_->clock.Now();
+  const std::vector<Session*> sessions(context_->sessions.begin(), context_->sessions.end());
+  for (Session* session : sessions) {
+    // One that was aborted may have ended, and another with it.
+    if (context_->sessions.contains(session)) session->Sweep(now);
+  }
+  context_->upstreams.Sweep(now);
+  context_->routes.Newest();  // an idle loop lets go of old tables, too
+  sweep_->expires_after(kSweepInterval);
+  sweep_->async_wait([this](ErrorCode error) {
+    if (!error) Turn();
+  });
+}
+
+void DataLoop::AbortAll() {
+  const std::vector<Session*> sessions(context_->sessions.begin(), context_->sessions.end());
+  for (Session* session : sessions) {
+    if (context_->sessions.contains(session)) session->Abort();
+  }
+}
+
+}  // namespace ctr

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent/proxy/error_answer.h"
+#include "agent/proxy/http_rewrite.h"
+#include "agent/proxy/loop_context.h"
+#include "agent/proxy/upload.h"
+
+namespace ctr {
+
+// What is kept of a request once its head was read and written anew.
+struct Request {
+  std::string message;  // as it goes to the instance: the head, and the body if all of it was there
+  Framing rest;         // of a body that is still to be read from the client; kNone: nothing is
+  AnswerTo answer_to = AnswerTo::kOther;
+  bool idempotent = false;
+  bool expects_continue = false;
+  AnswerForm form;  // how to answer it ourselves; keep_alive says what the client wants
+  MonoTime arrived;
+};
+
+// What becomes of the client's connection.
+enum class After {
+  kKeepAlive,
+  kClose,
+  kLinger,  // the client may still be sending: let it read the answer first
+};
+
+// One request and its response: lets it into the instance, waking it first, sends it there and
+// relays the answer. In flight at the instance (Passage) from the one to the other, however it
+// ends. Owned by its session's coroutine.
+class Exchange {
+ public:
+  Exchange(LoopContext& loop, std::shared_ptr<Stream> client, Request request);
+  ~Exchange();
+  Exchange(const Exchange&) = delete;
+
+  awaitable<After> Run(Route route);
+  // Answers with an error of ours.
+  awaitable<After> Fail(Status error);
+
+ private:
+  awaitable<Status> Reach(Route route);
+  awaitable<Status> Enter(const Route& route);
+  awaitable<Status> Connect(uint16_t port);
+  awaitable<StatusOr<ResponseHead>> Ask();
+  awaitable<bool> SendRequest();
+  awaitable<StatusOr<ResponseHead>> ReadResponseHead();
+  Status UpstreamGone() const;
+  awaitable<After> Relay(ResponseHead head);
+  awaitable<bool> RelayBody(std::string head, Framing framing, BodyKind client_kind);
+  awaitable<After> Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
+  bool uploading() const { return upload_ && upload_->state() == Upload::State::kRunning; }
+
+  LoopContext& loop_;
+  const std::shared_ptr<Stream> client_;
+  Request request_;
+
+  WakeOrigin origin_ = WakeOrigin::kRequest;
+  MonoTime hold_until_;
+  Passage passage_;
+  UpstreamPtr upstream_;
+  bool reused_ = false;      // upstream_ came from the pool
+  bool fresh_only_ = false;  // the pool's was stale: don't try another
+  bool answered_ = false;    // a byte of the response has come
+  size_t head_size_ = 0;     // of the response, in upstream_'s buffer
+  std::shared_ptr<Upload> upload_;
+  Timings timings_;
+};
+
+}  // namespace ctr

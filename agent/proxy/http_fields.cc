@@ -1,0 +1,181 @@
+#include "agent/proxy/http_fields.h"
+
+#include <array>
+#include <charconv>
+
+namespace ctr {
+namespace {
+
+constexpr size_t kMaxFields = 200;
+
+constexpr std::array<bool, 256> TokenCharacters() {
+  std::array<bool, 256> table{};
+  for (int c = '0'; c <= '9'; ++c) table[c] = true;
+  for (int c = 'a'; c <= 'z'; ++c) table[c] = table[c - 'a' + 'A'] = true;
+  for (char c : std::string_view("!#$%&'*+-.^_`|~")) table[static_cast<unsigned char>(c)] = true;
+  return table;
+}
+constexpr std::array<bool, 256> kToken = TokenCharacters();
+
+constexpr char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+// Any control character but a tab: NUL, bare CR, DEL and the rest.
+bool HasControl(std::string_view value) {
+  for (unsigned char c : value) {
+    if ((c < 0x20 && c != '\t') || c == 0x7f) return true;
+  }
+  return false;
+}
+
+bool IsBlank(char c) { return c == ' ' || c == '\t'; }
+
+std::string_view Trim(std::string_view value) {
+  while (!value.empty() && IsBlank(value.front())) value.remove_prefix(1);
+  while (!value.empty() && IsBlank(value.back())) value.remove_suffix(1);
+  return value;
+}
+
+FieldId IdOfCtr(std::string_view name) {
+  if (EqualsIgnoreCase(name, "ctr-class")) return FieldId::kCtrClass;
+  if (EqualsIgnoreCase(name, "ctr-instance")) return FieldId::kCtrInstance;
+  if (EqualsIgnoreCase(name, "ctr-port")) return FieldId::kCtrPort;
+  return FieldId::kCtr;
+}
+
+FieldId IdOf(std::string_view name) {
+  if (name.size() >= 4 && EqualsIgnoreCase(name.substr(0, 4), "ctr-")) return IdOfCtr(name);
+  const auto is = [&](std::string_view known) { return EqualsIgnoreCase(name, known); };
+  switch (name.size()) {
+    case 2:
+      return is("te") ? FieldId::kHopByHop : FieldId::kOther;
+    case 4:
+      return is("host") ? FieldId::kHost : FieldId::kOther;
+    case 6:
+      if (is("accept")) return FieldId::kAccept;
+      return is("expect") ? FieldId::kExpect : FieldId::kOther;
+    case 7:
+      return is("trailer") || is("upgrade") ? FieldId::kHopByHop : FieldId::kOther;
+    case 10:
+      if (is("connection")) return FieldId::kConnection;
+      return is("keep-alive") ? FieldId::kHopByHop : FieldId::kOther;
+    case 14:
+      if (is("content-length")) return FieldId::kContentLength;
+      return is("http2-settings") ? FieldId::kHopByHop : FieldId::kOther;
+    case 15:
+      return is("x-forwarded-for") ? FieldId::kForwardedFor : FieldId::kOther;
+    case 16:
+      if (is("x-forwarded-host")) return FieldId::kForwardedHost;
+      return is("proxy-connection") ? FieldId::kHopByHop : FieldId::kOther;
+    case 17:
+      if (is("x-forwarded-proto")) return FieldId::kForwardedProto;
+      return is("transfer-encoding") ? FieldId::kTransferEncoding : FieldId::kOther;
+    case 18:
+      return is("proxy-authenticate") ? FieldId::kHopByHop : FieldId::kOther;
+    case 19:
+      return is("proxy-authorization") ? FieldId::kHopByHop : FieldId::kOther;
+    default:
+      return FieldId::kOther;
+  }
+}
+
+Problem ParseField(std::string_view line, Field& field) {
+  if (IsBlank(line.front())) return "a field is continued on a second line (obs-fold)";
+  const size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return "a field line has no colon";
+  field.name = line.substr(0, colon);
+  if (!field.name.empty() && IsBlank(field.name.back())) {
+    return "white space stands before a field's colon";
+  }
+  if (!IsToken(field.name)) return "a field's name is not a token";
+  field.value = Trim(line.substr(colon + 1));
+  if (HasControl(field.value)) return "a field's value has a control character";
+  field.id = IdOf(field.name);
+  return {};
+}
+
+// Digits only, and few enough not to overflow: no sign, no list, no white space inside.
+bool ReadLength(std::string_view text, uint64_t& length) {
+  if (text.empty() || text.size() > 18) return false;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+}  // namespace
+
+bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (Lower(a[i]) != Lower(b[i])) return false;
+  }
+  return true;
+}
+
+bool ListHas(std::string_view list, std::string_view token) {
+  while (!list.empty()) {
+    const size_t comma = list.find(',');
+    if (EqualsIgnoreCase(Trim(list.substr(0, comma)), token)) return true;
+    if (comma == std::string_view::npos) return false;
+    list.remove_prefix(comma + 1);
+  }
+  return false;
+}
+
+bool IsToken(std::string_view text) {
+  for (unsigned char c : text) {
+    if (!kToken[c]) return false;
+  }
+  return !text.empty();
+}
+
+std::string_view TakeLine(std::string_view& rest) {
+  const size_t end = rest.find('\n');
+  std::string_view line = rest.substr(0, end);
+  rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+Problem ParseFields(std::string_view lines, Fields& fields) {
+  for (std::string_view line = TakeLine(lines); !line.empty(); line = TakeLine(lines)) {
+    if (fields.size() == kMaxFields) return "there are more than 200 fields";
+    if (Problem problem = ParseField(line, fields.emplace_back()); !problem.empty()) return problem;
+  }
+  return {};
+}
+
+Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing) {
+  for (const Field& field : fields) {
+    switch (field.id) {
+      case FieldId::kContentLength:
+        if (framing.content_length) return "Content-Length is given twice";
+        if (!ReadLength(field.value, framing.length)) return "Content-Length is no number";
+        framing.content_length = field.value;
+        break;
+      case FieldId::kTransferEncoding:
+        if (http10) return "Transfer-Encoding stands in an HTTP/1.0 message";
+        if (framing.chunked) return "Transfer-Encoding is given twice";
+        if (!EqualsIgnoreCase(field.value, "chunked")) {
+          return "Transfer-Encoding is something other than chunked";
+        }
+        framing.chunked = true;
+        break;
+      case FieldId::kConnection:
+        framing.close |= ListHas(field.value, "close");
+        framing.keep_alive |= ListHas(field.value, "keep-alive");
+        break;
+      default:
+        break;
+    }
+  }
+  if (framing.chunked && framing.content_length) {
+    return "both Transfer-Encoding and Content-Length are given";
+  }
+  return {};
+}
+
+bool ReadVersion(std::string_view text, bool& http10) {
+  http10 = text == "HTTP/1.0";
+  return http10 || text == "HTTP/1.1";
+}
+
+}  // namespace ctr

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <string_view>
+
+#include "agent/proxy/http_head.h"
+
+namespace ctr {
+
+// What is wrong with a message; "" if nothing.
+using Problem = std::string_view;
+
+bool IsToken(std::string_view text);
+
+// Takes one line off the front of `rest`, without its end. The head was delimited by HeadScanner:
+// there is a line.
+std::string_view TakeLine(std::string_view& rest);
+
+// Reads the field lines of a head up to its empty line.
+Problem ParseFields(std::string_view lines, Fields& fields);
+
+// Framing fields, as they stand in a message; each at most once, and never both.
+struct FramingFields {
+  std::optional<std::string_view> content_length;
+  uint64_t length = 0;
+  bool chunked = false;
+  bool close = false;       // Connection: close
+  bool keep_alive = false;  // Connection: keep-alive
+};
+Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing);
+
+// "HTTP/1.1" or "HTTP/1.0"; false for anything else.
+bool ReadVersion(std::string_view text, bool& http10);
+
+}  // namespace ctr

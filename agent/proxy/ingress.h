@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/proxy/data_loop.h"
+#include "agent/proxy/steering.h"
+
+namespace ctr {
+
+struct IngressConfig {
+  std::vector<std::string> http = {"127.0.0.1:8080"};  // where names and Ctr-* fields choose
+  bool trust_ctr_headers = false;                      // also on addresses beyond loopback
+  std::vector<Ipv4Range> ranges;                       // of instances' and classes' addresses
+  SteeringMode steering = SteeringMode::kAuto;
+  int data_loops = 0;  // 0: one a core, 8 at most
+  SessionLimits limits;
+};
+
+// The way in for all traffic: listeners, data loops and the connections on them. Open, then Start,
+// then maybe Drain, then Stop. Home: the control loop, but for the loops' own threads. What it
+// refers to outlives it.
+class Ingress {
+ public:
+  Ingress(IngressConfig config, const RoutePublisher& routes, Waker& waker, Clock& clock);
+  // As Stop.
+  ~Ingress();
+
+  // Takes the addresses and sets up steering, and serves nobody yet: who connects waits. IN_USE if
+  // another server or agent has one of them.
+  Status Open();
+  // The threads start and connections are served.
+  void Start();
+
+  // After Open.
+  Steering& steering() { return *steering_; }
+  // Those that config.http became: "127.0.0.1:8080", with the port where 0 was asked for.
+  std::vector<std::string> http_addresses() const;
+
+  // Refuses new connections, closes idle ones, and returns when no request is in flight, or after
+  // `limit`. What is held for a wake counts as in flight.
+  awaitable<void> Drain(Duration limit);
+  // Ends whatever is left, and the threads; within seconds. Blocks.
+  void Stop();
+
+ private:
+  void Accept(std::shared_ptr<Listener> listener);
+  void CloseListeners();
+  size_t busy() const;
+
+  const IngressConfig config_;
+  const RoutePublisher& routes_;
+  Waker& waker_;
+  Clock& clock_;
+
+  std::vector<std::shared_ptr<Listener>> listeners_;
+  std::unique_ptr<Steering> steering_;
+  std::vector<std::unique_ptr<DataLoop>> loops_;
+  size_t next_loop_ = 0;  // used by the first loop
+};
+
+}  // namespace ctr

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <atomic>
+#include <random>
+
+#include "absl/container/flat_hash_set.h"
+#include "agent/base/clock.h"
+#include "agent/proxy/route_table.h"
+#include "agent/proxy/upstream.h"
+#include "agent/proxy/waker.h"
+
+namespace ctr {
+
+class Session;
+
+struct SessionLimits {
+  Duration header_timeout = std::chrono::seconds(30);  // from a head's first byte, or the connect
+  Duration idle_timeout = std::chrono::seconds(75);    // between requests
+  Duration dial_timeout = std::chrono::seconds(5);
+  Duration linger = std::chrono::seconds(5);  // for the client to read an answer to what it sends
+};
+
+// What the connections of one data loop share. Owned by the loop, which outlives them; used on it.
+struct LoopContext {
+  LoopContext(asio::any_io_executor executor, const RoutePublisher& routes, Waker& waker,
+              Clock& clock, SessionLimits limits)
+      : executor(std::move(executor)), waker(waker), clock(clock), limits(limits), routes(routes) {}
+
+  const asio::any_io_executor executor;
+  Waker& waker;
+  Clock& clock;
+  const SessionLimits limits;
+
+  RouteReader routes;
+  UpstreamPool upstreams;
+  std::mt19937_64 random{std::random_device()()};
+  absl::flat_hash_set<Session*> sessions;
+  bool draining = false;  // every response closes its connection
+
+  // Connections, and calls of the waker that have not returned. Any thread.
+  std::atomic<size_t> busy{0};
+};
+
+}  // namespace ctr

@@ -1,0 +1,197 @@
+#include "agent/proxy/session.h"
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "agent/base/ipv4.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+// The methods that may be sent again without harm (RFC 9110, 9.2.2).
+bool IsIdempotent(std::string_view method) {
+  constexpr std::array<std::string_view, 6> kMethods = {"GET",   "HEAD", "OPTIONS",
+                                                        "TRACE", "PUT",  "DELETE"};
+  return std::find(kMethods.begin(), kMethods.end(), method) != kMethods.end();
+}
+
+AnswerForm FormOf(const RequestHead& head) {
+  return {.json = WantsJson(head.fields),
+          .head = head.method == "HEAD",
+          .http10 = head.http10,
+          .keep_alive = head.keep_alive};
+}
+
+// The one value of a field; bad_request if it is there twice.
+Status TakeOnce(const Field& field, std::string_view& value) {
+  if (!value.empty()) {
+    return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
+                 absl::StrCat(std::string(field.name), " is given twice; send it once"));
+  }
+  value = field.value;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Session::Session(LoopContext& loop, Accepted accepted)
+    : loop_(loop),
+      stream_(std::make_shared<Stream>(loop.executor, std::move(accepted.fd), accepted.family)),
+      kind_(accepted.kind),
+      local_address_(accepted.local_address),
+      local_port_(accepted.local_port),
+      peer_(std::move(accepted.peer)),
+      deadline_(loop.clock.Now() + loop.limits.header_timeout) {
+  loop_.sessions.insert(this);
+  loop_.busy.fetch_add(1, std::memory_order_relaxed);
+}
+
+Session::~Session() {
+  loop_.sessions.erase(this);
+  loop_.busy.fetch_sub(1, std::memory_order_release);
+}
+
+void Session::Start() {
+  asio::co_spawn(loop_.executor, Run(),
+                 asio::bind_cancellation_slot(
+                     cancel_.slot(), [self = shared_from_this()](std::exception_ptr failure) {
+                       // The coroutine that calls this still refers to the signal.
+                       asio::post(self->loop_.executor, [self] {});
+                       if (!failure) return;
+                       try {
+                         std::rethrow_exception(failure);
+                       } catch (const boost::system::system_error& error) {
+                         if (error.code() != asio::error::operation_aborted) {
+                           spdlog::error("a connection of {} ended: {}", self->peer_, error.what());
+                         }
+                       } catch (const std::exception& error) {
+                         spdlog::error("a connection of {} ended: {}", self->peer_, error.what());
+                       }
+                     }));
+}
+
+void Session::Sweep(MonoTime now) {
+  if (!serving_) {
+    if (now >= deadline_) Abort();
+    return;
+  }
+  if (!stream_->reading() && stream_->in().empty() && stream_->PeerClosed()) Abort();
+}
+
+void Session::Drain() {
+  if (!serving_) Abort();
+}
+
+awaitable<void> Session::Run() {
+  After after = After::kKeepAlive;
+  while (after == After::kKeepAlive) {
+    StatusOr<size_t> head_size = co_await ReadHead();
+    if (!head_size.ok()) {
+      after = co_await Refuse(head_size.status());
+    } else if (*head_size == 0) {
+      co_return;
+    } else {
+      serving_ = true;
+      after = co_await Serve(*head_size);
+      serving_ = false;
+    }
+    deadline_ = loop_.clock.Now() + loop_.limits.idle_timeout;
+  }
+  if (after == After::kLinger) co_await Linger();
+}
+
+// The size of the head that now stands in the buffer; 0 if the client closed instead.
+awaitable<StatusOr<size_t>> Session::ReadHead() {
+  Buffer& in = stream_->in();
+  in.Shrink();
+  bool begun = false;
+  for (HeadScanner scanner(LineEnds::kStrict);;) {
+    // An empty line before a request is some old clients' end of the last body.
+    while (!begun && in.view().starts_with("\r\n")) in.Consume(2);
+    if (!in.empty() && in.view() != "\r") {
+      if (!begun) deadline_ = loop_.clock.Now() + loop_.limits.header_timeout;
+      begun = true;
+      StatusOr<size_t> size = scanner.Scan(in.view());
+      if (!size.ok() || *size > 0) co_return size;
+    }
+    if (co_await stream_->Read() == 0) co_return 0;
+  }
+}
+
+awaitable<After> Session::Serve(size_t head_size) {
+  StatusOr<RequestHead> head = ParseRequestHead(stream_->in().view().substr(0, head_size));
+  if (!head.ok()) co_return co_await Refuse(head.status());
+  StatusOr<Route> route = FindRoute(*head);
+  Exchange exchange(loop_, stream_, TakeRequest(*head, head_size));
+  if (!route.ok()) co_return co_await exchange.Fail(route.status());
+  co_return co_await exchange.Run(*std::move(route));
+}
+
+// Answers what can't be understood: where the next request would begin is not known.
+awaitable<After> Session::Refuse(Status error) {
+  std::string answer = ErrorAnswer(error, {});
+  WriteBatch batch;
+  batch.Add(answer);
+  const bool written = co_await stream_->Write(std::move(batch));
+  co_return written ? After::kLinger : After::kClose;
+}
+
+// Closing with unread bytes resets the connection, and the client may lose our answer: reads what
+// it still sends, for a while.
+awaitable<void> Session::Linger() {
+  deadline_ = loop_.clock.Now() + loop_.limits.linger;
+  stream_->ShutdownWrite();
+  do {
+    stream_->in().Consume(stream_->in().size());
+  } while (co_await stream_->Read() > 0);
+}
+
+StatusOr<Route> Session::FindRoute(const RequestHead& head) {
+  RequestTarget target;
+  target.local_address = local_address_;
+  target.local_port = local_port_;
+  target.by_address = kind_ == ListenerKind::kSteered;
+  target.host = head.host;
+  if (kind_ != ListenerKind::kUntrusted) {
+    for (const Field& field : head.fields) {
+      if (field.id == FieldId::kCtrInstance) {
+        CTR_RETURN_IF_ERROR(TakeOnce(field, target.ctr_instance));
+      } else if (field.id == FieldId::kCtrClass) {
+        CTR_RETURN_IF_ERROR(TakeOnce(field, target.ctr_class));
+      } else if (field.id == FieldId::kCtrPort) {
+        CTR_RETURN_IF_ERROR(TakeOnce(field, target.ctr_port));
+      }
+    }
+  }
+  return ResolveRoute(loop_.routes.Newest(), target);
+}
+
+// Writes the request as it goes on, and takes it off the buffer: the head, and a body of known
+// length that is there already.
+Request Session::TakeRequest(const RequestHead& head, size_t head_size) {
+  Request request;
+  request.arrived = loop_.clock.Now();
+  request.message.reserve(head_size + 256);
+  std::string own_host;
+  if (head.host.empty()) own_host = absl::StrCat(FormatIpv4(local_address_), ":", local_port_);
+  AppendUpstreamRequest(request.message, head,
+                        {.client_address = peer_, .host_if_missing = own_host});
+  request.answer_to = head.method == "HEAD" ? AnswerTo::kHead : AnswerTo::kOther;
+  request.idempotent = IsIdempotent(head.method);
+  request.expects_continue = head.expects_continue;
+  request.form = FormOf(head);
+  request.rest = head.body;
+
+  Buffer& in = stream_->in();
+  in.Consume(head_size);
+  if (request.rest.kind == BodyKind::kFixed && request.rest.length <= in.size()) {
+    request.message.append(in.view().substr(0, request.rest.length));
+    in.Consume(request.rest.length);
+    request.rest = {};
+  }
+  return request;
+}
+
+}  // namespace ctr

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <sys/uio.h>
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "absl/container/inlined_vector.h"
+#include "agent/base/asio.h"
+#include "agent/base/fd.h"
+#include "agent/proxy/buffer.h"
+
+namespace ctr {
+
+// What one writev sends. The views are not copied.
+class WriteBatch {
+ public:
+  void Add(std::string_view bytes) {
+    if (bytes.empty()) return;
+    parts_.push_back({const_cast<char*>(bytes.data()), bytes.size()});
+  }
+  bool empty() const { return parts_.empty(); }
+  std::span<iovec> parts() { return {parts_.data(), parts_.size()}; }
+
+ private:
+  absl::InlinedVector<iovec, 20> parts_;
+};
+
+// One end of a TCP connection with what was read from it and not used yet. Home: the data loop of
+// its executor. One coroutine may read while another writes.
+class Stream {
+ public:
+  // Takes a connected, non-blocking, close-on-exec socket.
+  Stream(const asio::any_io_executor& executor, UniqueFd fd, int family);
+
+  Buffer& in() { return in_; }
+  int fd() { return socket_.native_handle(); }
+  asio::ip::tcp::socket& socket() { return socket_; }
+
+  bool reading() const { return reading_; }
+
+  // Reads once into in(): the number of bytes; 0 if the peer closed or reset the connection, or
+  // it was closed here.
+  awaitable<size_t> Read();
+  // Writes all of it; false if the peer is gone. What `batch` views must stay until it returns.
+  awaitable<bool> Write(WriteBatch batch);
+
+  // Whether the peer has closed or reset its side, as far as can be told without reading: false
+  // while unread bytes stand before that.
+  bool PeerClosed();
+  // Whether the last Read ended because the peer had sent all.
+  bool ended() const { return ended_; }
+  // Whether there is anything to read, the end included.
+  bool Readable();
+  // The peer sees a reset, not an end: what it got is not all.
+  void CloseWithReset();
+  void ShutdownWrite();
+
+ private:
+  asio::ip::tcp::socket socket_;
+  Buffer in_;
+  bool reading_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace ctr

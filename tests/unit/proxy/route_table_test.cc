@@ -1,0 +1,234 @@
+#include "agent/proxy/route_table.h"
+
+#include <string>
+
+#include <doctest/doctest.h>
+
+namespace ctr {
+namespace {
+
+constexpr uint32_t kAlice = 0x7F4D0002;    // 127.77.0.2
+constexpr uint32_t kWeb = 0x7F4C0002;      // 127.76.0.2
+constexpr uint32_t kIngress = 0x7F000001;  // 127.0.0.1
+constexpr uint16_t kIngressPort = 8080;
+
+std::shared_ptr<Slot> MakeSlot(std::string class_name, std::string id) {
+  return std::make_shared<Slot>(InstanceName{std::move(class_name), std::move(id)});
+}
+
+// Classes: web (8080 and 9090, alice), open (made by request), job, and db, whose only port is tcp.
+RouteTable MakeTable() {
+  RouteTable table;
+  table.domains = {"localhost", "example.com", "apps.example.com"};
+  auto web = std::make_shared<ClassRoute>();
+  web->name = "web";
+  web->default_port = 8080;
+  web->ports = {{8080, Protocol::kHttp}, {9090, Protocol::kHttp}};
+  web->address = kWeb;
+  web->slots["alice"] = MakeSlot("web", "alice");
+  table.classes["web"] = web;
+  table.classes_by_address[kWeb] = web;
+  table.instances_by_address[kAlice] = {web, web->slots["alice"]};
+
+  auto open = std::make_shared<ClassRoute>();
+  open->name = "open";
+  open->default_port = 80;
+  open->ports = {{80, Protocol::kHttp}};
+  open->create_by_request = true;
+  table.classes["open"] = open;
+
+  auto job = std::make_shared<ClassRoute>();
+  job->name = "job";
+  job->slots["once"] = MakeSlot("job", "once");
+  table.classes["job"] = job;
+
+  auto db = std::make_shared<ClassRoute>();
+  db->name = "db";
+  db->ports = {{5432, Protocol::kTcp}};
+  table.classes["db"] = db;
+  return table;
+}
+
+RequestTarget ByHost(std::string_view host) {
+  RequestTarget target;
+  target.local_address = kIngress;
+  target.local_port = kIngressPort;
+  target.host = host;
+  return target;
+}
+
+RequestTarget ByAddress(uint32_t address, uint16_t port) {
+  RequestTarget target;
+  target.local_address = address;
+  target.local_port = port;
+  target.by_address = true;
+  return target;
+}
+
+// "class/id:port", or the error's code.
+std::string Resolve(const RequestTarget& target) {
+  StatusOr<Route> route = ResolveRoute(MakeTable(), target);
+  if (!route.ok()) return ErrorCodeOf(route.status());
+  if (route->slot) CHECK(route->slot->name().id == route->id);
+  return route->class_route->name + "/" + route->id + ":" + std::to_string(route->port);
+}
+
+std::string Message(const RequestTarget& target) {
+  return std::string(ResolveRoute(MakeTable(), target).status().message());
+}
+
+TEST_CASE("a name of a domain says instance and class, or the class alone") {
+  CHECK(Resolve(ByHost("alice.web.localhost")) == "web/alice:8080");
+  CHECK(Resolve(ByHost("web.localhost")) == "web/:8080");
+  CHECK(Resolve(ByHost("alice.web.example.com")) == "web/alice:8080");
+  CHECK(Resolve(ByHost("web.apps.example.com")) == "web/:8080");
+}
+
+TEST_CASE("case, port and a trailing dot of a name do not matter") {
+  CHECK(Resolve(ByHost("Alice.WEB.LocalHost:8080")) == "web/alice:8080");
+  CHECK(Resolve(ByHost("alice.web.localhost.")) == "web/alice:8080");
+  CHECK(Resolve(ByHost("alice.web.localhost.:80")) == "web/alice:8080");
+}
+
+TEST_CASE("localhost is a domain whatever the table says") {
+  RouteTable table = MakeTable();
+  table.domains = {"example.com"};
+  CHECK(ResolveRoute(table, ByHost("alice.web.localhost")).ok());
+}
+
+TEST_CASE("a host that is under no domain names no class") {
+  CHECK(Resolve(ByHost("alice.web.example.org")) == "unknown_class");
+  CHECK(Resolve(ByHost("notlocalhost")) == "unknown_class");
+  CHECK(Resolve(ByHost("localhost")) == "unknown_class");
+  CHECK(Resolve(ByHost("127.0.0.1:8080")) == "unknown_class");
+  CHECK(Resolve(ByHost("[::1]:8080")) == "unknown_class");
+  CHECK(Resolve(ByHost("")) == "unknown_class");
+  CHECK(Resolve(ByHost("a.b.web.localhost")) == "unknown_class");
+  CHECK(Resolve(ByHost(".web.localhost")) == "unknown_class");
+  CHECK(Resolve(ByHost("nosuch.localhost")) == "unknown_class");
+}
+
+TEST_CASE("an ID that is not known is refused unless the class lets requests create it") {
+  CHECK(Resolve(ByHost("bob.web.localhost")) == "unknown_instance");
+  CHECK(Message(ByHost("bob.web.localhost")).find("ctr get web/bob") != std::string::npos);
+  CHECK(Resolve(ByHost("bob.open.localhost")) == "open/bob:80");
+  CHECK(Resolve(ByHost("b_b.open.localhost")) == "bad_request");
+}
+
+TEST_CASE("a job has no port to send a request to, and the error says so") {
+  CHECK(Resolve(ByHost("once.job.localhost")) == "bad_request");
+  CHECK(Message(ByHost("once.job.localhost")).find("is a job") != std::string::npos);
+}
+
+TEST_CASE("a tcp port takes no HTTP request by name") {
+  RequestTarget target = ByHost("db.localhost");
+  CHECK(Resolve(target) == "bad_request");
+  target.ctr_port = "5432";
+  CHECK(Message(target).find("speaks tcp") != std::string::npos);
+}
+
+TEST_CASE("Ctr-Instance and Ctr-Class choose where the host names nothing") {
+  RequestTarget target = ByHost("127.0.0.1:8080");
+  target.ctr_instance = "web/alice";
+  CHECK(Resolve(target) == "web/alice:8080");
+  target.ctr_class = "web";
+  CHECK(Resolve(target) == "web/alice:8080");
+  target.ctr_instance = "";
+  CHECK(Resolve(target) == "web/:8080");
+  target.ctr_class = "nosuch";
+  CHECK(Resolve(target) == "unknown_class");
+}
+
+TEST_CASE("a name and a header that disagree are a bad request") {
+  RequestTarget target = ByHost("alice.web.localhost");
+  target.ctr_instance = "web/bob";
+  CHECK(Resolve(target) == "bad_request");
+  target.ctr_instance = "open/alice";
+  CHECK(Resolve(target) == "bad_request");
+  target.ctr_instance = "";
+  target.ctr_class = "open";
+  CHECK(Resolve(target) == "bad_request");
+}
+
+TEST_CASE("a name and a header that say the same, or one of them more, agree") {
+  RequestTarget target = ByHost("alice.web.localhost");
+  target.ctr_instance = "web/alice";
+  CHECK(Resolve(target) == "web/alice:8080");
+  target.ctr_instance = "";
+  target.ctr_class = "web";
+  CHECK(Resolve(target) == "web/alice:8080");
+  target = ByHost("web.localhost");
+  target.ctr_instance = "web/alice";
+  CHECK(Resolve(target) == "web/alice:8080");
+}
+
+TEST_CASE("a malformed Ctr-Instance is a bad request") {
+  for (std::string_view bad : {"alice", "web/", "/alice", "web/Alice", "web/a/b", "web/a\xff"}) {
+    CAPTURE(bad);
+    RequestTarget target = ByHost("127.0.0.1");
+    target.ctr_instance = bad;
+    CHECK(Resolve(target) == "bad_request");
+  }
+  RequestTarget contrary = ByHost("127.0.0.1");
+  contrary.ctr_instance = "web/alice";
+  contrary.ctr_class = "open";
+  CHECK(Resolve(contrary) == "bad_request");
+}
+
+TEST_CASE("Ctr-Port picks another declared port, and no other") {
+  RequestTarget target = ByHost("alice.web.localhost");
+  target.ctr_port = "9090";
+  CHECK(Resolve(target) == "web/alice:9090");
+  for (std::string_view bad : {"9091", "0", "-1", "65536", "9090x", "0x10", " 9090"}) {
+    CAPTURE(bad);
+    target.ctr_port = bad;
+    CHECK(Resolve(target) == "bad_request");
+  }
+}
+
+TEST_CASE("an instance's address chooses it, and its port the port") {
+  CHECK(Resolve(ByAddress(kAlice, 8080)) == "web/alice:8080");
+  CHECK(Resolve(ByAddress(kAlice, 9090)) == "web/alice:9090");
+  CHECK(Resolve(ByAddress(kAlice, 9091)) == "bad_request");
+  CHECK(Resolve(ByAddress(kAlice + 1, 8080)) == "unknown_instance");
+}
+
+TEST_CASE("a class's address routes by the class's policy") {
+  CHECK(Resolve(ByAddress(kWeb, 8080)) == "web/:8080");
+  CHECK(Resolve(ByAddress(kWeb, 22)) == "bad_request");
+}
+
+TEST_CASE("on an address of its own the host does not choose") {
+  RequestTarget target = ByAddress(kAlice, 8080);
+  target.host = "bob.open.localhost";
+  CHECK(Resolve(target) == "web/alice:8080");
+}
+
+TEST_CASE("on an address of its own a header may only agree") {
+  RequestTarget target = ByAddress(kAlice, 8080);
+  target.ctr_instance = "web/alice";
+  target.ctr_port = "8080";
+  CHECK(Resolve(target) == "web/alice:8080");
+  target.ctr_port = "9090";
+  CHECK(Resolve(target) == "bad_request");
+  target.ctr_port = "";
+  target.ctr_instance = "web/bob";
+  CHECK(Resolve(target) == "bad_request");
+  target.ctr_instance = "";
+  target.ctr_class = "open";
+  CHECK(Resolve(target) == "bad_request");
+  target = ByAddress(kWeb, 8080);
+  target.ctr_instance = "web/alice";
+  CHECK(Resolve(target) == "bad_request");
+}
+
+TEST_CASE("a reader sees the newest table") {
+  RoutePublisher publisher;
+  RouteReader reader(publisher);
+  CHECK(reader.Newest().classes.empty());
+  publisher.Publish(std::make_shared<RouteTable>(MakeTable()));
+  CHECK(reader.Newest().classes.contains("web"));
+}
+
+}  // namespace
+}  // namespace ctr
