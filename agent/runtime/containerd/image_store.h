@@ -22,24 +22,40 @@ struct ResolvedImage {
   ImageConfig config;
 };
 
-// The images in containerd's namespace. Owned by the runtime; home loop: control, its public
-// functions are called there. What blocks runs on `work`, which outlives it, as does `client`.
+// The images in containerd's namespace. Owned by the runtime; home loop: control, its functions are
+// called there and are done before it is destroyed. What blocks runs on `work`, which is joined
+// before the control loop's context is destroyed; `client` outlives the store.
 class ImageStore {
  public:
   ImageStore(const ContainerdClient* client, asio::any_io_executor work);
 
-  // The image called `normalized_reference`: one Images.Get, and the manifest and config the first
+  // The image called `normalized_reference`: one Images.Get, and its manifest and config the first
   // time that its digest is seen. NOT_FOUND (unknown_image) says to import it.
   awaitable<StatusOr<ResolvedImage>> Resolve(std::string normalized_reference);
 
-  // As Runtime::ImportImages, Runtime::ListImages, Runtime::RemoveImage.
+  // As Runtime::ImportImages, Runtime::ListImages, Runtime::RemoveImage. One import at a time has a
+  // thread of the pool. A cancelled import takes back what it did, later.
   awaitable<StatusOr<std::vector<std::string>>> Import(UniqueFd archive, std::string name);
   awaitable<StatusOr<std::vector<ImageSummary>>> List();
   awaitable<Status> Remove(std::string reference);
 
+  // Lets go of what imports of an earlier agent left unfinished. Once, before the first Import.
+  awaitable<Status> DropUnfinished();
+
  private:
+  struct Loaded;
+
+  // By the digest of what a name points to.
+  awaitable<StatusOr<std::shared_ptr<const Loaded>>> Load(std::string digest);
+
   const ContainerdClient* const client_;
+  // For the work pool: a connection of its own, so that bulk does not hold up control's calls, and
+  // that an import may outlive us.
+  const std::shared_ptr<const ContainerdClient> bulk_;
   const asio::any_io_executor work_;
+  const asio::any_io_executor import_strand_;
+
+  std::map<std::string, std::shared_ptr<const Loaded>> loaded_;
 };
 
 }  // namespace ctr

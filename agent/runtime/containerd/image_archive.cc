@@ -1,0 +1,149 @@
+#include "agent/runtime/containerd/image_archive.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <sys/stat.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace ctr {
+namespace {
+
+constexpr size_t kMaxFiles = 65536;
+constexpr size_t kMaxDocumentsBytes = 64 << 20;
+constexpr size_t kBlockBytes = 1 << 20;
+
+Status ReadError(archive* handle) {
+  absl::string_view message = archive_error_string(handle) ? archive_error_string(handle) : "";
+  if (absl::StrContains(message, "Unrecognized archive format")) {
+    return MalformedImage("it is not a tar archive");
+  }
+  if (archive_errno(handle) == EIO) return MalformedImage("reading it failed: input/output error");
+  return MalformedImage(absl::StrCat("it is damaged or cut short (", message, ")"));
+}
+
+StatusOr<std::string_view> ReadBlock(archive* handle, std::string& buffer) {
+  buffer.resize(kBlockBytes);
+  la_ssize_t size = archive_read_data(handle, buffer.data(), buffer.size());
+  if (size < 0) return ReadError(handle);
+  return std::string_view(buffer.data(), size);
+}
+
+bool IsKnownDocument(const std::string& name) {
+  return name == "index.json" || name == "manifest.json";
+}
+
+// A file's text if it looks like JSON and is not too large for a document; else "".
+StatusOr<std::string> ReadDocument(archive* handle, const std::string& name, int64_t size) {
+  if (size > static_cast<int64_t>(kMaxImageDocumentBytes)) return std::string();
+  std::string text;
+  std::string buffer;
+  while (true) {
+    CTR_ASSIGN_OR_RETURN(std::string_view block, ReadBlock(handle, buffer));
+    if (block.empty()) return text;
+    if (text.empty() && block.front() != '{' && !IsKnownDocument(name)) return std::string();
+    text.append(block);
+    // A sparse file can be larger than it says.
+    if (text.size() > kMaxImageDocumentBytes) return std::string();
+  }
+}
+
+std::string LinkTarget(const std::string& name, archive_entry* entry) {
+  if (const char* target = archive_entry_hardlink(entry)) return CleanArchiveName(target);
+  const char* target = archive_entry_symlink(entry);
+  if (target == nullptr) return "";
+  if (target[0] == '/') return CleanArchiveName(target);
+  return CleanArchiveName(absl::StrCat(name, "/../", target));
+}
+
+}  // namespace
+
+StatusOr<ImageArchive> ImageArchive::Open(UniqueFd file) {
+  struct stat info{};
+  if (fstat(file.get(), &info) != 0) return ErrnoError(errno, "cannot read the archive");
+  if (!S_ISREG(info.st_mode)) return MalformedImage("it is not a regular file");
+  if (info.st_size == 0) return MalformedImage("it is empty");
+  return ImageArchive(std::move(file));
+}
+
+StatusOr<ImageArchive::Handle> ImageArchive::Rewind() {
+  if (lseek(file_.get(), 0, SEEK_SET) != 0) return ErrnoError(errno, "cannot read the archive");
+  Handle handle(archive_read_new(), archive_read_free);
+  archive_read_support_filter_gzip(handle.get());
+  archive_read_support_format_tar(handle.get());
+  if (archive_read_open_fd(handle.get(), file_.get(), kBlockBytes) != ARCHIVE_OK) {
+    return ReadError(handle.get());
+  }
+  return handle;
+}
+
+Status ImageArchive::ForEachEntry(
+    const std::function<StatusOr<bool>(archive*, archive_entry*)>& visit) {
+  CTR_ASSIGN_OR_RETURN(Handle handle, Rewind());
+  while (true) {
+    archive_entry* entry = nullptr;
+    int result = archive_read_next_header(handle.get(), &entry);
+    if (result == ARCHIVE_EOF) return CheckWhole();
+    if (result != ARCHIVE_OK && result != ARCHIVE_WARN) return ReadError(handle.get());
+    if (archive_entry_pathname(entry) == nullptr) continue;
+    CTR_ASSIGN_OR_RETURN(bool more, visit(handle.get(), entry));
+    if (!more) return absl::OkStatus();
+  }
+}
+
+// libarchive skips by seeking, also beyond the end of a file that is cut short there.
+Status ImageArchive::CheckWhole() const {
+  struct stat info{};
+  if (fstat(file_.get(), &info) != 0) return ErrnoError(errno, "cannot read the archive");
+  if (lseek(file_.get(), 0, SEEK_CUR) <= info.st_size) return absl::OkStatus();
+  return MalformedImage("it is damaged or cut short (its last file is not whole)");
+}
+
+StatusOr<ArchiveContents> ImageArchive::Scan() {
+  ArchiveContents contents;
+  size_t documents_bytes = 0;
+  auto visit = [&](archive* handle, archive_entry* entry) -> StatusOr<bool> {
+    std::string name = CleanArchiveName(archive_entry_pathname(entry));
+    std::string target = LinkTarget(name, entry);
+    if (contents.files.size() + contents.links.size() >= kMaxFiles) {
+      return MalformedImage(absl::StrCat("it has more than ", kMaxFiles, " files"));
+    }
+    if (!target.empty()) {
+      contents.links[name] = std::move(target);
+      return true;
+    }
+    // The first file of a name counts, as it does in ReadFiles.
+    if (archive_entry_filetype(entry) != AE_IFREG || contents.files.count(name) > 0) return true;
+    contents.files[name] = archive_entry_size(entry);
+    CTR_ASSIGN_OR_RETURN(std::string text, ReadDocument(handle, name, archive_entry_size(entry)));
+    documents_bytes += text.size();
+    if (documents_bytes > kMaxDocumentsBytes) {
+      return MalformedImage("it has more than 64 MiB of manifests and configs");
+    }
+    if (!text.empty()) contents.documents[name] = std::move(text);
+    return true;
+  };
+  CTR_RETURN_IF_ERROR(ForEachEntry(visit));
+  return contents;
+}
+
+Status ImageArchive::ReadFiles(
+    std::set<std::string> files,
+    const std::function<Status(const std::string& file, const Read& read)>& take) {
+  std::string buffer;
+  auto visit = [&](archive* handle, archive_entry* entry) -> StatusOr<bool> {
+    std::string name = CleanArchiveName(archive_entry_pathname(entry));
+    if (archive_entry_filetype(entry) != AE_IFREG || files.erase(name) == 0) return true;
+    CTR_RETURN_IF_ERROR(take(name, [&] { return ReadBlock(handle, buffer); }));
+    return !files.empty();
+  };
+  CTR_RETURN_IF_ERROR(ForEachEntry(visit));
+  if (files.empty()) return absl::OkStatus();
+  return MalformedImage(absl::StrCat("it changed while it was read: ", *files.begin(), " is gone"));
+}
+
+}  // namespace ctr

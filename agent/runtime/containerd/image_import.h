@@ -1,0 +1,32 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/base/asio.h"
+#include "agent/base/error.h"
+#include "agent/base/fd.h"
+#include "agent/runtime/containerd/client.h"
+
+namespace ctr {
+
+struct ImageImport {
+  std::shared_ptr<const ContainerdClient> client;
+  UniqueFd archive;
+  std::string name;  // normalized; "" for the archive's own names
+  // Set when nobody waits for the result any more: the import then ends and takes back what it did.
+  std::shared_ptr<const std::atomic<bool>> abandoned;
+};
+
+// Loads an archive into containerd: its blobs, a snapshot of each layer, and last the images'
+// names, which are returned. Everything belongs to a lease that is deleted at the end, so that what
+// is not part of an image by then is collected. Blocks: runs on a strand of the work pool, and is
+// not to be cancelled otherwise than by `abandoned`.
+awaitable<StatusOr<std::vector<std::string>>> ImportImage(ImageImport import);
+
+// Deletes the leases of imports that ended with their agent.
+awaitable<Status> DropUnfinishedImports(std::shared_ptr<const ContainerdClient> client);
+
+}  // namespace ctr

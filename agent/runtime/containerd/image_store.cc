@@ -1,0 +1,210 @@
+#include "agent/runtime/containerd/image_store.h"
+
+#include <atomic>
+#include <optional>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "agent/model/reference.h"
+#include "agent/runtime/containerd/image_content.h"
+#include "agent/runtime/containerd/image_import.h"
+#include "agent/runtime/containerd/shielded.h"
+#include "agent/runtime/image_config.h"
+#include "agent/runtime/image_layout.h"
+#include "agent/runtime/sha256.h"
+
+namespace ctr {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxCached = 1024;
+constexpr int kMaxNesting = 4;
+constexpr Duration kCollectTimeout = std::chrono::minutes(10);
+
+Status Unknown(const std::string& reference) {
+  return Error(
+      absl::StatusCode::kNotFound, code::kUnknownImage,
+      absl::StrCat("image ", reference, " is not here: load it with `ctr image import FILE`"));
+}
+
+Status Damaged(const Status& status, const std::string& reference) {
+  if (!absl::IsNotFound(status) && !absl::IsInvalidArgument(status)) return status;
+  return absl::FailedPreconditionError(absl::StrCat(
+      "image ", reference, " is damaged, import it again: ", std::string(status.message())));
+}
+
+// Which manifest of an index is for us; nothing for a document that is no index.
+std::optional<std::string> ChooseManifest(const json& document) {
+  auto manifests = document.find("manifests");
+  if (manifests == document.end() || !manifests->is_array()) return std::nullopt;
+  for (const json& manifest : *manifests) {
+    if (!manifest.is_object()) continue;
+    json platform = manifest.value("platform", json::object());
+    bool ours = !platform.is_object() || platform.empty() ||
+                (platform.value("os", json()) == "linux" &&
+                 platform.value("architecture", json()) == HostPlatform().architecture);
+    auto digest = manifest.find("digest");
+    bool named = digest != manifest.end() && digest->is_string();
+    if (ours) return named ? digest->get<std::string>() : "";
+  }
+  return "";
+}
+
+int64_t SizeOf(const json& descriptor) {
+  if (!descriptor.is_object()) return 0;
+  auto size = descriptor.find("size");
+  return size != descriptor.end() && size->is_number_integer() ? size->get<int64_t>() : 0;
+}
+
+}  // namespace
+
+// What an image's documents say.
+struct ImageStore::Loaded {
+  std::string chain_id;
+  ImageConfig config;
+  int64_t size_bytes = 0;
+};
+
+namespace {
+
+struct Documents {
+  ParsedImageConfig config;
+  int64_t size_bytes = 0;
+};
+
+StatusOr<Documents> ReadDocuments(const ContainerdClient& client, std::string digest) {
+  for (int depth = 0; depth < kMaxNesting; ++depth) {
+    CTR_ASSIGN_OR_RETURN(std::string text, ReadDocument(client, digest));
+    CTR_ASSIGN_OR_RETURN(json document, ParseImageDocument(text, "its manifest"));
+    if (!document.is_object()) return MalformedImage("its manifest is not a JSON object");
+    if (std::optional<std::string> chosen = ChooseManifest(document)) {
+      digest = *std::move(chosen);
+      if (!IsSha256Digest(digest)) return MalformedImage("it has no manifest for this platform");
+      continue;
+    }
+    json config = document.value("config", json::object());
+    if (!config.is_object() || !config.contains("digest") || !config["digest"].is_string()) {
+      return MalformedImage("its manifest names no config");
+    }
+    Documents documents;
+    documents.size_bytes = static_cast<int64_t>(text.size()) + SizeOf(config);
+    for (const json& layer : document.value("layers", json::array())) {
+      documents.size_bytes += SizeOf(layer);
+    }
+    CTR_ASSIGN_OR_RETURN(std::string config_text,
+                         ReadDocument(client, config["digest"].get<std::string>()));
+    CTR_ASSIGN_OR_RETURN(documents.config, ParseImageConfig(config_text));
+    return documents;
+  }
+  return MalformedImage("its indexes are nested too deeply");
+}
+
+awaitable<StatusOr<Documents>> ReadDocumentsOnPool(std::shared_ptr<const ContainerdClient> client,
+                                                   std::string digest) {
+  co_return ReadDocuments(*client, std::move(digest));
+}
+
+WallTime TimeOf(const google::protobuf::Timestamp& timestamp) {
+  return WallTime(
+      std::chrono::seconds(timestamp.seconds()) +
+      std::chrono::duration_cast<WallTime::duration>(std::chrono::nanoseconds(timestamp.nanos())));
+}
+
+}  // namespace
+
+ImageStore::ImageStore(const ContainerdClient* client, asio::any_io_executor work)
+    : client_(client),
+      bulk_(std::make_shared<const ContainerdClient>(client->socket(),
+                                                     client->containerd_namespace())),
+      work_(work),
+      import_strand_(asio::make_strand(std::move(work))) {}
+
+awaitable<StatusOr<std::shared_ptr<const ImageStore::Loaded>>> ImageStore::Load(
+    std::string digest) {
+  if (auto known = loaded_.find(digest); known != loaded_.end()) co_return known->second;
+  CTR_CO_ASSIGN_OR_RETURN(
+      Documents documents,
+      co_await asio::co_spawn(work_, ReadDocumentsOnPool(bulk_, digest), use_awaitable));
+  auto loaded = std::make_shared<Loaded>();
+  std::vector<std::string> chain = ChainIds(documents.config.diff_ids);
+  if (!chain.empty()) loaded->chain_id = chain.back();
+  loaded->config = std::move(documents.config.config);
+  loaded->size_bytes = documents.size_bytes;
+  if (loaded_.size() >= kMaxCached) loaded_.clear();
+  loaded_[digest] = loaded;
+  co_return std::shared_ptr<const Loaded>(loaded);
+}
+
+awaitable<StatusOr<ResolvedImage>> ImageStore::Resolve(std::string normalized_reference) {
+  images::GetImageRequest request;
+  request.set_name(normalized_reference);
+  StatusOr<images::GetImageResponse> image =
+      co_await client_->Call(&ImagesApi::Get, std::move(request));
+  if (absl::IsNotFound(image.status())) co_return Unknown(normalized_reference);
+  if (!image.ok()) co_return image.status();
+  std::string digest = image->image().target().digest();
+  StatusOr<std::shared_ptr<const Loaded>> loaded = co_await Load(digest);
+  if (!loaded.ok()) co_return Damaged(loaded.status(), normalized_reference);
+  co_return ResolvedImage{.reference = std::move(normalized_reference),
+                          .digest = std::move(digest),
+                          .chain_id = (*loaded)->chain_id,
+                          .config = (*loaded)->config};
+}
+
+awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archive,
+                                                                 std::string name) {
+  using Names = StatusOr<std::vector<std::string>>;
+  if (!name.empty()) {
+    CTR_CO_ASSIGN_OR_RETURN(name, NormalizeReference(name));
+  }
+  // However this coroutine ends, the import goes on only while somebody waits for it.
+  struct GiveUp {
+    std::shared_ptr<std::atomic<bool>> abandoned = std::make_shared<std::atomic<bool>>(false);
+    ~GiveUp() { abandoned->store(true); }
+  } give_up;
+  ImageImport import{.client = bulk_,
+                     .archive = std::move(archive),
+                     .name = std::move(name),
+                     .abandoned = give_up.abandoned};
+  co_return co_await Shielded<Names>(
+      asio::co_spawn(import_strand_, ImportImage(std::move(import)), use_awaitable), [](Names) {});
+}
+
+awaitable<StatusOr<std::vector<ImageSummary>>> ImageStore::List() {
+  StatusOr<images::ListImagesResponse> response = co_await client_->Call(&ImagesApi::List, {});
+  if (!response.ok()) co_return response.status();
+  std::vector<ImageSummary> summaries;
+  for (const images::Image& image : response->images()) {
+    ImageSummary summary;
+    summary.reference = image.name();
+    summary.digest = image.target().digest();
+    summary.created_at = TimeOf(image.created_at());
+    // A damaged image is listed, too: it can be removed.
+    StatusOr<std::shared_ptr<const Loaded>> loaded = co_await Load(summary.digest);
+    if (loaded.ok()) summary.size_bytes = (*loaded)->size_bytes;
+    summaries.push_back(std::move(summary));
+  }
+  co_return summaries;
+}
+
+awaitable<Status> ImageStore::Remove(std::string reference) {
+  images::DeleteImageRequest request;
+  request.set_name(reference);
+  request.set_sync(true);
+  Status deleted =
+      (co_await client_->Call(&ImagesApi::Delete, std::move(request), {.timeout = kCollectTimeout}))
+          .status();
+  if (absl::IsNotFound(deleted)) {
+    co_return Error(
+        absl::StatusCode::kNotFound, code::kUnknownImage,
+        absl::StrCat("image ", reference, " is not here: `ctr image ls` shows those that are"));
+  }
+  co_return deleted;
+}
+
+awaitable<Status> ImageStore::DropUnfinished() { co_return co_await DropUnfinishedImports(bulk_); }
+
+}  // namespace ctr

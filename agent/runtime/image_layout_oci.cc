@@ -1,0 +1,260 @@
+// OCI image layouts: index.json and blobs/, also as `docker save` writes them since version 25.
+
+#include <algorithm>
+#include <initializer_list>
+#include <map>
+#include <set>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "agent/model/reference.h"
+#include "agent/runtime/image_layout.h"
+#include "agent/runtime/sha256.h"
+
+namespace ctr {
+namespace {
+
+using nlohmann::json;
+
+constexpr int kMaxNesting = 4;  // index in index …
+
+struct Descriptor {
+  std::string media_type;
+  std::string digest;
+  int64_t size = 0;
+  std::map<std::string, std::string> annotations;
+  std::string os;  // "" if it names no platform
+  std::string architecture;
+};
+
+bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> choices) {
+  return std::find(choices.begin(), choices.end(), text) != choices.end();
+}
+
+bool IsConfigType(std::string_view type) {
+  return IsOneOf(type, {"application/vnd.oci.image.config.v1+json",
+                        "application/vnd.docker.container.image.v1+json"});
+}
+
+bool IsLayerType(std::string_view type) {
+  return IsOneOf(type, {"application/vnd.oci.image.layer.v1.tar",
+                        "application/vnd.oci.image.layer.v1.tar+gzip",
+                        "application/vnd.oci.image.layer.v1.tar+zstd",
+                        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+                        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                        "application/vnd.docker.image.rootfs.diff.tar",
+                        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"});
+}
+
+std::string StringOr(const json& object, const char* name) {
+  auto member = object.find(name);
+  return member != object.end() && member->is_string() ? member->get<std::string>() : "";
+}
+
+StatusOr<Descriptor> ParseDescriptor(const json& object) {
+  Descriptor descriptor;
+  if (!object.is_object() || !object.contains("size") || !object["size"].is_number_integer()) {
+    return MalformedImage("a descriptor in it is malformed: it has no size");
+  }
+  descriptor.size = object["size"].get<int64_t>();
+  descriptor.digest = StringOr(object, "digest");
+  descriptor.media_type = StringOr(object, "mediaType");
+  if (!IsSha256Digest(descriptor.digest)) {
+    return MalformedImage("a descriptor in it is malformed: its digest is not a SHA-256");
+  }
+  if (auto annotations = object.find("annotations");
+      annotations != object.end() && annotations->is_object()) {
+    for (const auto& [key, value] : annotations->items()) {
+      if (value.is_string()) descriptor.annotations[key] = value.get<std::string>();
+    }
+  }
+  if (auto platform = object.find("platform"); platform != object.end() && platform->is_object()) {
+    descriptor.os = StringOr(*platform, "os");
+    descriptor.architecture = StringOr(*platform, "architecture");
+  }
+  return descriptor;
+}
+
+StatusOr<std::vector<Descriptor>> ParseDescriptors(const json& document, const char* name) {
+  std::vector<Descriptor> descriptors;
+  auto list = document.find(name);
+  if (list == document.end() || !list->is_array()) {
+    return MalformedImage(absl::StrCat("a document in it is malformed: it has no \"", name, "\""));
+  }
+  for (const json& object : *list) {
+    CTR_ASSIGN_OR_RETURN(Descriptor descriptor, ParseDescriptor(object));
+    descriptors.push_back(std::move(descriptor));
+  }
+  return descriptors;
+}
+
+std::string BlobFile(const std::string& digest) {
+  return absl::StrCat("blobs/sha256/", digest.substr(digest.find(':') + 1));
+}
+
+// What its annotations call an image: "" for nothing, or for a tag alone.
+StatusOr<std::string> NameOf(const Descriptor& descriptor) {
+  for (const char* key : {"io.containerd.image.name", "org.opencontainers.image.ref.name"}) {
+    auto name = descriptor.annotations.find(key);
+    if (name == descriptor.annotations.end() || name->second.empty()) continue;
+    // The second one may be just a tag: which image's, it does not say.
+    bool is_tag = !absl::StrContains(name->second, ':') && !absl::StrContains(name->second, '/');
+    if (is_tag && key != std::string_view("io.containerd.image.name")) continue;
+    return NormalizeReference(name->second);
+  }
+  return std::string();
+}
+
+class OciPlanner {
+ public:
+  OciPlanner(const ArchiveContents& contents, const Platform& platform)
+      : contents_(contents), platform_(platform) {}
+
+  StatusOr<std::vector<ImagePlan>> Plan() {
+    CTR_ASSIGN_OR_RETURN(std::string_view text,
+                         FindDocument(contents_, "index.json", "the list of images"));
+    CTR_ASSIGN_OR_RETURN(json index, ParseImageDocument(text, "index.json"));
+    CTR_ASSIGN_OR_RETURN(auto descriptors, ParseDescriptors(index, "manifests"));
+    for (const Descriptor& descriptor : descriptors) {
+      CTR_ASSIGN_OR_RETURN(std::string digest, Visit(descriptor, kMaxNesting));
+      if (digest.empty()) continue;
+      CTR_ASSIGN_OR_RETURN(std::string name, NameOf(descriptor));
+      if (!name.empty()) AddName(images_.at(digest), std::move(name));
+    }
+    if (images_.empty()) return NothingFound();
+    std::vector<ImagePlan> images;
+    for (auto& [digest, image] : images_) images.push_back(std::move(image));
+    return images;
+  }
+
+ private:
+  // Finds the image for our platform behind a descriptor and plans it. Returns its manifest's
+  // digest, "" if there is none.
+  StatusOr<std::string> Visit(const Descriptor& descriptor, int depth) {
+    if (IsAttestation(descriptor) || IsForeign(descriptor)) return std::string();
+    if (auto known = visited_.find(descriptor.digest); known != visited_.end()) {
+      return known->second;
+    }
+    if (depth == 0) return MalformedImage("its indexes are nested too deeply");
+    std::string& found = visited_[descriptor.digest];
+    CTR_ASSIGN_OR_RETURN(std::string_view text, FindBlob(descriptor, "a manifest"));
+    CTR_ASSIGN_OR_RETURN(json document, ParseImageDocument(text, "a manifest"));
+    if (document.contains("manifests")) {
+      CTR_ASSIGN_OR_RETURN(auto children, ParseDescriptors(document, "manifests"));
+      for (const Descriptor& child : children) {
+        CTR_ASSIGN_OR_RETURN(found, Visit(child, depth - 1));
+        if (!found.empty()) return found;
+      }
+      return found;
+    }
+    CTR_ASSIGN_OR_RETURN(bool planned, PlanManifest(descriptor, text, document));
+    if (planned) found = descriptor.digest;
+    return found;
+  }
+
+  static bool IsAttestation(const Descriptor& descriptor) {
+    auto type = descriptor.annotations.find("vnd.docker.reference.type");
+    return type != descriptor.annotations.end() && type->second == "attestation-manifest";
+  }
+
+  bool IsForeign(const Descriptor& descriptor) {
+    if (descriptor.os.empty() && descriptor.architecture.empty()) return false;
+    if (descriptor.os == "linux" && descriptor.architecture == platform_.architecture) return false;
+    foreign_.insert(absl::StrCat(descriptor.os, "/", descriptor.architecture));
+    return true;
+  }
+
+  // The document that a descriptor points to, verified.
+  StatusOr<std::string_view> FindBlob(const Descriptor& descriptor, const char* what) {
+    CTR_ASSIGN_OR_RETURN(std::string_view text,
+                         FindDocument(contents_, BlobFile(descriptor.digest), what));
+    if (static_cast<int64_t>(text.size()) != descriptor.size ||
+        Sha256Digest(text) != descriptor.digest) {
+      return MalformedImage(absl::StrCat(what, " is damaged: ", descriptor.digest,
+                                         " has another content; make the archive again"));
+    }
+    return text;
+  }
+
+  // False if it is not a container image, or not for our platform.
+  StatusOr<bool> PlanManifest(const Descriptor& descriptor, std::string_view text,
+                              const json& document) {
+    if (!document.is_object() || !document.contains("config") || !document.contains("layers")) {
+      return false;
+    }
+    CTR_ASSIGN_OR_RETURN(Descriptor config, ParseDescriptor(document["config"]));
+    if (!IsConfigType(config.media_type)) return false;
+    CTR_ASSIGN_OR_RETURN(auto layers, ParseDescriptors(document, "layers"));
+    ImagePlan image;
+    image.manifest = std::string(text);
+    std::string own_type = StringOr(document, "mediaType");
+    image.manifest_media_type = own_type.empty() ? descriptor.media_type : own_type;
+    if (image.manifest_media_type.empty()) {
+      image.manifest_media_type = "application/vnd.oci.image.manifest.v1+json";
+    }
+    CTR_ASSIGN_OR_RETURN(std::string_view config_text, FindBlob(config, "the image's config"));
+    image.config = std::string(config_text);
+    CTR_ASSIGN_OR_RETURN(image.parsed_config, ParseImageConfig(config_text));
+    if (!IsForPlatform(image.parsed_config, platform_)) {
+      foreign_.insert(absl::StrCat(image.parsed_config.os, "/", image.parsed_config.architecture));
+      return false;
+    }
+    CTR_RETURN_IF_ERROR(PlanLayers(layers, image));
+    images_.emplace(descriptor.digest, std::move(image));
+    return true;
+  }
+
+  Status PlanLayers(const std::vector<Descriptor>& layers, ImagePlan& image) {
+    const auto& diff_ids = image.parsed_config.diff_ids;
+    if (layers.size() != diff_ids.size()) {
+      return MalformedImage(absl::StrCat("the manifest names ", layers.size(),
+                                         " layers, and the image's config ", diff_ids.size()));
+    }
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const Descriptor& layer = layers[i];
+      if (!IsLayerType(layer.media_type)) {
+        return MalformedImage(absl::StrCat("it has a layer of the type \"", layer.media_type,
+                                           "\", which can't be unpacked"));
+      }
+      std::string file = contents_.FileOf(BlobFile(layer.digest));
+      if (file.empty()) {
+        return MalformedImage(absl::StrCat("layer ", layer.digest,
+                                           " is missing from the archive: make the archive again"));
+      }
+      if (contents_.files.at(file) != layer.size) {
+        return MalformedImage(absl::StrCat("layer ", layer.digest, " is damaged: it has ",
+                                           contents_.files.at(file), " bytes and should have ",
+                                           layer.size, "; make the archive again"));
+      }
+      image.layers.push_back({file, layer.digest, layer.media_type, layer.size, diff_ids[i]});
+    }
+    return absl::OkStatus();
+  }
+
+  Status NothingFound() const {
+    if (foreign_.empty()) return MalformedImage("it holds no container image");
+    return MalformedImage(absl::StrCat("it holds no image for this host, linux/",
+                                       platform_.architecture, ", only for ",
+                                       absl::StrJoin(foreign_, ", ")));
+  }
+
+  const ArchiveContents& contents_;
+  const Platform& platform_;
+  std::map<std::string, std::string> visited_;  // digest -> digest of the manifest found behind it
+  std::set<std::string> foreign_;               // platforms that were passed over
+  std::map<std::string, ImagePlan> images_;     // by the manifest's digest
+};
+
+}  // namespace
+
+StatusOr<std::vector<ImagePlan>> PlanOciLayout(const ArchiveContents& contents,
+                                               const Platform& platform) {
+  return OciPlanner(contents, platform).Plan();
+}
+
+}  // namespace ctr
