@@ -1,8 +1,8 @@
 #include "agent/api/convert.h"
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/ipv4.h"
 #include "agent/config/class_file.h"
-#include "agent/control/addresses.h"
 #include "agent/model/reference.h"
 
 namespace ctr {
@@ -21,7 +21,7 @@ int64_t UnixMilliseconds(WallTime time) {
 
 std::string UrlOf(uint32_t address, const ClassConfig& config) {
   if (!config.default_port) return "";
-  return absl::StrCat(DefaultProtocol(config), "://", FormatAddress(address), ":",
+  return absl::StrCat(DefaultProtocol(config), "://", FormatIpv4(address), ":",
                       *config.default_port);
 }
 
@@ -36,7 +36,7 @@ void ToProto(const Instance& instance, v1::Instance* proto) {
     if (observed.exit_code) proto->set_exit_code(*observed.exit_code);
     proto->set_message(observed.message);
   }
-  proto->set_address(FormatAddress(record.address));
+  proto->set_address(FormatIpv4(record.address));
   proto->set_url(UrlOf(record.address, *instance.class_state()->config));
   proto->set_generation(observed.generation);
   proto->set_since_ms(UnixMilliseconds(observed.since));
@@ -54,7 +54,7 @@ void ToProto(const ClassState& state, int instances, v1::Class* proto) {
   StatusOr<std::string> image = NormalizeReference(config.image);
   proto->set_image(image.ok() ? *image : config.image);
   proto->set_revision(state.revision);
-  proto->set_address(FormatAddress(state.record.address));
+  proto->set_address(FormatIpv4(state.record.address));
   proto->set_default_port(config.default_port.value_or(0));
   if (config.default_port) proto->set_default_protocol(DefaultProtocol(config));
   proto->set_url(UrlOf(state.record.address, config));

@@ -16,8 +16,8 @@
 namespace ctr {
 
 struct SupervisorOptions {
-  AddressRange instance_range;
-  AddressRange class_range;
+  Ipv4Range instance_range;
+  Ipv4Range class_range;
   std::string log_dir;
   // Throughput of whole lifecycles peaks at about four at a time; at eight a cold start takes twice
   // as long.

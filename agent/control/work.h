@@ -10,19 +10,21 @@
 
 namespace ctr {
 
-// Runs `task` on `executor`. An exception that leaves it is a bug: it ends the process, which the
-// next start recovers. A cancellation at shutdown is no bug.
+// Runs `task` on `executor`, never within the call. An exception that leaves it is a bug: it ends
+// the process, which the next start recovers.
 inline void SpawnOrDie(asio::any_io_executor executor, awaitable<void> task, std::string what) {
-  asio::co_spawn(std::move(executor), std::move(task),
-                 [what = std::move(what)](std::exception_ptr exception) {
-                   if (!exception) return;
-                   try {
-                     std::rethrow_exception(exception);
-                   } catch (const std::exception& error) {
-                     spdlog::critical("{}: {}", what, error.what());
-                     std::abort();
-                   }
-                 });
+  auto on_end = [what = std::move(what)](std::exception_ptr exception) {
+    if (!exception) return;
+    try {
+      std::rethrow_exception(exception);
+    } catch (const std::exception& error) {
+      spdlog::critical("{}: {}", what, error.what());
+      std::abort();
+    }
+  };
+  asio::post(executor, [executor, task = std::move(task), on_end = std::move(on_end)]() mutable {
+    asio::co_spawn(executor, std::move(task), std::move(on_end));
+  });
 }
 
 // Whether the coroutine may be cancelled from here on. A caller that goes away must not cut a

@@ -12,6 +12,7 @@
 
 #include <doctest/doctest.h>
 
+#include "agent/base/loop.h"
 #include "agent/control/supervisor.h"
 #include "tests/fakes/fake_runtime.h"
 #include "tests/fakes/fake_store.h"
@@ -57,21 +58,23 @@ class World {
   }
   ~World() {
     work.join();
+    io.DropHandlers();
     std::filesystem::remove_all(folder);
   }
 
   // Runs everything that is ready, on the loop and on the work pool.
   void Settle() {
-    size_t ran = 0;
-    do {
+    // A task takes several turns on the pool before it comes back: three quiet rounds are the end.
+    for (int quiet = 0; quiet < 3; ++quiet) {
       io.restart();
-      ran = io.poll();
+      size_t ran = io.poll();
       std::promise<void> drained;
       asio::post(work, [&] { drained.set_value(); });
       drained.get_future().wait();
       io.restart();
       ran += io.poll();
-    } while (ran > 0);
+      if (ran > 0) quiet = -1;
+    }
   }
 
   void Advance(Duration duration) {
@@ -125,7 +128,7 @@ class World {
 
   static inline ManualClock* clock_now = nullptr;
 
-  asio::io_context io{1};
+  Loop io;
   asio::thread_pool work{1};
   ManualClock clock;
   std::shared_ptr<FakeStore> store;
