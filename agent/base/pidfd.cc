@@ -3,7 +3,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+
+// glibc 2.36's header does not say that it declares C.
+extern "C" {
 #include <sys/pidfd.h>
+}
 
 #include <cerrno>
 
