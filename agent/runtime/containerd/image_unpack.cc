@@ -80,7 +80,9 @@ awaitable<Status> UnpackLayer(Client client, Layer layer) {
   remove.set_snapshotter(kSnapshotter);
   remove.set_key(layer.key);
   // If this fails, the collector takes it after the lease.
-  co_await client->Call(&SnapshotsApi::Remove, std::move(remove), {.lease = layer.lease});
+  (co_await client->Call(&SnapshotsApi::Remove, std::move(remove), {.lease = layer.lease}))
+      .status()
+      .IgnoreError();
   // Another import was faster.
   if (absl::IsAlreadyExists(extracted)) co_return absl::OkStatus();
   co_return Annotate(extracted, absl::StrCat("layer ", layer.plan.digest, " can't be unpacked"));
