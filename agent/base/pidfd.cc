@@ -5,11 +5,14 @@
 #include <signal.h>
 
 // glibc 2.36's header does not say that it declares C.
+extern "C" {}
+
+#include <cerrno>
+
+// glibc 2.36 forgot that C++ includes it, too.
 extern "C" {
 #include <sys/pidfd.h>
 }
-
-#include <cerrno>
 
 #include "absl/strings/str_cat.h"
 
