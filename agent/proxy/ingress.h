@@ -12,10 +12,10 @@ namespace ctr {
 struct IngressConfig {
   std::vector<std::string> http = {"127.0.0.1:8080"};  // where names and Ctr-* fields choose
   bool trust_ctr_headers = false;                      // also on addresses beyond loopback
-  std::vector<Ipv4Range> ranges;                       // of instances' and classes' addresses
+  std::vector<Ipv4Range> ranges = {};                  // of instances' and classes' addresses
   SteeringMode steering = SteeringMode::kAuto;
   int data_loops = 0;  // 0: one a core, 8 at most
-  SessionLimits limits;
+  SessionLimits limits = {};
 };
 
 // The way in for all traffic: listeners, data loops and the connections on them. Open, then Start,

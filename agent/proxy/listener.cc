@@ -127,7 +127,8 @@ StatusOr<std::shared_ptr<Listener>> Listener::Bind(const sockaddr* address, sock
   if (!fd.valid()) return ErrnoError(errno, "socket");
   SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   if (::bind(fd.get(), address, size) != 0 || ::listen(fd.get(), kBacklog) != 0) {
-    return ErrnoError(errno, "bind");
+    if (errno != EADDRINUSE) return ErrnoError(errno, "bind");
+    return Error(absl::StatusCode::kAlreadyExists, code::kInUse, "the address is in use");
   }
   std::string text = WithPort(LocalAddress(fd.get()));
   return std::shared_ptr<Listener>(new Listener(std::move(fd), kind, std::move(text)));

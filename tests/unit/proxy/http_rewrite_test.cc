@@ -24,7 +24,7 @@ std::string Upstream(const std::string& bytes,
 struct ToClient {
   AnswerTo answer_to = AnswerTo::kOther;
   ClientSide client{.http10 = false, .keep_alive = true};
-  Timings timings;
+  Timings timings = {};
 };
 
 std::string Client(const std::string& bytes, ToClient to = {}) {
