@@ -40,13 +40,13 @@ std::string ContainerdConfig(const ContainerdPaths& paths) {
   return absl::StrCat("# Written by ctr-agent at each start.\n", "version = 2\n",
                       "root = ", Quoted(paths.root), "\n", "state = ", Quoted(paths.state), "\n",
                       R"(oom_score = 0
+required_plugins = ["io.containerd.snapshotter.v1.overlayfs", "io.containerd.grpc.v1.tasks"]
 disabled_plugins = [
   "io.containerd.grpc.v1.cri",
   "io.containerd.internal.v1.opt",
   "io.containerd.internal.v1.restart",
   "io.containerd.internal.v1.tracing",
   "io.containerd.tracing.processor.v1.otlp",
-  "io.containerd.runtime.v1.linux",
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper",

@@ -191,7 +191,7 @@ awaitable<void> ContainerdProcess::KeepRunning(std::shared_ptr<ContainerdProcess
       ::waitpid(process->pid(), nullptr, WNOHANG);
     }
     if (self->clock_->Now() - since > kSteady) pause = Duration::zero();
-    spdlog::warn("containerd has ended ({}); starting it again", LastLine(self->paths_.log_file));
+    spdlog::warn("containerd has ended; starting it again (see {})", self->paths_.log_file);
     co_await self->clock_->SleepUntil(self->clock_->Now() + pause);
     pause = std::clamp<Duration>(pause * 2, kFirstPause, kLongestPause);
     Status status = co_await self->EnsureRunning();

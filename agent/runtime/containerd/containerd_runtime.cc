@@ -93,17 +93,21 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
   std::unique_ptr<ContainerdRuntime> runtime(
       new ContainerdRuntime(std::move(core), ShortVersion(version->version())));
   if (process != nullptr) {
-    asio::co_spawn(control, ContainerdProcess::KeepRunning(std::move(process)),
-                   asio::bind_cancellation_slot(runtime->stop_watching_.slot(), asio::detached));
+    asio::co_spawn(
+        control, ContainerdProcess::KeepRunning(std::move(process)),
+        asio::bind_cancellation_slot(runtime->stop_watching_->slot(),
+                                     [signal = runtime->stop_watching_](std::exception_ptr) {}));
   }
   co_return runtime;
 }
 
 ContainerdRuntime::ContainerdRuntime(std::shared_ptr<Core> core, std::string version)
-    : core_(std::move(core)), version_(std::move(version)) {}
+    : core_(std::move(core)),
+      version_(std::move(version)),
+      stop_watching_(std::make_shared<asio::cancellation_signal>()) {}
 
 ContainerdRuntime::~ContainerdRuntime() {
-  stop_watching_.emit(asio::cancellation_type::terminal);
+  stop_watching_->emit(asio::cancellation_type::terminal);
   core_->client.Close();
 }
 

@@ -45,7 +45,8 @@ class ContainerdRuntime final : public Runtime {
 
   const std::shared_ptr<Core> core_;
   const std::string version_;
-  asio::cancellation_signal stop_watching_;
+  // Shared with the coroutine, which must not outlive it.
+  const std::shared_ptr<asio::cancellation_signal> stop_watching_;
 };
 
 }  // namespace ctr

@@ -102,7 +102,7 @@ void RuntimeFixture::Drain() {
 void RuntimeFixture::RunUntil(const std::function<bool()>& condition) {
   auto deadline = clock_.Now() + kTestTimeout;
   while (!condition()) {
-    REQUIRE(clock_.Now() < deadline);
+    if (clock_.Now() > deadline) FAIL("not within a minute");
     if (io_.stopped()) io_.restart();
     asio::steady_timer tick(io_, milliseconds(5));
     tick.async_wait([](ErrorCode) {});

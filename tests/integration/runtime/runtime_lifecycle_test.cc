@@ -28,7 +28,9 @@ TEST_CASE("a container runs, tells its exit code and its output, and leaves noth
 
   CHECK(t.Run(t.runtime_->Remove(container.id)).ok());
   CHECK(t.PartsOf(container.id).empty());
-  CHECK(t.Output(container.id) == "to stdout\nto stderr\n");
+  // The shim merges the two; only within each of them is there an order.
+  CHECK(absl::StrContains(t.Output(container.id), "to stdout\n"));
+  CHECK(absl::StrContains(t.Output(container.id), "to stderr\n"));
   CHECK(absl::IsNotFound(t.Run(t.runtime_->WaitExit(container.id)).status()));
   // Removing is idempotent.
   CHECK(t.Run(t.runtime_->Remove(container.id)).ok());
@@ -113,7 +115,9 @@ TEST_CASE("a Create whose caller is cancelled leaves nothing") {
         asio::bind_cancellation_slot(
             cancel.slot(), [&](std::exception_ptr, StatusOr<Container>) { over = true; }));
     asio::steady_timer timer(t.io_, std::chrono::milliseconds(delay));
-    timer.async_wait([&](ErrorCode) { cancel.emit(asio::cancellation_type::terminal); });
+    timer.async_wait([&](ErrorCode error) {
+      if (!error) cancel.emit(asio::cancellation_type::terminal);
+    });
     t.RunUntil([&] { return over; });
     t.RunUntil([&] { return t.PartsOf(id).empty(); });
     // It may have been cancelled before the first part was made: then nothing comes later, either.
