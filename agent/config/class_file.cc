@@ -111,7 +111,6 @@ void ReadStopSignal(TableReader& file, ClassConfig& config) {
 }
 
 void ReadSleepAfter(TableReader& file, ClassConfig& config) {
-  if (!config.default_port) config.sleep_after = std::nullopt;
   const TomlEntry* entry = file.Find("sleep_after");
   if (entry == nullptr) return;
   const auto* text = entry->value.As<std::string>();
@@ -213,6 +212,7 @@ StatusOr<ClassConfig> ParseClassFile(std::string_view toml, std::string_view fil
   ReadRouting(file, config);
   ReadResources(file, config.resources);
   ReadPorts(file, config);
+  if (config.IsJob() && file.Find("sleep_after") == nullptr) config.sleep_after = std::nullopt;
   file.Finish();
   if (!errors.any()) CheckWhole(file, config);
   CTR_RETURN_IF_ERROR(errors.First());

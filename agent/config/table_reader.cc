@@ -207,19 +207,14 @@ std::vector<TableReader> TableReader::Tables(std::string_view key) {
   std::vector<TableReader> readers;
   if (entry == nullptr) return readers;
   const auto* array = entry->value.As<TomlArray>();
-  bool all_tables = array != nullptr;
-  for (const TomlValue& item : all_tables ? *array : TomlArray()) {
-    const auto* table = item.As<TomlTable>();
-    if (table == nullptr) {
-      all_tables = false;
-      break;
-    }
-    readers.emplace_back(*table, FullName(key), item.line, *errors_);
-  }
-  if (!all_tables) {
+  const auto is_table = [](const TomlValue& item) { return item.As<TomlTable>() != nullptr; };
+  if (array == nullptr || !std::all_of(array->begin(), array->end(), is_table)) {
     WrongType(*entry, entry->value,
               absl::StrCat("tables, each written below [[", FullName(key), "]]"));
-    readers.clear();
+    return readers;
+  }
+  for (const TomlValue& item : *array) {
+    readers.emplace_back(*item.As<TomlTable>(), FullName(key), item.line, *errors_);
   }
   return readers;
 }

@@ -1,0 +1,194 @@
+#include "agent/config/agent_config.h"
+
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "agent/config/table_reader.h"
+#include "agent/model/names.h"
+
+namespace ctr {
+namespace {
+
+using config::FileErrors;
+using config::TableReader;
+
+constexpr Ipv4Range kLoopback = {0x7F000000, 8};
+constexpr uint32_t kLocalhost = 0x7F000001;
+constexpr int64_t kMaxDataThreads = 64;
+constexpr int kDefaultDataThreads = 4;
+// sockaddr_un holds 107 characters, and the private containerd's socket is the longest in RUN.
+constexpr size_t kMaxRunDir = 107 - std::string_view("/containerd/containerd.sock.ttrpc").size();
+constexpr size_t kMaxDomain = 253 - 2 * 64;  // of a DNS name, without ID and class
+
+Status Refused(std::string_view text, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("\"", std::string(text), "\" ", std::string(why)));
+}
+
+// Reads a string by `parse`; its errors are reported on the key.
+template <typename T>
+void ReadAs(TableReader& file, std::string_view key, StatusOr<T> (*parse)(std::string_view),
+            T& out) {
+  std::optional<std::string> text = file.String(key);
+  if (!text) return;
+  StatusOr<T> value = parse(*text);
+  if (value.ok()) {
+    out = *std::move(value);
+  } else {
+    file.Fail(key, std::string(value.status().message()));
+  }
+}
+
+StatusOr<std::string> ParseAbsolutePath(std::string_view text) {
+  if (!text.starts_with('/')) return Refused(text, "is no absolute path; begin it with /");
+  return std::string(text);
+}
+
+StatusOr<std::string> ParseRunDir(std::string_view text) {
+  CTR_RETURN_IF_ERROR(CheckRunDir(text));
+  return ParseAbsolutePath(text);
+}
+
+StatusOr<std::string> ParseDomain(const std::string& text) {
+  std::string domain = absl::AsciiStrToLower(text);
+  bool valid = domain.size() <= kMaxDomain;
+  for (absl::string_view label : absl::StrSplit(domain, '.')) {
+    valid = valid && IsDnsLabel({label.data(), label.size()});
+  }
+  if (!valid) return Refused(text, "is no domain; write it like apps.example.com");
+  return domain;
+}
+
+void ReadDomains(TableReader& file, std::vector<std::string>& domains) {
+  std::optional<std::vector<std::string>> texts = file.Strings("domains");
+  if (!texts) return;
+  for (const std::string& text : *texts) {
+    StatusOr<std::string> domain = ParseDomain(text);
+    if (!domain.ok()) {
+      file.Fail("domains", std::string(domain.status().message()));
+    } else if (std::find(domains.begin(), domains.end(), *domain) == domains.end()) {
+      domains.push_back(*std::move(domain));
+    }
+  }
+}
+
+std::optional<std::string> ReadLogLevel(TableReader& file) {
+  std::vector<config::Word<std::string>> words;
+  for (const char* level : {"trace", "debug", "info", "warning", "error"}) {
+    words.push_back({level, level});
+  }
+  return file.Choice<std::string>("log_level", words);
+}
+
+}  // namespace
+
+AgentConfig::AgentConfig()
+    : data_threads(std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1,
+                              kDefaultDataThreads)) {}
+
+std::string HttpAddress::ToString() const {
+  const bool is_ipv6 = address.find(':') != std::string::npos;
+  return is_ipv6 ? absl::StrCat("[", address, "]:", port) : absl::StrCat(address, ":", port);
+}
+
+StatusOr<HttpAddress> ParseHttpAddress(std::string_view text) {
+  constexpr char kForm[] = "is no address to listen on; write it like 127.0.0.1:8080 or [::1]:8080";
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return Refused(text, kForm);
+  HttpAddress http;
+  http.address = text.substr(0, colon);
+  const std::string port_text(text.substr(colon + 1));
+  int family = AF_INET;
+  if (http.address.starts_with('[') && http.address.ends_with(']')) {
+    family = AF_INET6;
+    http.address = http.address.substr(1, http.address.size() - 2);
+  }
+  in6_addr parsed;
+  uint32_t port = 0;
+  const bool digits =
+      std::all_of(port_text.begin(), port_text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (::inet_pton(family, http.address.c_str(), &parsed) != 1 || !digits ||
+      !absl::SimpleAtoi(port_text, &port) || port > 65535) {
+    return Refused(text, kForm);
+  }
+  http.port = static_cast<uint16_t>(port);
+  return http;
+}
+
+StatusOr<Ipv4Range> ParseLoopbackRange(std::string_view text) {
+  CTR_ASSIGN_OR_RETURN(Ipv4Range range, ParseIpv4Range(text));
+  if (range.prefix < 8 || range.prefix > 28) {
+    return Refused(text, "must have a prefix from 8 to 28, as in 127.77.0.0/16");
+  }
+  if (!kLoopback.Contains(range.base)) {
+    return Refused(text, "must lie in 127.0.0.0/8, as 127.77.0.0/16 does");
+  }
+  if (range.Contains(kLocalhost)) {
+    return Refused(text, "holds 127.0.0.1, which the host needs; take one like 127.77.0.0/16");
+  }
+  return range;
+}
+
+StatusOr<std::string> ParseSocketPath(std::string_view text) {
+  constexpr std::string_view kScheme = "unix://";
+  if (text.starts_with(kScheme)) text.remove_prefix(kScheme.size());
+  return ParseAbsolutePath(text);
+}
+
+Status CheckRunDir(std::string_view path) {
+  if (path.size() <= kMaxRunDir) return absl::OkStatus();
+  return Refused(path,
+                 absl::StrCat("is too long for the path of a Unix socket; take one of at most ",
+                              kMaxRunDir, " characters"));
+}
+
+StatusOr<AgentConfig> ParseAgentConfig(std::string_view toml, std::string_view file_name) {
+  CTR_ASSIGN_OR_RETURN(config::TomlTable table, config::ParseToml(toml, file_name));
+  FileErrors errors(file_name);
+  TableReader file(table, "", 0, errors);
+  AgentConfig config;
+  ReadAs(file, "data_dir", ParseAbsolutePath, config.data_dir);
+  ReadAs(file, "run_dir", ParseRunDir, config.run_dir);
+  ReadAs(file, "http", ParseHttpAddress, config.http);
+  ReadAs(file, "containerd", ParseSocketPath, config.containerd);
+  ReadAs(file, "instance_range", ParseLoopbackRange, config.instance_range);
+  ReadAs(file, "class_range", ParseLoopbackRange, config.class_range);
+  ReadDomains(file, config.domains);
+  config.trust_ctr_headers = file.Bool("trust_ctr_headers").value_or(config.trust_ctr_headers);
+  config.steering =
+      file.Choice<SteeringChoice>("steering", {{"auto", SteeringChoice::kAuto},
+                                               {"sk_lookup", SteeringChoice::kSkLookup},
+                                               {"bind", SteeringChoice::kBind}})
+          .value_or(config.steering);
+  config.data_threads = static_cast<int>(
+      file.Integer("data_threads", 1, kMaxDataThreads).value_or(config.data_threads));
+  config.log_level = ReadLogLevel(file).value_or(config.log_level);
+  file.NotBuilt("metrics");
+  file.Finish();
+  CTR_RETURN_IF_ERROR(errors.First());
+  return config;
+}
+
+Status CheckAgentConfig(const AgentConfig& config) {
+  if (config.instance_range.Overlaps(config.class_range)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("instance_range ", config.instance_range.ToString(), " and class_range ",
+                     config.class_range.ToString(), " overlap; give one of them another network"));
+  }
+  in_addr listener;
+  if (::inet_pton(AF_INET, config.http.address.c_str(), &listener) != 1) return absl::OkStatus();
+  const uint32_t address = ntohl(listener.s_addr);
+  if (config.instance_range.Contains(address) || config.class_range.Contains(address)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "http ", config.http.ToString(),
+        " lies in the range of instances or classes; take an address outside of both"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ctr

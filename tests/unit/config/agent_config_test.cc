@@ -1,0 +1,186 @@
+#include "agent/config/agent_config.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "agent/config/command_line.h"
+
+namespace ctr {
+namespace {
+
+std::string Refusal(const std::string& toml) {
+  StatusOr<AgentConfig> config = ParseAgentConfig(toml, "agent.toml");
+  INFO(toml);
+  REQUIRE(absl::IsInvalidArgument(config.status()));
+  return std::string(config.status().message());
+}
+
+StatusOr<CommandLine> RunWith(std::vector<const char*> flags) {
+  flags.insert(flags.begin(), "ctr-agent");
+  return ParseCommandLine(static_cast<int>(flags.size()), flags.data());
+}
+
+// A configuration file that goes with the test.
+class ConfigFile {
+ public:
+  explicit ConfigFile(const std::string& text) { std::ofstream(path_) << text; }
+  ~ConfigFile() { std::filesystem::remove(path_); }
+
+  const char* path() const { return path_.c_str(); }
+
+ private:
+  const std::string path_ = std::filesystem::temp_directory_path() /
+                            ("ctr-agent-config-" + std::to_string(::getpid()) + ".toml");
+};
+
+}  // namespace
+
+TEST_CASE("an empty agent file gives the documented defaults") {
+  StatusOr<AgentConfig> config = ParseAgentConfig("", "agent.toml");
+  REQUIRE(config.ok());
+  CHECK(config->data_dir == "/var/lib/ctr");
+  CHECK(config->run_dir == "/run/ctr");
+  CHECK(config->http.ToString() == "127.0.0.1:8080");
+  CHECK(config->containerd.empty());
+  CHECK(config->instance_range.ToString() == "127.77.0.0/16");
+  CHECK(config->class_range.ToString() == "127.76.0.0/16");
+  CHECK(config->domains == std::vector<std::string>{"localhost"});
+  CHECK_FALSE(config->trust_ctr_headers);
+  CHECK(config->steering == SteeringChoice::kAuto);
+  CHECK(config->data_threads >= 1);
+  CHECK(config->data_threads <= 4);
+  CHECK(config->log_level == "info");
+}
+
+TEST_CASE("every setting of the agent file is read") {
+  StatusOr<AgentConfig> config = ParseAgentConfig(R"(
+data_dir = "/srv/ctr"
+run_dir = "/srv/run"
+http = "[::1]:0"
+containerd = "unix:///run/containerd/containerd.sock"
+instance_range = "127.80.0.0/20"
+class_range = "127.81.0.0/28"
+domains = ["Apps.Example.com", "localhost"]
+trust_ctr_headers = true
+steering = "bind"
+data_threads = 7
+log_level = "debug"
+)",
+                                                  "agent.toml");
+  INFO(config.status().ToString());
+  REQUIRE(config.ok());
+  CHECK(config->data_dir == "/srv/ctr");
+  CHECK(config->run_dir == "/srv/run");
+  CHECK(config->http.address == "::1");
+  CHECK(config->http.port == 0);
+  CHECK(config->http.ToString() == "[::1]:0");
+  CHECK(config->containerd == "/run/containerd/containerd.sock");
+  CHECK(config->instance_range.ToString() == "127.80.0.0/20");
+  CHECK(config->class_range.ToString() == "127.81.0.0/28");
+  CHECK(config->domains == std::vector<std::string>{"localhost", "apps.example.com"});
+  CHECK(config->trust_ctr_headers);
+  CHECK(config->steering == SteeringChoice::kBind);
+  CHECK(config->data_threads == 7);
+  CHECK(config->log_level == "debug");
+}
+
+TEST_CASE("what is wrong in the agent file is refused with file, line and key") {
+  CHECK(Refusal("\nhtpp = \"127.0.0.1:1\"") ==
+        "agent.toml:2: unknown key \"htpp\"; did you mean \"http\"?");
+  CHECK(Refusal("metrics = \"127.0.0.1:9090\"") ==
+        "agent.toml:1: metrics: not built yet in this version");
+  CHECK(Refusal("instance_range = \"10.0.0.0/16\"") ==
+        "agent.toml:1: instance_range: \"10.0.0.0/16\" must lie in 127.0.0.0/8, as 127.77.0.0/16 "
+        "does");
+  for (const char* setting : {
+           "data_dir = \"var/lib\"",
+           "data_dir = 1",
+           "run_dir = \"\"",
+           "http = \"8080\"",
+           "http = \":8080\"",
+           "http = \"localhost:8080\"",
+           "http = \"127.0.0.1:65536\"",
+           "http = \"127.0.0.1:-1\"",
+           "http = \"127.0.0.1:\"",
+           "http = \"::1:80\"",
+           "containerd = \"containerd.sock\"",
+           "instance_range = \"127.77.0.0\"",
+           "instance_range = \"127.77.0.1/16\"",
+           "instance_range = \"127.77.0.0/29\"",
+           "instance_range = \"127.0.0.0/9\"",
+           "class_range = \"126.0.0.0/7\"",
+           "domains = \"localhost\"",
+           "domains = [\"a..b\"]",
+           "domains = [\"\"]",
+           "trust_ctr_headers = 1",
+           "steering = \"magic\"",
+           "data_threads = 0",
+           "log_level = \"loud\"",
+       }) {
+    CHECK(Refusal(setting).starts_with("agent.toml:1: "));
+  }
+  CHECK(Refusal("run_dir = \"/" + std::string(80, 'x') + "\"").find("too long") !=
+        std::string::npos);
+}
+
+TEST_CASE("a flag is stronger than the file, and the file than the default") {
+  ConfigFile file("http = \"127.0.0.1:81\"\nrun_dir = \"/run/a\"\n");
+  StatusOr<CommandLine> line =
+      RunWith({"--config", file.path(), "--http", "127.0.0.1:82", "--data-dir", "/srv/x/"});
+  INFO(line.status().ToString());
+  REQUIRE(line.ok());
+  CHECK(line->config.http.port == 82);
+  CHECK(line->config.run_dir == "/run/a");
+  CHECK(line->config.data_dir == "/srv/x");
+  CHECK(line->config.class_range.ToString() == "127.76.0.0/16");
+  CHECK_FALSE(line->purge);
+}
+
+TEST_CASE("every flag is read") {
+  StatusOr<CommandLine> line =
+      RunWith({"--data-dir=data", "--run-dir=/r", "--containerd=/c.sock",
+               "--instance-range=127.90.0.0/16", "--class-range=127.91.0.0/16", "--purge"});
+  INFO(line.status().ToString());
+  REQUIRE(line.ok());
+  CHECK(line->config.data_dir == (std::filesystem::current_path() / "data").string());
+  CHECK(line->config.run_dir == "/r");
+  CHECK(line->config.containerd == "/c.sock");
+  CHECK(line->config.instance_range.ToString() == "127.90.0.0/16");
+  CHECK(line->config.class_range.ToString() == "127.91.0.0/16");
+  CHECK(line->purge);
+}
+
+TEST_CASE("a wrong command line is refused with the flag's name") {
+  const auto refusal = [](std::vector<const char*> flags) {
+    StatusOr<CommandLine> line = RunWith(std::move(flags));
+    REQUIRE_FALSE(line.ok());
+    return std::string(line.status().message());
+  };
+  CHECK(refusal({"--nonsense"}).find("--nonsense") != std::string::npos);
+  CHECK(refusal({"stray"}).find("stray") != std::string::npos);
+  CHECK(refusal({"--http"}).find("--http") != std::string::npos);
+  CHECK(refusal({"--http", "x"}).starts_with("--http: \"x\" is no address"));
+  CHECK(refusal({"--data-dir", ""}).starts_with("--data-dir: "));
+  CHECK(refusal({"--config", "/nonexistent/agent.toml"}) ==
+        "--config: there is no file /nonexistent/agent.toml");
+  CHECK(refusal({"--config", "/proc"}).find("directory") != std::string::npos);
+  CHECK(refusal({"--instance-range", "127.76.0.0/24"}).find("overlap") != std::string::npos);
+  CHECK(refusal({"--http", "127.77.0.1:80"}).find("range") != std::string::npos);
+}
+
+TEST_CASE("help and version are asked for without reading the file") {
+  StatusOr<CommandLine> help = RunWith({"--help", "--config", "/nonexistent"});
+  REQUIRE(help.ok());
+  CHECK(help->help.find("--instance-range") != std::string::npos);
+  StatusOr<CommandLine> version = RunWith({"--version", "--config", "/nonexistent"});
+  REQUIRE(version.ok());
+  CHECK(version->version);
+}
+
+}  // namespace ctr

@@ -1,0 +1,347 @@
+#include "agent/config/class_file.h"
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include <doctest/doctest.h>
+
+using namespace std::chrono_literals;
+
+namespace ctr {
+namespace {
+
+constexpr char kTop[] = "name = \"web\"\nimage = \"demo:latest\"\n";
+
+ClassConfig Parse(const std::string& toml) {
+  StatusOr<ClassConfig> config = ParseClassFile(toml, "web.toml");
+  INFO(config.status().ToString());
+  REQUIRE(config.ok());
+  return *std::move(config);
+}
+
+// The message that a file is refused with.
+std::string Refusal(const std::string& toml) {
+  StatusOr<ClassConfig> config = ParseClassFile(toml, "web.toml");
+  INFO(toml);
+  REQUIRE(absl::IsInvalidArgument(config.status()));
+  return std::string(config.status().message());
+}
+
+// The same for a setting on line 3.
+std::string RefusalOf(const std::string& setting) { return Refusal(kTop + setting + "\n"); }
+
+}  // namespace
+
+TEST_CASE("a class file of two lines is a job with the defaults") {
+  const ClassConfig config = Parse(kTop);
+  ClassConfig expected;
+  expected.name = "web";
+  expected.image = "demo:latest";
+  expected.sleep_after = std::nullopt;
+  CHECK(config == expected);
+  CHECK(config.IsJob());
+}
+
+TEST_CASE("a class with a port has the documented defaults") {
+  const ClassConfig config = Parse(std::string(kTop) + "default_port = 8080\n");
+  CHECK_FALSE(config.IsJob());
+  CHECK(config.default_port == 8080);
+  CHECK(config.ports == std::vector<PortConfig>{{8080, Protocol::kHttp}});
+  CHECK(config.required_ports == std::vector<uint16_t>{8080});
+  CHECK(config.sleep_after == Duration(10min));
+  CHECK(config.start_timeout == Duration(20s));
+  CHECK(config.stop_grace == Duration(10s));
+  CHECK(config.drain == Duration(30s));
+  CHECK(config.max_instances == 20);
+  CHECK(config.resources == Resources{});
+  CHECK(config.route_instances == 3);
+}
+
+TEST_CASE("every setting that is built is read") {
+  const ClassConfig config = Parse(R"(
+name = "web"
+image = "registry.example:5000/team/demo:v1"
+default_port = 8080
+default_protocol = "http"
+required_ports = [9090, 8080]
+entrypoint = ["/bin/server", "-v"]
+env = { LOG_LEVEL = "info", EMPTY = "" }
+labels = { team = "a" }
+sleep_after = "1h30m"
+manual_start = true
+create = "request"
+max_instances = 7
+start_timeout = 5
+stop_signal = "sigint"
+stop_grace = "0s"
+drain = 1.5
+restart = "never"
+disk = "ephemeral"
+dial = "loopback"
+max_concurrency = 4
+nofile = 4096
+read_only = true
+pull_policy = "never"
+autoscale = false
+
+[[port]]
+port = 9090
+protocol = "http"
+
+[[port]]
+port = 9091
+
+[resources]
+cpus = 2
+memory = "1.5GiB"
+pids = 64
+
+[route]
+policy = "random"
+instances = 5
+
+[network]
+internet = false
+)");
+  ClassConfig expected;
+  expected.name = "web";
+  expected.image = "registry.example:5000/team/demo:v1";
+  expected.default_port = 8080;
+  expected.ports = {{8080, Protocol::kHttp}, {9090, Protocol::kHttp}, {9091, Protocol::kHttp}};
+  expected.required_ports = {9090, 8080};
+  expected.entrypoint = std::vector<std::string>{"/bin/server", "-v"};
+  expected.env = {{"LOG_LEVEL", "info"}, {"EMPTY", ""}};
+  expected.labels = {{"team", "a"}};
+  expected.sleep_after = 90min;
+  expected.manual_start = true;
+  expected.create = CreateBy::kRequest;
+  expected.max_instances = 7;
+  expected.start_timeout = 5s;
+  expected.stop_signal = 2;
+  expected.stop_grace = 0s;
+  expected.drain = 1500ms;
+  expected.dial = Dial::kLoopback;
+  expected.max_concurrency = 4;
+  expected.nofile = 4096;
+  expected.read_only = true;
+  expected.resources = {2.0, int64_t{1536} << 20, 64};
+  expected.route_instances = 5;
+  CHECK(config == expected);
+}
+
+TEST_CASE("an error names file, line and key") {
+  CHECK(RefusalOf("sleep_after = \"abc\"") ==
+        "web.toml:3: sleep_after: \"abc\" is not a duration; write it like 30s, 5m, 1h30m or a "
+        "number "
+        "of seconds");
+  CHECK(RefusalOf("default_port = \"8080\"") ==
+        "web.toml:3: default_port: must be a whole number from 1 to 65535, not \"8080\"");
+  CHECK(RefusalOf("\n[resources]\nmemory = 5") ==
+        "web.toml:5: resources.memory: must be a string, not 5");
+  CHECK(RefusalOf("env = { A = \"x\",\n B = 1 }").starts_with("web.toml:"));
+}
+
+TEST_CASE("an unknown key is refused, and the one that was meant is guessed") {
+  CHECK(Refusal("name = \"web\"\nimge = \"demo\"\n") ==
+        "web.toml:2: unknown key \"imge\"; did you mean \"image\"?");
+  CHECK(RefusalOf("[resources]\nmemmory = \"1g\"") ==
+        "web.toml:4: unknown key \"resources.memmory\"; did you mean \"resources.memory\"?");
+  CHECK(RefusalOf("quite_unheard_of = 1") == "web.toml:3: unknown key \"quite_unheard_of\"");
+  CHECK(RefusalOf("\"a\\nb\" = 1").find('\n') == std::string::npos);
+}
+
+TEST_CASE("a key that slipped into a table below is told where it belongs") {
+  CHECK(
+      RefusalOf("default_port = 1\n[[port]]\nport = 2\nsleep_after = \"5m\"") ==
+      "web.toml:6: unknown key \"port.sleep_after\"; write it above the first [table]: what stands "
+      "below [port] belongs to that");
+}
+
+TEST_CASE("of several mistakes the first in the file is reported") {
+  CHECK(RefusalOf("default_port = 0\nmax_instances = 0\nfoo = 1").starts_with("web.toml:3:"));
+  CHECK(Refusal("foo_bar_baz = 1\n").starts_with("web.toml:1: unknown key"));
+  // What follows from a mistake is not reported in its place.
+  CHECK(RefusalOf("required_ports = [80]\ndefault_port = \"80\"")
+            .starts_with("web.toml:4: default_port"));
+}
+
+TEST_CASE("what is no TOML is refused with its line") {
+  CHECK(Refusal("name = \"web\"\nimage = \n").starts_with("web.toml:2: "));
+  CHECK(Refusal("name = \"a\"\nname = \"b\"\n").starts_with("web.toml:2: "));
+  CHECK(Refusal("name = \"web\"\n[resources\n").starts_with("web.toml:2: "));
+  CHECK(Refusal("name = \"\xff\xfe\"\n").starts_with("web.toml:1: "));
+}
+
+TEST_CASE("name and image must be there and valid") {
+  CHECK(Refusal("image = \"demo\"\n") ==
+        "web.toml:1: name: is missing; write it like name = \"web\"");
+  CHECK(Refusal("name = \"web\"\n") ==
+        "web.toml:1: image: is missing; write it like image = \"demo:latest\"");
+  CHECK(Refusal("").starts_with("web.toml:1: name: is missing"));
+  for (const char* name : {"Web", "-web", "web-", "a.b", "a/b", "a_b", ""}) {
+    CHECK(Refusal(std::string("name = \"") + name + "\"\nimage = \"demo\"\n").find("name") !=
+          std::string::npos);
+  }
+  for (const char* image : {"Demo", "demo:", "", "de mo", "a//b"}) {
+    CHECK(Refusal(std::string("name = \"web\"\nimage = \"") + image + "\"\n")
+              .starts_with("web.toml:"));
+  }
+}
+
+TEST_CASE("impossible values are refused") {
+  for (const char* setting : {
+           "default_port = 0",
+           "default_port = 65536",
+           "default_port = -1",
+           "default_port = 80.5",
+           "default_protocol = \"http\"",
+           "default_port = 80\ndefault_protocol = \"udp\"",
+           "required_ports = [80]",
+           "default_port = 80\nrequired_ports = [81]",
+           "default_port = 80\nrequired_ports = [80, 80]",
+           "default_port = 80\nrequired_ports = 80",
+           "default_port = 80\nrequired_ports = [\"80\"]",
+           "default_port = 80\nport = 81",
+           "entrypoint = []",
+           "entrypoint = [\"\"]",
+           "entrypoint = \"/bin/sh\"",
+           "entrypoint = [\"a\\u0000b\"]",
+           "env = [\"A=b\"]",
+           "env = { A = 1 }",
+           "env = { \"A=B\" = \"c\" }",
+           "env = { \"\" = \"c\" }",
+           "env = { \"A\\u0000\" = \"c\" }",
+           "env = { A = \"\\u0000\" }",
+           "env = { CTR_ID = \"me\" }",
+           "labels = { \"\" = \"x\" }",
+           "sleep_after = \"0s\"",
+           "sleep_after = 0",
+           "sleep_after = -1",
+           "sleep_after = \"\"",
+           "sleep_after = true",
+           "sleep_after = inf",
+           "sleep_after = 2026-11-23",
+           "start_timeout = 0",
+           "start_timeout = \"never\"",
+           "stop_grace = \"-1s\"",
+           "manual_start = \"yes\"",
+           "create = \"never\"",
+           "max_instances = 0",
+           "max_instances = 9223372036854775807",
+           "stop_signal = \"SIGFOO\"",
+           "stop_signal = 0",
+           "stop_signal = 99",
+           "stop_signal = true",
+           "dial = \"public\"",
+           "max_concurrency = 0",
+           "nofile = 0",
+           "restart = \"sometimes\"",
+           "disk = 1",
+           "autoscale = 1",
+           "resources = 1",
+           "[resources]\ncpus = 0",
+           "[resources]\ncpus = -0.5",
+           "[resources]\ncpus = nan",
+           "[resources]\ncpus = inf",
+           "[resources]\nmemory = \"5MiB\"",
+           "[resources]\nmemory = \"lots\"",
+           "[resources]\nmemory = \"-1GiB\"",
+           "[resources]\nmemory = \"99999999999PiB\"",
+           "[resources]\npids = 0",
+           "[resources]\npids = -1",
+           "[route]\ninstances = 0",
+           "[route]\ninstances = 21",
+           "[route]\npolicy = \"fastest\"",
+           "[[port]]\nport = 80",
+           "[port]\nport = 80",
+           "default_port = 80\n[[port]]\nport = 80",
+           "default_port = 80\n[[port]]\nprotocol = \"http\"",
+       }) {
+    CHECK(RefusalOf(setting).starts_with("web.toml:"));
+  }
+}
+
+TEST_CASE("what is not built yet is refused by name") {
+  CHECK(RefusalOf("disk = \"keep\"") ==
+        "web.toml:3: disk: \"keep\" is not built yet in this version");
+  CHECK(RefusalOf("autoscale = true") ==
+        "web.toml:3: autoscale: true is not built yet in this version");
+  CHECK(RefusalOf("[readiness]\ntcp = true") ==
+        "web.toml:3: readiness: not built yet in this version");
+  for (const char* setting : {
+           "default_port = 80\ndefault_protocol = \"tcp\"",
+           "default_port = 80\n[[port]]\nport = 81\nprotocol = \"tcp\"",
+           "restart = \"on-failure\"",
+           "restart = \"always\"",
+           "pull_policy = \"always\"",
+           "busy_cpu = 0.1",
+           "tcp_idle = \"5m\"",
+           "[autoscale]\nmin = 1",
+           "[hooks]\non_start = [\"true\"]",
+           "[[volume]]\nhost = \"/a\"\npath = \"/b\"",
+           "[log]\nfiles = 3",
+           "[network]\ninternet = true",
+           "[route]\npolicy = \"nearest\"",
+       }) {
+    CHECK(RefusalOf(setting).ends_with("not built yet in this version"));
+  }
+}
+
+TEST_CASE("sleep_after takes never and seconds, also for a job") {
+  CHECK(Parse(std::string(kTop) + "default_port = 1\nsleep_after = \"never\"\n").sleep_after ==
+        std::nullopt);
+  CHECK(Parse(std::string(kTop) + "sleep_after = 90\n").sleep_after == Duration(90s));
+  CHECK(Parse(std::string(kTop) + "sleep_after = \"0.5\"\n").sleep_after == Duration(500ms));
+}
+
+TEST_CASE("by default routing stays within max_instances") {
+  CHECK(Parse(std::string(kTop) + "max_instances = 2\n").route_instances == 2);
+  CHECK(RefusalOf("max_instances = 2\n[route]\ninstances = 3") ==
+        "web.toml:5: route.instances: must be at most max_instances, which is 2, or not all can be "
+        "awake");
+}
+
+TEST_CASE("stop_signal takes names and numbers") {
+  for (const char* text : {"\"SIGTERM\"", "\"TERM\"", "\"15\"", "15"}) {
+    CHECK(Parse(std::string(kTop) + "stop_signal = " + text + "\n").stop_signal == 15);
+  }
+}
+
+TEST_CASE("the settings of a job are shown with their effective values") {
+  CHECK(SettingsJson(Parse(kTop)) ==
+        R"({"name":"web","image":"demo:latest","pull_policy":"missing","default_port":null,)"
+        R"("default_protocol":null,"required_ports":[],"entrypoint":null,"env":{},"labels":{},)"
+        R"("sleep_after":"never","manual_start":false,"create":"get","max_instances":20,)"
+        R"("max_concurrency":null,"start_timeout":"20s","stop_signal":null,"stop_grace":"10s",)"
+        R"("drain":"30s","restart":"never","disk":"ephemeral","read_only":false,"nofile":1024,)"
+        R"("dial":"private","autoscale":false,"port":[],)"
+        R"("resources":{"cpus":null,"memory":null,"pids":512},)"
+        R"("route":{"policy":"random","instances":3},"network":{"internet":false}})");
+}
+
+TEST_CASE("the settings of a web class are shown as a class file writes them") {
+  const std::string json = SettingsJson(Parse(std::string(kTop) + R"(
+default_port = 8080
+stop_signal = 15
+sleep_after = 90
+env = { A = "\"" }
+[[port]]
+port = 9090
+[resources]
+cpus = 0.5
+memory = "512m"
+)"));
+  for (const char* part : {
+           R"("default_port":8080,"default_protocol":"http","required_ports":[8080])",
+           R"("env":{"A":"\""})",
+           R"("sleep_after":"1m30s")",
+           R"("stop_signal":"SIGTERM")",
+           R"("port":[{"port":9090,"protocol":"http"}])",
+           R"("resources":{"cpus":0.5,"memory":"512MiB","pids":512})",
+       }) {
+    CHECK(json.find(part) != std::string::npos);
+  }
+}
+
+}  // namespace ctr
