@@ -16,10 +16,10 @@ enum class Output { kTable, kJson, kJsonLines, kName };
 
 // The global flags as given, before or after the verb.
 struct GlobalFlags {
-  std::optional<std::string> host;
-  std::optional<std::string> class_name;
-  std::optional<std::string> output;
-  std::optional<std::string> timeout;
+  std::optional<std::string> host = std::nullopt;
+  std::optional<std::string> class_name = std::nullopt;
+  std::optional<std::string> output = std::nullopt;
+  std::optional<std::string> timeout = std::nullopt;
 };
 
 // What holds for a command: flag, else environment, else default.

@@ -17,12 +17,12 @@ constexpr char kHost[] = "The agent";
 
 constexpr char kGlobalHelp[] =
     R"(Global flags, before or after the verb:
-      --host ADDRESS    the agent's socket (CTR_HOST; default unix:///run/ctr/agent.sock)
-  -c, --class CLASS     the class of an ID without one (CTR_CLASS; default: the only class)
-  -o, --output FORMAT   table, json, jsonl or name (CTR_OUTPUT; default table)
+      --host ADDRESS      the agent's socket (CTR_HOST; default unix:///run/ctr/agent.sock)
+  -c, --class CLASS       the class of an ID without one (CTR_CLASS; default: the only class)
+  -o, --output FORMAT     table, json, jsonl or name (CTR_OUTPUT; default table)
       --timeout DURATION  30s, 5m, a number of seconds; 0 for none (default 60s; none for wait)
-  -h, --help            of ctr, or of a verb
-      --version         of this program alone
+  -h, --help              of ctr, or of a verb
+      --version           of this program alone
 
 An instance is named ID, or CLASS/ID. NO_COLOR turns colours off.
 Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 the agent cannot be reached,

@@ -15,11 +15,7 @@ inline CLI::Option* AddInstance(CLI::App& app, std::string& name) {
 }
 
 inline CLI::Option* AddInstances(CLI::App& app, std::vector<std::string>& names) {
-  // Without "extra" arguments CLI11 leaves "[a,b]" alone, which it would take for a list.
-  return app.add_option("ID", names, "instances: ID, or CLASS/ID")
-      ->required()
-      ->type_name("...")
-      ->allow_extra_args(false);
+  return app.add_option("ID", names, "instances: ID, or CLASS/ID")->required()->type_name("");
 }
 
 // An option that is given once for each value: `-e A=1 -e B=2`.

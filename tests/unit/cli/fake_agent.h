@@ -1,0 +1,118 @@
+#pragma once
+
+#include <condition_variable>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <grpcpp/grpcpp.h>
+
+#include "ctr/v1/agent.grpc.pb.h"
+
+namespace ctr::cli {
+
+// A directory that goes with the test.
+class TempDir {
+ public:
+  TempDir();
+  ~TempDir();
+  std::string Path(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// An agent that remembers what it was asked and answers from a few tables, on a Unix socket of its
+// own. One class, "web", unless an instance says otherwise.
+class FakeAgent final : public v1::Agent::Service {
+ public:
+  FakeAgent();
+  ~FakeAgent() override;
+
+  std::string host() const { return "unix://" + socket_; }
+  const std::string& socket() const { return socket_; }
+
+  // Any call for this ID (of an instance), name (of a class) or reference (of an image) fails so.
+  // Without `code` there is no `ctr-error` beside it.
+  void FailOn(const std::string& name, grpc::StatusCode status, const std::string& code,
+              const std::string& message);
+  void Add(const v1::Instance& instance);
+  // Every stop waits until so many are there at once.
+  void GatherStops(int count);
+
+  // The newest request of its kind, in protobuf's text format.
+  std::string Last() const;
+  std::string archive() const;
+  size_t largest_piece() const;
+  // Waits until the client has cancelled an import; false if it does not.
+  bool ImportWasCancelled();
+
+  v1::ListClassesResponse classes;
+  v1::ListImagesResponse images;
+  v1::InspectInstanceResponse inspected;
+  v1::Info info;
+  v1::ApplyClassResponse applied;
+  bool refuse_import = false;
+  bool expect_cancel = false;  // an import does not return before its client has cancelled it
+
+ private:
+  using Context = grpc::ServerContext;
+  using Status = grpc::Status;
+
+  Status ApplyClass(Context*, const v1::ApplyClassRequest*, v1::ApplyClassResponse*) override;
+  Status ListClasses(Context*, const v1::ListClassesRequest*, v1::ListClassesResponse*) override;
+  Status GetClass(Context*, const v1::GetClassRequest*, v1::Class*) override;
+  Status RemoveClass(Context*, const v1::RemoveClassRequest*, v1::RemoveClassResponse*) override;
+  Status GetInstance(Context*, const v1::GetInstanceRequest*, v1::Instance*) override;
+  Status StartInstance(Context*, const v1::StartInstanceRequest*, v1::Instance*) override;
+  Status StopInstance(Context*, const v1::StopInstanceRequest*, v1::Instance*) override;
+  Status RestartInstance(Context*, const v1::RestartInstanceRequest*, v1::Instance*) override;
+  Status DestroyInstance(Context*, const v1::DestroyInstanceRequest*,
+                         v1::DestroyInstanceResponse*) override;
+  Status ListInstances(Context*, const v1::ListInstancesRequest*,
+                       v1::ListInstancesResponse*) override;
+  Status InspectInstance(Context*, const v1::InspectInstanceRequest*,
+                         v1::InspectInstanceResponse*) override;
+  Status RenewInstance(Context*, const v1::RenewInstanceRequest*, v1::Instance*) override;
+  // "frozen" is never reached: the call stays until the agent goes.
+  Status WaitInstance(Context*, const v1::WaitInstanceRequest*, v1::Instance*) override;
+  Status Route(Context*, const v1::RouteRequest*, v1::Instance*) override;
+  Status ImportImage(Context*, grpc::ServerReader<v1::ImportImageRequest>*,
+                     v1::ImportImageResponse*) override;
+  Status ListImages(Context*, const v1::ListImagesRequest*, v1::ListImagesResponse*) override;
+  Status RemoveImage(Context*, const v1::RemoveImageRequest*, v1::RemoveImageResponse*) override;
+  Status GetInfo(Context*, const v1::GetInfoRequest*, v1::Info*) override;
+
+  struct Failure {
+    grpc::StatusCode status;
+    std::string code;
+    std::string message;
+  };
+
+  void Record(const google::protobuf::Message& request);
+  Status Check(Context* context, const std::string& name);
+  // The instance, or the failure that was set for it.
+  Status Answer(Context* context, const v1::InstanceRef& ref, v1::Instance* instance);
+
+  TempDir dir_;
+  std::string socket_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;
+  int stops_ = 0;
+  int stops_wanted_ = 0;
+  bool import_cancelled_ = false;
+  std::string last_;
+  std::string archive_;
+  size_t largest_piece_ = 0;
+  std::map<std::string, Failure> failures_;
+  std::map<std::string, v1::Instance> instances_;
+
+  std::unique_ptr<grpc::Server> server_;
+};
+
+}  // namespace ctr::cli
