@@ -17,14 +17,16 @@ TEST_CASE("durations are read as Go writes them, or as seconds") {
 }
 
 TEST_CASE("what is not a duration is refused") {
-  for (const char* text : {"", "s", "-5s", "5 s", "5x", "1h30", "inf", "nan", "1e3s", "99999999h"}) {
+  for (const char* text :
+       {"", "s", "-5s", "5 s", "5x", "1h30", "inf", "nan", "1e3s", "99999999h"}) {
     CAPTURE(text);
     CHECK(ParseDuration(text).status().code() == absl::StatusCode::kInvalidArgument);
   }
 }
 
 TEST_CASE("a formatted duration reads back as the same") {
-  for (Duration duration : {Duration(0), Duration(90min), Duration(250ms), Duration(10s), Duration(1ns)}) {
+  for (Duration duration :
+       {Duration(0), Duration(90min), Duration(250ms), Duration(10s), Duration(1ns)}) {
     CHECK(*ParseDuration(FormatDuration(duration)) == duration);
   }
   CHECK(FormatDuration(90min) == "1h30m");

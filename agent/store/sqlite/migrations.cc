@@ -1,0 +1,72 @@
+#include "agent/store/sqlite/migrations.h"
+
+#include <array>
+#include <string>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace ctr::sqlite {
+namespace {
+
+// Step N makes version N out of version N-1, which PRAGMA user_version holds. A step that was
+// released is never changed; the next one is added below. Times are Unix nanoseconds, addresses
+// numbers in host byte order, `env` and `entrypoint` lists of "LENGTH:TEXT".
+constexpr std::array kSteps = {
+    R"sql(
+CREATE TABLE classes (
+  name TEXT NOT NULL PRIMARY KEY,
+  source TEXT NOT NULL,
+  address INTEGER NOT NULL UNIQUE,
+  applied_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE instances (
+  class TEXT NOT NULL,
+  id TEXT NOT NULL,
+  address INTEGER NOT NULL UNIQUE,
+  env TEXT NOT NULL,
+  entrypoint TEXT,
+  desired TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  exit_code INTEGER,
+  message TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  container_id TEXT NOT NULL,
+  revision TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  PRIMARY KEY (class, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE cursors (
+  only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+  instance INTEGER NOT NULL,
+  class INTEGER NOT NULL
+) STRICT;
+)sql",
+};
+
+}  // namespace
+
+Status Migrate(Database& database) {
+  CTR_ASSIGN_OR_RETURN(const std::string text, database.QueryText("PRAGMA user_version"));
+  const auto newest = static_cast<int>(kSteps.size());
+  int version = -1;
+  if (!absl::SimpleAtoi(text, &version) || version < 0 || version > newest) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the state file ", database.path(), " was written by a newer ctr-agent (version ", text,
+        " of its tables; this one knows ", newest, "); run that ctr-agent, or another --data-dir"));
+  }
+  for (int step = version; step < newest; ++step) {
+    Status done = database.Execute(absl::StrCat("BEGIN IMMEDIATE;", kSteps[step],
+                                                "PRAGMA user_version = ", step + 1, ";COMMIT;"));
+    if (!done.ok()) {
+      // Nothing to roll back if BEGIN failed.
+      database.Execute("ROLLBACK").IgnoreError();
+      return Annotate(done, absl::StrCat("cannot bring the state's tables to version ", step + 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ctr::sqlite

@@ -1,0 +1,104 @@
+#include "agent/store/sqlite/sqlite_store.h"
+
+#include <pthread.h>
+
+#include <chrono>
+#include <functional>
+#include <utility>
+
+namespace ctr {
+namespace {
+
+// What is written behind is on disk within a second, the time to write it included.
+constexpr auto kBehindDelay = std::chrono::milliseconds(500);
+
+// Calls `handler` on its own executor, whichever thread calls the result.
+template <typename Result, typename Handler>
+std::function<void(Result)> OnOwnExecutor(Handler handler) {
+  auto work = asio::make_work_guard(asio::get_associated_executor(handler));
+  auto shared = std::make_shared<Handler>(std::move(handler));
+  return [shared, work](Result result) mutable {
+    auto executor = work.get_executor();
+    asio::post(executor,
+               [shared = std::move(shared), work = std::move(work),
+                result = std::move(result)]() mutable { std::move (*shared)(std::move(result)); });
+  };
+}
+
+}  // namespace
+
+StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path) {
+  CTR_ASSIGN_OR_RETURN(sqlite::Tables tables, sqlite::Tables::Open(path));
+  return std::unique_ptr<SqliteStore>(new SqliteStore(std::move(tables)));
+}
+
+SqliteStore::SqliteStore(sqlite::Tables tables)
+    : tables_(std::move(tables)),
+      queue_([this](const std::vector<const Change*>& changes) { return tables_.Write(changes); }),
+      thread_([this] {
+        ::pthread_setname_np(::pthread_self(), "ctr-store");
+        io_.run();
+      }) {}
+
+SqliteStore::~SqliteStore() {
+  asio::post(io_, [this] {
+    Flush();
+    timer_.cancel();
+  });
+  work_.reset();
+  thread_.join();
+}
+
+awaitable<StatusOr<StoredState>> SqliteStore::Load() {
+  using Result = StatusOr<StoredState>;
+  auto start = [this](auto handler) {
+    asio::post(io_, [this, done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
+      Flush();
+      done(tables_.Load());
+    });
+  };
+  return asio::async_initiate<decltype(use_awaitable), void(Result)>(start, use_awaitable);
+}
+
+awaitable<Status> SqliteStore::Commit(std::vector<Change> changes) {
+  auto start = [this](auto handler, std::vector<Change> given) {
+    asio::post(io_, [this, given = std::move(given),
+                     done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
+      queue_.Add(std::move(given), std::move(done));
+      FlushSoon();
+    });
+  };
+  return asio::async_initiate<decltype(use_awaitable), void(Status)>(start, use_awaitable,
+                                                                     std::move(changes));
+}
+
+void SqliteStore::WriteBehind(std::vector<Change> changes) {
+  asio::post(io_, [this, changes = std::move(changes)]() mutable {
+    queue_.AddBehind(std::move(changes));
+    FlushLater();
+  });
+}
+
+void SqliteStore::FlushSoon() {
+  if (std::exchange(flush_soon_, true)) return;
+  // Behind what is posted already: that was queued during the last sync, and shares this one.
+  asio::post(io_, [this] {
+    flush_soon_ = false;
+    Flush();
+  });
+}
+
+void SqliteStore::FlushLater() {
+  if (std::exchange(flush_later_, true)) return;
+  timer_.expires_after(kBehindDelay);
+  timer_.async_wait([this](ErrorCode error) {
+    flush_later_ = false;
+    if (!error) Flush();
+  });
+}
+
+void SqliteStore::Flush() {
+  if (queue_.Flush()) FlushLater();
+}
+
+}  // namespace ctr

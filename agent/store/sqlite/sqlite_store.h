@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/store/sqlite/tables.h"
+#include "agent/store/sqlite/write_queue.h"
+#include "agent/store/store.h"
+
+namespace ctr {
+
+// The state in one SQLite file. Owned by main; called from any loop, and outlived by the loops of
+// its callers. Its own thread does the work: what is committed while that thread syncs an earlier
+// transaction shares the next one.
+class SqliteStore final : public Store {
+ public:
+  // Creates the file if it is not there, and brings its tables up to date. Errors name the file:
+  // damaged (DATA_LOSS), written by a newer version (FAILED_PRECONDITION), not writable.
+  static StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path);
+  // Writes what is queued, and closes the file.
+  ~SqliteStore() override;
+
+  awaitable<StatusOr<StoredState>> Load() override;
+  awaitable<Status> Commit(std::vector<Change> changes) override;
+  void WriteBehind(std::vector<Change> changes) override;
+
+ private:
+  explicit SqliteStore(sqlite::Tables tables);
+  // On the store's thread, all below.
+  void FlushSoon();
+  void FlushLater();
+  void Flush();
+
+  sqlite::Tables tables_;
+  sqlite::WriteQueue queue_;
+  bool flush_soon_ = false;
+  bool flush_later_ = false;
+
+  asio::io_context io_{1};
+  asio::steady_timer timer_{io_};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
+  std::thread thread_;
+};
+
+}  // namespace ctr

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "agent/base/error.h"
+#include "agent/store/sqlite/database.h"
+#include "agent/store/store.h"
+
+namespace ctr::sqlite {
+
+// The state as rows. One thread.
+class Tables {
+ public:
+  // Brings the tables up to date first.
+  static StatusOr<Tables> Open(const std::string& path);
+
+  // Makes the changes in one transaction, synced when this returns, or none of them.
+  Status Write(const std::vector<const Change*>& changes);
+  StatusOr<StoredState> Load();
+
+ private:
+  explicit Tables(Database database) : database_(std::move(database)) {}
+  Status Prepare();
+  Status WriteInside(const std::vector<const Change*>& changes);
+  Status Apply(const PutClass& put);
+  Status Apply(const DeleteClass& del);
+  Status Apply(const PutInstance& put);
+  Status Apply(const PutObserved& put);
+  Status Apply(const DeleteInstance& del);
+  Status Apply(const PutCursors& put);
+  Status LoadInstances(std::vector<InstanceRecord>& instances);
+
+  Database database_;
+  std::optional<Statement> put_class_;
+  std::optional<Statement> delete_class_;
+  std::optional<Statement> put_instance_;
+  std::optional<Statement> put_observed_;
+  std::optional<Statement> delete_instance_;
+  std::optional<Statement> put_cursors_;
+};
+
+}  // namespace ctr::sqlite

@@ -1,0 +1,103 @@
+#include "agent/store/sqlite/write_queue.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+namespace ctr::sqlite {
+namespace {
+
+// Far more than instances fit on a host. Beyond it the disk has failed for long, and what was
+// observed is rebuilt from the containers' labels anyway.
+constexpr size_t kMaxBehind = 100'000;
+
+}  // namespace
+
+void WriteQueue::Add(std::vector<Change> changes, std::function<void(Status)> done) {
+  entries_.push_back({std::move(changes), std::move(done), {}});
+}
+
+void WriteQueue::AddBehind(std::vector<Change> changes) {
+  if (entries_.empty() || entries_.back().done) entries_.emplace_back();
+  for (Change& change : changes) AppendBehind(std::move(change));
+}
+
+void WriteQueue::AppendBehind(Change change) {
+  Entry& entry = entries_.back();
+  if (const auto* put = std::get_if<PutObserved>(&change)) {
+    auto [at, is_first] = entry.observed.try_emplace(put->name, entry.changes.size());
+    if (!is_first) {
+      entry.changes[at->second] = std::move(change);
+      return;
+    }
+  } else {
+    // What comes after it must not move before it.
+    entry.observed.clear();
+  }
+  if (entry.changes.size() >= kMaxBehind) {
+    spdlog::error("dropped {} changes that were to be written behind: too many wait",
+                  entry.changes.size());
+    entry.changes.clear();
+    entry.observed.clear();
+    return;
+  }
+  entry.changes.push_back(std::move(change));
+}
+
+bool WriteQueue::Flush() {
+  std::vector<Entry> entries = std::exchange(entries_, {});
+  const std::vector<const Change*> all = ChangesOf(entries);
+  Status together = all.empty() ? absl::OkStatus() : write_(all);
+  for (size_t i = 0; i < entries.size(); ++i) {
+    Status alone = together;
+    if (!together.ok() && entries.size() > 1) {
+      std::vector<const Change*> own;
+      for (const Change& change : entries[i].changes) own.push_back(&change);
+      alone = write_(own);
+    }
+    Finish(entries[i], alone);
+  }
+  return !entries_.empty();
+}
+
+std::vector<const Change*> WriteQueue::ChangesOf(const std::vector<Entry>& entries) {
+  std::vector<const Change*> changes;
+  for (const Entry& entry : entries) {
+    for (const Change& change : entry.changes) changes.push_back(&change);
+  }
+  return changes;
+}
+
+void WriteQueue::Finish(Entry& entry, const Status& status) {
+  if (entry.done) {
+    entry.done(status);
+  } else if (!status.ok()) {
+    Keep(entry, status);
+  } else if (failures_ > 0) {
+    spdlog::info("the state is written again, after {} failures", std::exchange(failures_, 0));
+  }
+}
+
+void WriteQueue::Keep(Entry& entry, const Status& status) {
+  // Refused for what it says, not for the disk: it would be refused forever.
+  if (absl::IsAlreadyExists(status)) {
+    const bool is_one = entry.changes.size() == 1;
+    for (Change& change : entry.changes) {
+      Status alone = is_one ? status : write_({&change});
+      if (absl::IsAlreadyExists(alone)) {
+        spdlog::error("dropped a change that was to be written behind: {}", alone.ToString());
+      } else if (!alone.ok()) {
+        AddBehind({std::move(change)});
+      }
+    }
+    return;
+  }
+  if (failures_++ == 0) {
+    spdlog::error("cannot write what changed behind, and tries again each second: {}",
+                  status.ToString());
+  }
+  AddBehind(std::move(entry.changes));
+}
+
+}  // namespace ctr::sqlite

@@ -1,0 +1,99 @@
+#include "agent/base/spawn.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "agent/base/fd.h"
+
+namespace ctr {
+namespace {
+
+const std::vector<std::string> kEnvironment = {"PATH=/usr/bin:/bin", "GREETING=hello"};
+
+int Started(const SpawnOptions& options) {
+  StatusOr<int> pid = Spawn(options);
+  INFO(pid.status().ToString());
+  REQUIRE(pid.ok());
+  return *pid;
+}
+
+// The wait status of a process once it has ended.
+int Reap(int pid) {
+  int status = 0;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  return status;
+}
+
+int ExitCodeOf(std::vector<std::string> argv) {
+  const int status = Reap(Started({std::move(argv), kEnvironment, ""}));
+  REQUIRE(WIFEXITED(status));
+  return WEXITSTATUS(status);
+}
+
+}  // namespace
+
+TEST_CASE("a process we start has no descriptor above 2") {
+  UniqueFd pipe_ends[2];
+  int fds[2];
+  REQUIRE(::pipe(fds) == 0);
+  pipe_ends[0] = UniqueFd(fds[0]);
+  pipe_ends[1] = UniqueFd(fds[1]);
+  // Without close-on-exec, as Asio's sockets are.
+  UniqueFd high(::fcntl(fds[0], F_DUPFD, 77));
+  REQUIRE(high.valid());
+  const auto has = [](int fd) {
+    return ExitCodeOf({"test", "-e", "/proc/self/fd/" + std::to_string(fd)}) == 0;
+  };
+  CHECK(has(0));
+  CHECK(has(1));
+  CHECK(has(2));
+  CHECK_FALSE(has(fds[0]));
+  CHECK_FALSE(has(fds[1]));
+  CHECK_FALSE(has(high.get()));
+}
+
+TEST_CASE("a process we start leads a session of its own, and takes the signals that we block") {
+  sigset_t blocked;
+  sigset_t before;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, &before);
+  const int pid = Started({{"sleep", "600"}, kEnvironment, ""});
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  CHECK(::getsid(pid) == pid);
+  ::kill(pid, SIGTERM);
+  const int status = Reap(pid);
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGTERM);
+}
+
+TEST_CASE("its output is appended to the file, and its environment is the one given") {
+  const std::string path =
+      std::filesystem::temp_directory_path() / ("ctr-spawn-" + std::to_string(::getpid()) + ".log");
+  for (int i = 0; i < 2; ++i) {
+    Reap(Started({{"sh", "-c", "echo $GREETING; echo $HOME err >&2; cat"}, kEnvironment, path}));
+  }
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  std::filesystem::remove(path);
+  CHECK(text.str() == "hello\nerr\nhello\nerr\n");
+}
+
+TEST_CASE("a program that is not there is an error that names it") {
+  StatusOr<int> pid = Spawn({{"/nonexistent/program"}, kEnvironment, ""});
+  REQUIRE_FALSE(pid.ok());
+  CHECK(std::string(pid.status().message()) ==
+        "cannot start /nonexistent/program: No such file or directory");
+}
+
+}  // namespace ctr
