@@ -24,7 +24,7 @@ constexpr size_t kMaxFileBytes = 4 << 20;
 
 UniqueFd OpenBeneath(int folder, const char* path, uint64_t flags) {
   open_how how = {};
-  how.flags = flags | O_CLOEXEC | O_NONBLOCK;
+  how.flags = flags | O_CLOEXEC;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   return UniqueFd(static_cast<int>(syscall(SYS_openat2, folder, path, &how, sizeof(how))));
 }
@@ -69,10 +69,13 @@ StatusOr<std::string> ReadEtc(const std::vector<std::string>& lower_dirs, const 
     struct stat info{};
     if (place.valid() && fstat(place.get(), &info) == 0) {
       if (!S_ISREG(info.st_mode)) return std::string();
-      UniqueFd file = OpenBeneath(layer.get(), path, O_RDONLY);
+      UniqueFd file = OpenBeneath(layer.get(), path, O_RDONLY | O_NONBLOCK);
       if (!file.valid()) return ErrnoError(errno, absl::StrCat("cannot read the image's ", path));
       return ReadAll(file.get(), path);
     }
+    // Links may lead nowhere; what else fails is not the image's fault.
+    bool missing = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+    if (!missing) return ErrnoError(errno, absl::StrCat("cannot open the image's ", path));
     if (HidesLower(layer.get(), "etc")) break;
   }
   return std::string();

@@ -1,0 +1,289 @@
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <set>
+
+#include <doctest/doctest.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "agent/runtime/containerd/image_store.h"
+#include "agent/runtime/image_config.h"
+#include "agent/runtime/sha256.h"
+#include "tests/integration/runtime/image_archives.h"
+#include "tests/integration/runtime/runtime_fixture.h"
+#include "tests/integration/runtime/runtime_image.h"
+
+namespace ctr {
+namespace {
+
+namespace fs = std::filesystem;
+using Names = std::vector<std::string>;
+
+// All that containerd keeps for us, one line each.
+using Kept = std::set<std::string>;
+
+class ImageFixture : public RuntimeFixture {
+ public:
+  ImageFixture()
+      : client_(options_.Socket(), "ctr-" + options_.agent_id),
+        store_(&client_, work_.get_executor()) {}
+
+  // Written to a file first, as the agent does.
+  StatusOr<Names> Import(const std::string& bytes, const std::string& name = "") {
+    std::string path = folder_ + "/archive.tar";
+    WriteWholeFile(path, bytes);
+    UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    return Run(store_.Import(std::move(file), name));
+  }
+
+  ResolvedImage MustResolve(const std::string& name) {
+    auto image = Run(store_.Resolve(name));
+    REQUIRE_MESSAGE(image.ok(), image.status().ToString());
+    return *std::move(image);
+  }
+
+  void CheckRefused(const std::string& bytes, const std::string& part) {
+    CAPTURE(part);
+    Kept before = List();
+    auto imported = Import(bytes);
+    REQUIRE(!imported.ok());
+    CAPTURE(imported.status().ToString());
+    CHECK(imported.status().code() == absl::StatusCode::kInvalidArgument);
+    CHECK(absl::StrContains(imported.status().message(), part));
+    CHECK(!absl::StrContains(imported.status().message(), "\n"));
+    CHECK(List() == before);
+  }
+
+  Kept List() {
+    Kept kept;
+    auto contents_context = client_.NewContext();
+    auto contents = client_.content()->List(contents_context.get(), {});
+    content::ListContentResponse blobs;
+    while (contents->Read(&blobs)) {
+      for (const auto& info : blobs.info()) kept.insert("content " + info.digest());
+    }
+    CHECK(contents->Finish().ok());
+    auto snapshots_context = client_.NewContext();
+    snapshots::ListSnapshotsRequest request;
+    request.set_snapshotter(kSnapshotter);
+    auto list = client_.snapshots()->List(snapshots_context.get(), request);
+    snapshots::ListSnapshotsResponse layers;
+    while (list->Read(&layers)) {
+      for (const auto& info : layers.info()) kept.insert("snapshot " + info.name());
+    }
+    CHECK(list->Finish().ok());
+    auto ingests_context = client_.NewContext();
+    content::ListStatusesResponse ingests;
+    CHECK(client_.content()->ListStatuses(ingests_context.get(), {}, &ingests).ok());
+    for (const auto& ingest : ingests.statuses()) kept.insert("ingest " + ingest.ref());
+    for (const std::string& lease : Leases()) kept.insert("lease " + lease);
+    for (const ImageSummary& image : Images()) kept.insert("image " + image.reference);
+    return kept;
+  }
+
+  std::vector<ImageSummary> Images() {
+    auto images = Run(store_.List());
+    REQUIRE(images.ok());
+    return *std::move(images);
+  }
+
+  std::vector<std::string> Leases() {
+    std::vector<std::string> ids;
+    auto leases = Run(client_.Call(&LeasesApi::List, {}));
+    REQUIRE(leases.ok());
+    for (const auto& lease : leases->leases()) ids.push_back(lease.id());
+    return ids;
+  }
+
+  ContainerdClient client_;
+  ImageStore store_;
+};
+
+const std::string kLayer1 = MakeLayer("one", "1");
+const std::string kLayer2 = MakeLayer("two", "2");
+
+}  // namespace
+
+TEST_CASE_FIXTURE(ImageFixture, "an OCI archive is imported, plain and gzipped, and listed") {
+  Kept before = List();
+  OciLayout layout({kLayer1, kLayer2}, "demo:1");
+  REQUIRE(Import(layout.Archive()).value() == Names{"docker.io/library/demo:1"});
+  ResolvedImage image = MustResolve("docker.io/library/demo:1");
+  CHECK(image.digest == layout.manifest_digest);
+  CHECK(image.chain_id == ChainIds({Sha256Digest(kLayer1), Sha256Digest(kLayer2)}).back());
+  CHECK(image.config.cmd == std::vector<std::string>{"/bin/true"});
+  CHECK(Leases().empty());
+
+  int64_t size = 0;
+  for (const auto& [digest, bytes] : layout.blobs) size += static_cast<int64_t>(bytes.size());
+  bool listed = false;
+  for (const ImageSummary& summary : Images()) {
+    if (summary.reference != image.reference) continue;
+    listed = true;
+    CHECK(summary.digest == image.digest);
+    CHECK(summary.size_bytes == size);
+    CHECK(clock_.Wall() - summary.created_at < std::chrono::minutes(2));
+  }
+  CHECK(listed);
+
+  // What is there already is used, and another name points to it.
+  REQUIRE(Import(Gzip(layout.Archive()), "localhost:5000/other:2").value() ==
+          Names{"localhost:5000/other:2"});
+  CHECK(MustResolve("localhost:5000/other:2").chain_id == image.chain_id);
+
+  // Its last name takes everything with it.
+  CHECK(Run(store_.Remove("docker.io/library/demo:1")).ok());
+  CHECK(MustResolve("localhost:5000/other:2").digest == image.digest);
+  CHECK(Run(store_.Remove("localhost:5000/other:2")).ok());
+  CHECK(List() == before);
+  Status again = Run(store_.Remove("localhost:5000/other:2"));
+  CHECK(absl::IsNotFound(again));
+  CHECK(ErrorCodeOf(again) == code::kUnknownImage);
+  auto gone = Run(store_.Resolve("localhost:5000/other:2"));
+  CHECK(absl::IsNotFound(gone.status()));
+  CHECK(absl::StrContains(gone.status().message(), "ctr image import"));
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "skopeo's Docker archive of an OCI image is the same image") {
+  OciLayout layout({kLayer1, kLayer2}, "demo:1");
+  std::string oci = folder_ + "/oci.tar";
+  std::string docker = folder_ + "/docker.tar";
+  WriteWholeFile(oci, layout.Archive());
+  std::string command = absl::StrCat("skopeo copy -q oci-archive:", oci, " docker-archive:", docker,
+                                     ":registry.example/team/demo:9");
+  REQUIRE(::system(command.c_str()) == 0);
+  REQUIRE(Import(ReadWholeFile(docker)).value() == Names{"registry.example/team/demo:9"});
+  ResolvedImage image = MustResolve("registry.example/team/demo:9");
+  CHECK(image.chain_id == ChainIds({Sha256Digest(kLayer1), Sha256Digest(kLayer2)}).back());
+  CHECK(image.config.cmd == std::vector<std::string>{"/bin/true"});
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "a Docker archive's layers may be gzipped, and the archive, too") {
+  std::string config = MakeConfig({kLayer1, kLayer2});
+  std::string archive = MakeDockerArchive({Gzip(kLayer1), kLayer2}, config, "demo:1");
+  REQUIRE(Import(Gzip(archive)).value() == Names{"docker.io/library/demo:1"});
+  CHECK(MustResolve("docker.io/library/demo:1").chain_id ==
+        ChainIds({Sha256Digest(kLayer1), Sha256Digest(kLayer2)}).back());
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "a name moves to a newer image, and the older one is collected") {
+  OciLayout older({kLayer1}, "demo:1");
+  OciLayout newer({kLayer2}, "demo:1");
+  REQUIRE(Import(newer.Archive()).ok());
+  Kept with_newer = List();
+  REQUIRE(Import(older.Archive()).ok());
+  CHECK(MustResolve("docker.io/library/demo:1").digest == older.manifest_digest);
+  REQUIRE(Import(newer.Archive()).ok());
+  CHECK(MustResolve("docker.io/library/demo:1").digest == newer.manifest_digest);
+  CHECK(List() == with_newer);
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "a damaged layer is refused, and nothing of the image is kept") {
+  OciLayout changed({kLayer1, kLayer2}, "demo:1");
+  changed.blobs[changed.layer_digests[1]].back() ^= 1;
+  CheckRefused(changed.Archive(), "is damaged");
+
+  // The layers are what the manifest says, and unpacked not what the config says.
+  std::string config = MakeConfig({kLayer1, kLayer2});
+  CheckRefused(MakeDockerArchive({kLayer1, MakeLayer("two", "3")}, config, "demo:1"),
+               "the image's config says");
+
+  // A layer that is no tar.
+  OciLayout no_tar({kLayer1, "no tar"}, "demo:1");
+  Kept before = List();
+  CHECK(!Import(no_tar.Archive()).ok());
+  CHECK(List() == before);
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "what is cut short, or no image, is refused in one line") {
+  OciLayout layout({kLayer1, MakeLayer("random", std::string(3 << 20, 'x'))}, "demo:1");
+  layout.blobs[Sha256Digest("large")] = std::string(3 << 20, 'y');
+  std::string whole = layout.Archive();
+  for (size_t size : {whole.size() / 10, whole.size() / 2, whole.size() - 1500}) {
+    CAPTURE(size);
+    auto cut = Import(whole.substr(0, size));
+    CHECK(cut.status().code() == absl::StatusCode::kInvalidArgument);
+  }
+  CheckRefused(whole.substr(0, whole.size() / 2), "cut short");
+  std::string packed = Gzip(whole);
+  CheckRefused(packed.substr(0, packed.size() / 2), "cut short");
+  CheckRefused("", "empty");
+  CheckRefused("hello", "not a tar");
+  CheckRefused(std::string(100000, 'x'), "not a tar");
+  CheckRefused(Gzip("hello"), "not a tar");
+  CheckRefused(MakeTar({{"README", "hello"}}), "neither index.json");
+  CheckRefused(OciLayout({kLayer1}, "").Archive(), "no name");
+  UniqueFd folder(::open(folder_.c_str(), O_RDONLY | O_CLOEXEC));
+  auto not_regular = Run(store_.Import(std::move(folder), ""));
+  CHECK(not_regular.status().code() == absl::StatusCode::kInvalidArgument);
+  CHECK(!Import(layout.Archive(), "Bad Name").ok());
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "a hostile archive is refused") {
+  // More text than documents may have.
+  std::vector<TarEntry> many = {{"index.json", R"({"manifests":[]})"}};
+  for (int i = 0; i < 17; ++i) {
+    many.push_back({absl::StrCat("blobs/", i), "{" + std::string((4 << 20) - 1, ' ')});
+  }
+  CheckRefused(MakeTar(many), "64 MiB");
+  // Links in a circle, and out of the archive.
+  CheckRefused(MakeTar({{"index.json", "", "manifest.json"}, {"manifest.json", "", "index.json"}}),
+               "neither index.json");
+  CheckRefused(MakeTar({{"index.json", "", "/etc/passwd"}}), "neither index.json");
+  CheckRefused(MakeTar({{"index.json", "", "../../../etc/passwd"}}), "neither index.json");
+  // Deep nesting.
+  CheckRefused(MakeTar({{"index.json", std::string(1 << 20, '[')}}), "nested");
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "an import that is given up leaves nothing") {
+  Kept before = List();
+  OciLayout layout({kLayer1, MakeLayer("large", std::string(64 << 20, 'x'))}, "demo:1");
+  std::string path = folder_ + "/archive.tar";
+  WriteWholeFile(path, layout.Archive());
+  asio::cancellation_signal cancel;
+  std::optional<StatusOr<Names>> imported;
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  asio::co_spawn(
+      io_, store_.Import(std::move(file), ""),
+      asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr, StatusOr<Names> names) {
+        imported = std::move(names);
+      }));
+  RunUntil([&] { return !Leases().empty(); });
+  cancel.emit(asio::cancellation_type::all);
+  RunUntil([&] { return imported.has_value(); });
+  CHECK(absl::IsCancelled(imported->status()));
+  // It takes back what it did when it notices.
+  RunUntil([&] { return Leases().empty(); });
+  CHECK(List() == before);
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "what an agent left that was killed during an import is let go") {
+  leases::CreateRequest lease;
+  lease.set_id("ctr-import-01jd000000000000000000");
+  REQUIRE(Run(client_.Call(&LeasesApi::Create, lease)).ok());
+  lease.set_id("somebody-else");
+  REQUIRE(Run(client_.Call(&LeasesApi::Create, lease)).ok());
+  CHECK(Run(store_.DropUnfinished()).ok());
+  CHECK(Leases() == std::vector<std::string>{"somebody-else"});
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "one archive imported twice at once is one image") {
+  OciLayout layout({kLayer1, kLayer2}, "demo:1");
+  std::string path = folder_ + "/archive.tar";
+  WriteWholeFile(path, layout.Archive());
+  std::vector<StatusOr<Names>> results;
+  for (int i = 0; i < 4; ++i) {
+    UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    asio::co_spawn(
+        io_, store_.Import(std::move(file), ""),
+        [&](std::exception_ptr, StatusOr<Names> names) { results.push_back(std::move(names)); });
+  }
+  RunUntil([&] { return results.size() == 4; });
+  for (const auto& result : results) CHECK_MESSAGE(result.ok(), result.status().ToString());
+  CHECK(MustResolve("docker.io/library/demo:1").digest == layout.manifest_digest);
+  CHECK(Leases().empty());
+}
+
+}  // namespace ctr
