@@ -32,11 +32,6 @@ size_t SequenceLength(std::string_view text) {
   return length;
 }
 
-Status CannotRead(const std::string& path, int error_number) {
-  return Error(absl::StatusCode::kAborted, "unreadable_file",
-               absl::StrCat("cannot read ", path, ": ", ::strerror(error_number)));
-}
-
 }  // namespace
 
 StatusOr<v1::InstanceRef> ParseInstanceRef(std::string_view text,
@@ -90,6 +85,12 @@ Status CheckUtf8(std::string_view text, std::string_view what) {
     text.remove_prefix(length);
   }
   return absl::OkStatus();
+}
+
+Status CannotRead(const std::string& path, int error_number) {
+  return Error(absl::StatusCode::kAborted, "unreadable_file",
+               absl::StrCat("cannot read ", path == "-" ? "standard input" : path, ": ",
+                            ::strerror(error_number)));
 }
 
 StatusOr<std::string> ReadText(const std::string& path, int input, size_t max_bytes) {

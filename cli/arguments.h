@@ -23,6 +23,9 @@ StatusOr<std::map<std::string, std::string>> ParseVariables(const std::vector<st
 // INVALID_ARGUMENT that names `what` unless `text` is UTF-8, which is all that the API carries.
 Status CheckUtf8(std::string_view text, std::string_view what);
 
+// Says that `path` ("-": standard input) cannot be read: a failure, not the caller's mistake.
+Status CannotRead(const std::string& path, int error_number);
+
 // The whole of a file, or of the descriptor `input` if the path is "-"; at most `max_bytes`.
 StatusOr<std::string> ReadText(const std::string& path, int input, size_t max_bytes);
 

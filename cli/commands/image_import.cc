@@ -1,6 +1,5 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,22 +29,17 @@ struct Archive {
   std::optional<int64_t> size_bytes;  // none for a pipe
 };
 
-Status Unreadable(const std::string& path, const std::string& why) {
-  return Error(absl::StatusCode::kAborted, "unreadable_file",
-               absl::StrCat("cannot read ", path, ": ", why));
-}
-
 StatusOr<Archive> Open(const std::string& path, int input) {
   Archive archive;
   archive.fd = input;
   if (path != "-") {
     archive.owned = UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!archive.owned.valid()) return Unreadable(path, ::strerror(errno));
+    if (!archive.owned.valid()) return CannotRead(path, errno);
     archive.fd = archive.owned.get();
   }
   struct stat status = {};
-  if (::fstat(archive.fd, &status) < 0) return Unreadable(path, ::strerror(errno));
-  if (S_ISDIR(status.st_mode)) return Unreadable(path, ::strerror(EISDIR));
+  if (::fstat(archive.fd, &status) < 0) return CannotRead(path, errno);
+  if (S_ISDIR(status.st_mode)) return CannotRead(path, EISDIR);
   if (S_ISREG(status.st_mode)) archive.size_bytes = status.st_size;
   if (::isatty(archive.fd)) {
     return absl::InvalidArgumentError(
@@ -93,7 +87,7 @@ Status Send(const ImportFlags& flags, const Archive& archive, Progress& progress
     data.resize(kPieceBytes);
     ssize_t count = ::read(archive.fd, data.data(), data.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return Unreadable(flags.path, ::strerror(errno));
+    if (count < 0) return CannotRead(flags.path, errno);
     if (count == 0) break;
     data.resize(count);
     if (!writer.Write(request)) return absl::OkStatus();

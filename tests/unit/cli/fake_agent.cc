@@ -70,6 +70,11 @@ size_t FakeAgent::largest_piece() const {
   return largest_piece_;
 }
 
+bool FakeAgent::ImportHasBegun() {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, kPatience, [&] { return import_begun_; });
+}
+
 bool FakeAgent::ImportWasCancelled() {
   std::unique_lock lock(mutex_);
   return changed_.wait_for(lock, kPatience, [&] { return import_cancelled_; });
@@ -224,6 +229,11 @@ grpc::Status FakeAgent::ImportImage(Context* context,
   if (refuse_import) {
     context->AddTrailingMetadata("ctr-error", "bad_archive");
     return Status(grpc::StatusCode::INVALID_ARGUMENT, "this is no archive");
+  }
+  {
+    std::lock_guard lock(mutex_);
+    import_begun_ = true;
+    changed_.notify_all();
   }
   while (reader->Read(&request)) {
     std::lock_guard lock(mutex_);

@@ -47,6 +47,8 @@ class FakeAgent final : public v1::Agent::Service {
   std::string Last() const;
   std::string archive() const;
   size_t largest_piece() const;
+  // Waits until an import has begun.
+  bool ImportHasBegun();
   // Waits until the client has cancelled an import; false if it does not.
   bool ImportWasCancelled();
 
@@ -105,6 +107,7 @@ class FakeAgent final : public v1::Agent::Service {
   bool ended_ = false;
   int stops_ = 0;
   int stops_wanted_ = 0;
+  bool import_begun_ = false;
   bool import_cancelled_ = false;
   std::string last_;
   std::string archive_;

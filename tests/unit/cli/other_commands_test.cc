@@ -1,7 +1,9 @@
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <fstream>
+#include <thread>
 
 #include <doctest/doctest.h>
 
@@ -148,9 +150,20 @@ TEST_CASE("an archive that the agent refuses is told, though not all of it was s
 TEST_CASE("an archive that cannot be read to its end is cancelled, not taken for whole") {
   FakeAgent agent;
   agent.expect_cancel = true;
-  Outcome outcome = RunCtr(agent, {"image", "import", "/proc/self/mem"});
+  int sockets[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
+  UniqueFd input(sockets[0]);
+  UniqueFd peer(sockets[1]);
+  REQUIRE(::write(peer.get(), "half an archive", 15) == 15);
+  // A peer that closes with something unread makes the next read fail.
+  REQUIRE(::write(input.get(), "unread", 6) == 6);
+  std::jthread closer([&] {
+    agent.ImportHasBegun();
+    peer.Reset();
+  });
+  Outcome outcome = RunCtr(agent, {"image", "import", "-"}, {}, input.get());
   CHECK(outcome.exit_status == 1);
-  CHECK(outcome.err == "ctr: cannot read /proc/self/mem: Input/output error\n");
+  CHECK(outcome.err == "ctr: cannot read standard input: Connection reset by peer\n");
   CHECK(agent.ImportWasCancelled());
 }
 
