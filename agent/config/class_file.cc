@@ -50,7 +50,7 @@ void ReadPorts(TableReader& file, ClassConfig& config) {
   if (auto port = file.Integer("default_port", 1, kMaxPort)) {
     config.default_port = static_cast<uint16_t>(*port);
     config.ports.push_back({*config.default_port, protocol.value_or(Protocol::kHttp)});
-  } else if (protocol) {
+  } else if (protocol && file.Find("default_port") == nullptr) {
     file.Fail("default_protocol", "needs a default_port");
   }
   for (TableReader& table : file.Tables("port")) {
@@ -62,7 +62,9 @@ void ReadPorts(TableReader& file, ClassConfig& config) {
       config.ports.push_back({number, ReadProtocol(table, "protocol").value_or(Protocol::kHttp)});
     } else {
       ReadProtocol(table, "protocol");
-      table.Fail("port", "is missing; write it like port = 9090");
+      if (table.Find("port") == nullptr) {
+        table.Fail("port", "is missing; write it like port = 9090");
+      }
     }
     table.Finish(&file);
   }

@@ -19,7 +19,7 @@ TEST_CASE("a ULID begins with its time") {
   // The example of the specification.
   CHECK(NewUlid(AtMilliseconds(1469918176385)).starts_with("01aryz6s41"));
   CHECK(NewUlid(AtMilliseconds(0)).starts_with("0000000000"));
-  CHECK(NewUlid(AtMilliseconds((int64_t{1} << 48) - 1)).starts_with("7zzzzzzzzz"));
+  CHECK(NewUlid(AtMilliseconds(9'000'000'000'000)).starts_with("085xwwv400"));
 }
 
 TEST_CASE("a ULID is 26 characters of Crockford's base 32") {

@@ -142,6 +142,11 @@ TEST_CASE("a flag is stronger than the file, and the file than the default") {
   CHECK_FALSE(line->purge);
 }
 
+TEST_CASE("an empty file is a file") {
+  ConfigFile file("");
+  CHECK(RunWith({"--config", file.path()}).ok());
+}
+
 TEST_CASE("every flag is read") {
   StatusOr<CommandLine> line =
       RunWith({"--data-dir=data", "--run-dir=/r", "--containerd=/c.sock",

@@ -161,9 +161,23 @@ TEST_CASE("a key that slipped into a table below is told where it belongs") {
 TEST_CASE("of several mistakes the first in the file is reported") {
   CHECK(RefusalOf("default_port = 0\nmax_instances = 0\nfoo = 1").starts_with("web.toml:3:"));
   CHECK(Refusal("foo_bar_baz = 1\n").starts_with("web.toml:1: unknown key"));
+  CHECK(RefusalOf("default_protocol = \"http\"\ndefault_port = 0")
+            .starts_with("web.toml:4: default_port"));
   // What follows from a mistake is not reported in its place.
   CHECK(RefusalOf("required_ports = [80]\ndefault_port = \"80\"")
             .starts_with("web.toml:4: default_port"));
+}
+
+TEST_CASE("a table is read and refused alike however it is written") {
+  for (const char* setting : {"resources.memory = \"1GiB\"", "resources = { memory = \"1GiB\" }",
+                              "[resources]\nmemory = \"1GiB\""}) {
+    CHECK(Parse(std::string(kTop) + setting + "\n").resources.memory_bytes == int64_t{1} << 30);
+  }
+  CHECK(RefusalOf("resources.memory = 5").starts_with("web.toml:3: resources.memory: "));
+  CHECK(RefusalOf("resources = { memory = 5 }").starts_with("web.toml:3: resources.memory: "));
+  CHECK(RefusalOf("resources.nothing.here = 5").starts_with("web.toml:3: unknown key"));
+  CHECK(RefusalOf("\n[resources.nothing]").starts_with("web.toml:4: unknown key"));
+  CHECK(RefusalOf("\n[nothing.here]").starts_with("web.toml:4: unknown key"));
 }
 
 TEST_CASE("what is no TOML is refused with its line") {
