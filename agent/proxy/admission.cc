@@ -51,11 +51,11 @@ StatusOr<Passage> TryEnter(const std::shared_ptr<Slot>& slot) {
 awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin origin,
                                    MonoTime deadline) {
   auto wake = std::make_shared<Wake>(loop.executor);
-  loop.busy.fetch_add(1, std::memory_order_relaxed);
+  loop.wakes.fetch_add(1, std::memory_order_relaxed);
   InstanceName name{route.class_route->name, route.id};
   asio::co_spawn(loop.executor, loop.waker.EnsureAwake(std::move(name), origin, deadline),
                  [wake, &loop](std::exception_ptr failure, StatusOr<Passage> passage) {
-                   loop.busy.fetch_sub(1, std::memory_order_release);
+                   loop.wakes.fetch_sub(1, std::memory_order_release);
                    if (failure) passage = absl::InternalError("waking the instance failed");
                    wake->result = std::move(passage);
                    wake->done.cancel();

@@ -34,10 +34,14 @@ void DataLoop::Start() {
 }
 
 void DataLoop::Adopt(Accepted accepted) {
-  context_->busy.fetch_add(1, std::memory_order_relaxed);
+  context_->connections.fetch_add(1, std::memory_order_relaxed);
   asio::post(*io_, [context = context_.get(), accepted = std::move(accepted)]() mutable {
-    if (!context->draining) std::make_shared<Session>(*context, std::move(accepted))->Start();
-    context->busy.fetch_sub(1, std::memory_order_release);
+    try {
+      if (!context->draining) std::make_shared<Session>(*context, std::move(accepted))->Start();
+    } catch (const std::exception& error) {
+      spdlog::error("cannot serve a connection: {}", error.what());
+    }
+    context->connections.fetch_sub(1, std::memory_order_release);
   });
 }
 
@@ -59,19 +63,19 @@ void DataLoop::Stop() {
     AbortAll();
   });
   const MonoTime limit = std::chrono::steady_clock::now() + kStopLimit;
-  while (busy() > 0 && std::chrono::steady_clock::now() < limit) {
+  while (connections() > 0 && std::chrono::steady_clock::now() < limit) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   io_->stop();
   thread_.join();
   sweep_.reset();
-  if (busy() > 0) {
-    spdlog::warn("{} requests still wait for an instance to wake; they are given up", busy());
-    (void)io_.release();
-    (void)context_.release();
+  context_->upstreams.Clear();
+  if (context_->wakes > 0 || connections() > 0) {
+    static auto* const kept =
+        new std::vector<std::pair<std::unique_ptr<asio::io_context>, std::unique_ptr<LoopContext>>>;
+    kept->emplace_back(std::move(io_), std::move(context_));
     return;
   }
-  context_->upstreams.Clear();
   io_.reset();  // before the context: what it still holds refers to that
 }
 

@@ -23,10 +23,10 @@ class DataLoop {
   void Adopt(Accepted accepted);
   // Lets requests in flight finish, and nothing begin.
   void BeginDrain();
-  // Connections that are open, and calls of the waker that have not returned.
-  size_t busy() const { return context_->busy.load(std::memory_order_acquire); }
-  // Ends every connection and waits for the thread. A call of the waker that does not come back
-  // within seconds would find no loop to come back to: then the loop's memory stays.
+  // Open ones, and those that are on their way here.
+  size_t connections() const { return context_->connections.load(std::memory_order_acquire); }
+  // Ends every connection and waits for the thread. The waker need not answer any more: if it was
+  // asked and has not, the loop's memory stays, for its answer to go to.
   void Stop();
 
  private:

@@ -127,6 +127,16 @@ bool IsToken(std::string_view text) {
   return !text.empty();
 }
 
+bool IsTokenList(std::string_view text) {
+  for (;;) {
+    const size_t comma = text.find(',');
+    const std::string_view element = Trim(text.substr(0, comma));
+    if (!element.empty() && !IsToken(element)) return false;
+    if (comma == std::string_view::npos) return true;
+    text.remove_prefix(comma + 1);
+  }
+}
+
 std::string_view TakeLine(std::string_view& rest) {
   const size_t end = rest.find('\n');
   std::string_view line = rest.substr(0, end);

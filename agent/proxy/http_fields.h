@@ -10,6 +10,8 @@ namespace ctr {
 using Problem = std::string_view;
 
 bool IsToken(std::string_view text);
+// Tokens, or nothing, between commas.
+bool IsTokenList(std::string_view text);
 
 // Takes one line off the front of `rest`, without its end. The head was delimited by HeadScanner:
 // there is a line.

@@ -89,6 +89,16 @@ Problem ReadTarget(std::string_view target, RequestHead& head) {
   return head.target.front() == '/' ? Problem() : "the request target has a query but no path";
 }
 
+// What Connection lists is left out of what goes on: it must be readable in one way.
+Problem CheckConnection(const RequestHead& head) {
+  for (const Field& field : head.fields) {
+    if (field.id == FieldId::kConnection && !IsTokenList(field.value)) {
+      return "Connection is no list of names";
+    }
+  }
+  return {};
+}
+
 Problem ReadExpect(RequestHead& head) {
   for (const Field& field : head.fields) {
     if (field.id != FieldId::kExpect) continue;
@@ -122,6 +132,7 @@ Problem ReadRequest(std::string_view bytes, RequestHead& head) {
   if (framing.chunked) head.body.kind = BodyKind::kChunked;
   if (framing.content_length) head.body = {BodyKind::kFixed, framing.length};
   head.keep_alive = !framing.close && (!head.http10 || framing.keep_alive);
+  if (Problem problem = CheckConnection(head); !problem.empty()) return problem;
   return ReadExpect(head);
 }
 

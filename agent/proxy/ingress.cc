@@ -62,17 +62,17 @@ void Ingress::CloseListeners() {
   if (steering_) steering_->Close();
 }
 
-size_t Ingress::busy() const {
-  size_t busy = 0;
-  for (const std::unique_ptr<DataLoop>& loop : loops_) busy += loop->busy();
-  return busy;
+size_t Ingress::connections() const {
+  size_t connections = 0;
+  for (const std::unique_ptr<DataLoop>& loop : loops_) connections += loop->connections();
+  return connections;
 }
 
 awaitable<void> Ingress::Drain(Duration limit) {
   CloseListeners();
   for (const std::unique_ptr<DataLoop>& loop : loops_) loop->BeginDrain();
   const MonoTime end = clock_.Now() + limit;
-  while (busy() > 0 && clock_.Now() < end) {
+  while (connections() > 0 && clock_.Now() < end) {
     co_await clock_.SleepUntil(std::min(end, clock_.Now() + kDrainPoll));
   }
 }

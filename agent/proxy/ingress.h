@@ -47,7 +47,7 @@ class Ingress {
  private:
   void Accept(std::shared_ptr<Listener> listener);
   void CloseListeners();
-  size_t busy() const;
+  size_t connections() const;
 
   const IngressConfig config_;
   const RoutePublisher& routes_;

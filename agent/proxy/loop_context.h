@@ -37,8 +37,9 @@ struct LoopContext {
   absl::flat_hash_set<Session*> sessions;
   bool draining = false;  // every response closes its connection
 
-  // Connections, and calls of the waker that have not returned. Any thread.
-  std::atomic<size_t> busy{0};
+  // Any thread.
+  std::atomic<size_t> connections{0};  // open ones
+  std::atomic<size_t> wakes{0};        // calls of the waker that have not returned
 };
 
 }  // namespace ctr

@@ -45,12 +45,12 @@ Session::Session(LoopContext& loop, Accepted accepted)
       peer_(std::move(accepted.peer)),
       deadline_(loop.clock.Now() + loop.limits.header_timeout) {
   loop_.sessions.insert(this);
-  loop_.busy.fetch_add(1, std::memory_order_relaxed);
+  loop_.connections.fetch_add(1, std::memory_order_relaxed);
 }
 
 Session::~Session() {
   loop_.sessions.erase(this);
-  loop_.busy.fetch_sub(1, std::memory_order_release);
+  loop_.connections.fetch_sub(1, std::memory_order_release);
 }
 
 void Session::Start() {

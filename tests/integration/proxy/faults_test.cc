@@ -1,3 +1,6 @@
+#include <fcntl.h>
+
+#include <filesystem>
 #include <fstream>
 
 #include <doctest/doctest.h>
@@ -223,17 +226,19 @@ TEST_CASE("an instance that has just died is woken again for the request that me
   World world(Hello(), {.data_loops = 1});
   RawClient client(world.address);
   CHECK(client.Ask(World::Get("/")).body == "hello");
-  world.server.Stop();
-  client.Send(World::Get("/"));
-  CHECK(Eventually([&] { return world.alice->in_flight() == 0; }));
-  // Control notices, and the next start is at another place.
-  world.alice->Close();
+  // The next start is at another place.
   auto netns = MakeNetworkNamespace();
   TestServer reborn(*netns, 8080,
                     Answering([](const std::string&, const std::string&) { return Ok("reborn"); }));
   world.waker.Add(world.alice, std::make_shared<Endpoint>(Endpoint{netns, false, 2}));
+  const MonoTime before = world.alice->last_activity();
+  world.server.Stop();
+  client.Send(World::Get("/"));
+  // It was refused and has left; now control notices.
+  CHECK(Eventually([&] { return world.alice->last_activity() > before; }));
+  world.alice->Close();
   RawResponse response = client.Receive();
-  // The first may have run out of attempts before this test was there.
+  // On a busy machine it ran out of attempts before.
   if (response.status() != 200) response = client.Ask(World::Get("/"));
   CHECK(response.body == "reborn");
   CHECK(world.Idle());
@@ -345,7 +350,12 @@ TEST_CASE("64 MiB pass both ways without being held in memory") {
     received += static_cast<size_t>(size);
     most = std::max(most, ResidentBytes());
   }
-  CHECK(most - before < 24 << 20);
+#if __has_feature(address_sanitizer)
+  constexpr size_t kAllowed = 400 << 20;  // it keeps freed memory
+#else
+  constexpr size_t kAllowed = 24 << 20;
+#endif
+  CHECK(most - before < kAllowed);
   CHECK(world.Idle());
 }
 
@@ -407,6 +417,50 @@ TEST_CASE("a drain ends at its limit, and stopping cuts off what is left") {
   CHECK(world.alice->in_flight() == 0);
   CHECK(busy.Closed());
   latch.Open();
+}
+
+TEST_CASE("stopping does not wait for a waker that never answers") {
+  World world(Hello());
+  world.waker.Hold();
+  RawClient held(world.address);
+  held.Send(World::Get("/"));
+  CHECK(Eventually([&] { return world.waker.waiting() == 1; }));
+  const auto begin = std::chrono::steady_clock::now();
+  world.ingress->Stop();
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(4));
+  CHECK(held.Closed());
+}
+
+// Descriptors of this process, each with what it is.
+std::map<int, std::string> OpenDescriptors() {
+  std::map<int, std::string> descriptors;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
+    if (!gone) descriptors[std::stoi(entry.path().filename())] = target;
+  }
+  return descriptors;
+}
+
+TEST_CASE("no descriptor of the ingress leaks into a process that is started meanwhile") {
+  const std::map<int, std::string> inherited = OpenDescriptors();
+  Latch latch;
+  World world([&](ServerConnection& connection) {
+    connection.ReadHead();
+    latch.Wait();
+    connection.Write(Ok("late"));
+  });
+  RawClient client(world.address);
+  client.Send(World::Get("/"));
+  CHECK(Eventually([&] { return world.server.connections() == 1; }));
+  for (const auto& [fd, target] : OpenDescriptors()) {
+    if (inherited.contains(fd)) continue;
+    CAPTURE(target);
+    const int flags = ::fcntl(fd, F_GETFD);
+    CHECK((flags < 0 || (flags & FD_CLOEXEC) != 0));
+  }
+  latch.Open();
+  CHECK(client.Receive().body == "late");
 }
 
 }  // namespace

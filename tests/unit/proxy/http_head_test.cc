@@ -192,6 +192,15 @@ TEST_CASE("a request target is a path, a URL of this host, or the * of OPTIONS")
   CHECK(head->target == "/x?y");
 }
 
+TEST_CASE("a Connection is a list of names") {
+  CHECK(RefusedWith("Connection: close, X-A,, keep-alive") == "");
+  CHECK(RefusedWith("Connection:") == "");
+  for (std::string_view bad : {"Connection: a b", "Connection: a;b", "Connection: \"close\""}) {
+    CAPTURE(bad);
+    CHECK(RefusedWith(bad) != "");
+  }
+}
+
 TEST_CASE("an Expect other than 100-continue is refused") {
   CHECK(RefusedWith("Expect: 100-Continue") == "");
   CHECK(RefusedWith("Expect: 200-ok") != "");
