@@ -102,6 +102,13 @@ StatusOr<std::string> DataDir::DecideContainerd(const std::string& requested) co
   return kept == kPrivate ? "" : kept;
 }
 
+Status DataDir::ForgetContainerd() const {
+  const std::string file = path_ + "/containerd-socket";
+  if (::unlink(file.c_str()) != 0 && errno != ENOENT)
+    return ErrnoError(errno, "cannot remove " + file);
+  return absl::OkStatus();
+}
+
 Status PrepareRunDir(const std::string& path) {
   CTR_RETURN_IF_ERROR(MakeFolder(path, 0755));
   const std::string socket_path = path + "/agent.sock";

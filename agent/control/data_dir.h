@@ -27,6 +27,8 @@ class DataDir {
   // then on what is kept. FAILED_PRECONDITION if `requested` names another: instances would be lost
   // from sight.
   StatusOr<std::string> DecideContainerd(const std::string& requested) const;
+  // After a purge: the next start decides anew.
+  Status ForgetContainerd() const;
 
  private:
   DataDir(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}

@@ -1,5 +1,7 @@
 #include "agent/rpc/call_unary.h"
 
+#include "agent/rpc/callback_threads.h"
+
 namespace ctr::rpc {
 
 void CallGroup::Cancel() {
@@ -29,6 +31,7 @@ CallMembership::~CallMembership() {
 }
 
 void Prepare(grpc::ClientContext& context, const CallOptions& options) {
+  KeepCallbackThreads();
   auto timeout = std::chrono::duration_cast<std::chrono::system_clock::duration>(options.timeout);
   context.set_deadline(std::chrono::system_clock::now() + timeout);
   context.set_wait_for_ready(options.wait_for_ready);

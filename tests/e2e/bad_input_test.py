@@ -16,6 +16,11 @@ class BadInput(Case):
     def setUpClass(cls):
         super().setUpClass()
         cls.agent.apply(WEB)
+        cls.agent.environment["CTR_CLASS"] = "web"
+
+    def test_an_instance_without_a_class_among_several_is_told_which_there_are(self):
+        self.agent.apply(WEB.replace('"web"', '"other"'))
+        self.assertExit(self.agent.ctr("get", "x", check=False, env={"CTR_CLASS": ""}), 2, "other", "web")
 
     def containers(self):
         return self.agent.remains()
@@ -143,8 +148,10 @@ class NoAgent(unittest.TestCase):
     def test_containerd_that_is_missing(self):
         agent = Agent()
         self.addCleanup(agent.purge)
-        result = subprocess.run([BIN + "/ctr-agent", *agent.flags], capture_output=True, text=True, timeout=DEADLINE,
-                                env={**os.environ, "PATH": "/nonexistent"})
+        # In a mount namespace of its own the program is hidden.
+        hidden = "mount --bind /dev/null /usr/bin/containerd && exec \"$@\""
+        result = subprocess.run(["unshare", "--mount", "sh", "-c", hidden, "sh", BIN + "/ctr-agent", *agent.flags],
+                                capture_output=True, text=True, timeout=DEADLINE)
         self.assertRefused(result, "containerd", "apt-get install")
 
 
@@ -208,7 +215,7 @@ class Killed(unittest.TestCase):
         slow = subprocess.Popen(["curl", "-sS", "--max-time", "30", url + "/slow/2"], stdout=subprocess.PIPE, text=True)
         wait_for(lambda: agent.json("inspect", "alice")["in_flight"] == 1, "the request")
         self.assertEqual(agent.stop(), 0)
-        self.assertTrue(slow.communicate()[0].endswith("done\n"))
+        self.assertTrue(slow.communicate()[0].endswith("2000 ms\n"))
         agent.start()
         self.assertEqual(agent.json("inspect", "alice")["generation"], 1)
 

@@ -33,6 +33,11 @@ def wait_for(condition, what, timeout=DEADLINE):
     raise AssertionError(f"timed out waiting for {what}")
 
 
+def read(path):
+    with open(path) as file:
+        return file.read()
+
+
 class Agent:
     """A ctr-agent. Several share a machine: each has directories, ranges and a port of its own."""
 
@@ -47,6 +52,7 @@ class Agent:
         self.instance_range, self.class_range = f"127.{octet}.0.0/16", f"127.{octet + 1}.0.0/16"
         self.flags = ["--data-dir", self.data, "--run-dir", self.run, "--http", f"127.0.0.1:{self.port}",
                       "--instance-range", self.instance_range, "--class-range", self.class_range, *extra]
+        self.environment = {}  # of every call of the CLI
         self.process = None
         self.purged = False
         atexit.register(self.purge)
@@ -56,16 +62,16 @@ class Agent:
         return f"unix://{self.run}/agent.sock"
 
     def spawn(self):
-        self.log = open(self.root + "/agent.log", "ab")
-        self.process = subprocess.Popen([BIN + "/ctr-agent", *self.flags], stdout=self.log, stderr=self.log,
-                                        stdin=subprocess.DEVNULL)
+        with open(self.root + "/agent.log", "ab") as log:
+            self.process = subprocess.Popen([BIN + "/ctr-agent", *self.flags], stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
 
     def start(self):
         self.spawn()
 
         def ready():
             if self.process.poll() is not None:
-                raise AssertionError("ctr-agent ended:\n" + open(self.root + "/agent.log").read())
+                raise AssertionError("ctr-agent ended:\n" + read(self.root + "/agent.log"))
             return self.ctr("info", check=False).returncode == 0
 
         wait_for(ready, "the agent")
@@ -85,6 +91,9 @@ class Agent:
         self.purged = True
         if self.process and self.process.poll() is None:
             self.kill()
+        if not os.path.exists(self.data):
+            shutil.rmtree(self.root)
+            return
         subprocess.run([BIN + "/ctr-agent", *self.flags, "--purge"], timeout=DEADLINE, check=True,
                        stdout=subprocess.DEVNULL)
         shutil.rmtree(self.root)
@@ -92,7 +101,7 @@ class Agent:
     def ctr(self, *args, check=True, stdin=None, env=None, timeout=DEADLINE):
         """Runs the CLI; with `check` it must succeed, and its stdout without the last newline is returned."""
         result = subprocess.run([BIN + "/ctr", "--host", self.socket, *map(str, args)], capture_output=True, text=True,
-                                input=stdin, timeout=timeout, env={**os.environ, **(env or {})})
+                                input=stdin, timeout=timeout, env={**os.environ, **self.environment, **(env or {})})
         if not check:
             return result
         if result.returncode != 0:
@@ -121,7 +130,7 @@ class Agent:
 
     def remains(self):
         """What this agent left on the host: containers' cgroups, mounts and processes."""
-        agent_id = open(self.data + "/agent-id").read().strip()
+        agent_id = read(self.data + "/agent-id").strip()
         found = []
         for folder, folders, _ in os.walk("/sys/fs/cgroup"):
             if folder.endswith(f"/ctr/{agent_id}"):

@@ -200,6 +200,29 @@ TEST_CASE("cancelling the calling coroutine cancels the call, and its handler") 
   t.Await([&] { return t.service.cancelled == 1; });
 }
 
+// Bug: gRPC's callback threads ended with the last channel, on one of those threads, and went on
+// with a freed queue.
+TEST_CASE("a channel may go away with its call while others come and go") {
+  Fixture t;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 100; ++round) {
+        asio::io_context loop(1);
+        auto stub = v1::Agent::NewStub(grpc::CreateChannel("unix:" + t.folder + "/s.sock",
+                                                           grpc::InsecureChannelCredentials()));
+        asio::co_spawn(loop,
+                       rpc::CallUnary(static_cast<AgentApi*>(stub->async()), &AgentApi::GetClass,
+                                      v1::GetClassRequest(), {}),
+                       asio::detached);
+        loop.run();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(t.service.started == 400);
+}
+
 TEST_CASE("a group ends its calls, and those that come later") {
   Fixture t;
   auto group = std::make_shared<rpc::CallGroup>();

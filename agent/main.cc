@@ -1,0 +1,190 @@
+// ctr-agent: the one place where its objects are wired, in the order in which they start.
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <utility>
+
+#include "agent/api/agent_service.h"
+#include "agent/api/api_server.h"
+#include "agent/cluster/cluster.h"
+#include "agent/config/command_line.h"
+#include "agent/control/data_dir.h"
+#include "agent/control/routes.h"
+#include "agent/control/supervisor.h"
+#include "agent/control/work.h"
+#include "agent/proxy/ingress.h"
+#include "agent/runtime/containerd/containerd_runtime.h"
+#include "agent/runtime/containerd/purge.h"
+#include "agent/store/sqlite/sqlite_store.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+constexpr int kWorkThreads = 4;
+constexpr Duration kDrain = std::chrono::seconds(30);
+constexpr Duration kApiPatience = std::chrono::seconds(2);
+
+MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }
+
+ContainerdOptions OptionsFor(const AgentConfig& config, std::string agent_id,
+                             const std::string& containerd) {
+  ContainerdOptions options;
+  options.agent_id = std::move(agent_id);
+  options.data_dir = config.data_dir;
+  options.run_dir = config.run_dir;
+  if (!containerd.empty()) options.external_socket = containerd;
+  return options;
+}
+
+IngressConfig IngressFor(const AgentConfig& config) {
+  IngressConfig ingress;
+  ingress.http = {config.http.ToString()};
+  ingress.trust_ctr_headers = config.trust_ctr_headers;
+  ingress.ranges = {config.instance_range, config.class_range};
+  ingress.steering = config.steering == SteeringChoice::kSkLookup ? SteeringMode::kSkLookup
+                     : config.steering == SteeringChoice::kBind   ? SteeringMode::kBind
+                                                                  : SteeringMode::kAuto;
+  ingress.data_loops = config.data_threads;
+  return ingress;
+}
+
+// As many descriptors as the host lets us have: connections and namespaces take two and one each.
+void RaiseDescriptorLimit() {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Returns at SIGTERM or SIGINT.
+awaitable<void> UntilSignalled() {
+  asio::signal_set signals(co_await asio::this_coro::executor, SIGTERM, SIGINT);
+  co_await signals.async_wait(use_awaitable);
+}
+
+// Shutdown waits for handlers that run on control: it is called on the work pool, and awaited here.
+awaitable<void> ShutDown(ApiServer* server, asio::thread_pool& work) {
+  co_await OnWork(work, [server] {
+    server->Shutdown(kApiPatience);
+    return true;
+  });
+}
+
+// Serves until a signal. What it refers to lives as long as the process.
+awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio::thread_pool& work,
+                        Clock& clock) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  CTR_CO_RETURN_IF_ERROR(PrepareRunDir(config.run_dir));
+  CTR_CO_ASSIGN_OR_RETURN(std::string agent_id, data_dir.AgentId());
+  CTR_CO_ASSIGN_OR_RETURN(std::string containerd, data_dir.DecideContainerd(config.containerd));
+  const ContainerdOptions options = OptionsFor(config, agent_id, containerd);
+
+  CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,
+                          SqliteStore::Open(data_dir.StatePath()));
+  LocalCluster cluster;
+  RoutePublisher publisher;
+  Ingress* ingress_pointer = nullptr;
+  Steer steer{
+      [&](uint32_t address, uint16_t port) {
+        return ingress_pointer->steering().Add(address, port);
+      },
+      [&](uint32_t address, uint16_t port) { ingress_pointer->steering().Remove(address, port); }};
+  Routes routes(publisher, std::move(steer), config.domains);
+  CTR_CO_ASSIGN_OR_RETURN(
+      std::unique_ptr<ContainerdRuntime> runtime,
+      co_await ContainerdRuntime::Open(options, &clock, executor, work.get_executor()));
+  SupervisorOptions supervision;
+  supervision.instance_range = config.instance_range;
+  supervision.class_range = config.class_range;
+  supervision.log_dir = data_dir.LogDir();
+  supervision.now = SteadyNow;
+  Supervisor supervisor({executor, work, clock, *runtime, *store, cluster}, routes, supervision);
+  Ingress ingress(IngressFor(config), publisher, supervisor, clock);
+  ingress_pointer = &ingress;
+  CTR_CO_RETURN_IF_ERROR(ingress.Open());
+  CTR_CO_RETURN_IF_ERROR(co_await supervisor.Recover());
+  ingress.Start();
+
+  AgentFacts facts{CTR_VERSION,
+                   agent_id,
+                   clock.Wall(),
+                   config.data_dir,
+                   config.run_dir,
+                   ingress.http_addresses().front(),
+                   options.Socket(),
+                   "ctr-" + agent_id,
+                   ingress.steering().Describe(),
+                   config.instance_range.ToString(),
+                   config.class_range.ToString()};
+  AgentService service(executor, work, clock, supervisor, *runtime, facts);
+  CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<ApiServer> server,
+                          ApiServer::Listen(config.run_dir + "/agent.sock", service));
+  spdlog::info("ctr-agent {} serves {} and {}/agent.sock; {}", CTR_VERSION, facts.http_address,
+               config.run_dir, runtime->Describe());
+
+  co_await UntilSignalled();
+  spdlog::info("stopping; instances run on");
+  co_await ingress.Drain(kDrain);
+  co_await ShutDown(server.get(), work);
+  co_return absl::OkStatus();
+}
+
+awaitable<Status> Purge(const AgentConfig& config, const DataDir& data_dir, asio::thread_pool& work,
+                        Clock& clock) {
+  CTR_CO_ASSIGN_OR_RETURN(std::string agent_id, data_dir.AgentId());
+  CTR_CO_ASSIGN_OR_RETURN(std::string containerd, data_dir.DecideContainerd(config.containerd));
+  CTR_CO_RETURN_IF_ERROR(co_await PurgeContainerd(OptionsFor(config, agent_id, containerd), &clock,
+                                                  co_await asio::this_coro::executor,
+                                                  work.get_executor()));
+  co_return data_dir.ForgetContainerd();
+}
+
+int Fail(const Status& status) {
+  std::fprintf(stderr, "ctr-agent: %s\n", std::string(status.message()).c_str());
+  return 1;
+}
+
+// Never returns: coroutines that still wait are ended with the process, not in some order of
+// destruction.
+int Run(const CommandLine& command_line) {
+  StatusOr<DataDir> data_dir = DataDir::Open(command_line.config.data_dir);
+  if (!data_dir.ok()) return Fail(data_dir.status());
+  asio::io_context control(1);
+  asio::thread_pool work(kWorkThreads);
+  SystemClock clock;
+  auto task = command_line.purge ? Purge : Serve;
+  asio::co_spawn(control, task(command_line.config, *data_dir, work, clock),
+                 [](std::exception_ptr exception, Status status) {
+                   if (exception) std::rethrow_exception(exception);
+                   std::_Exit(status.ok() ? 0 : Fail(status));
+                 });
+  control.run();
+  return 1;
+}
+
+int Main(int argc, char** argv) {
+  StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
+  if (!command_line.ok()) return Fail(command_line.status());
+  if (!command_line->help.empty()) {
+    std::fputs(command_line->help.c_str(), stdout);
+    return 0;
+  }
+  if (command_line->version) {
+    std::puts("ctr-agent " CTR_VERSION);
+    return 0;
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+  RaiseDescriptorLimit();
+  spdlog::set_level(spdlog::level::from_str(command_line->config.log_level));
+  spdlog::flush_on(spdlog::level::info);
+  return Run(*command_line);
+}
+
+}  // namespace
+}  // namespace ctr
+
+int main(int argc, char** argv) { return ctr::Main(argc, argv); }
