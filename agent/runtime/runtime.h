@@ -24,9 +24,10 @@ struct ContainerSpec {
   uint64_t generation = 0;
   std::string revision;  // of the class
   std::string image;     // normalized reference
-  std::optional<std::vector<std::string>> entrypoint;  // replaces the image's entrypoint and its command
-  std::optional<std::vector<std::string>> command;     // replaces the image's command alone
-  std::map<std::string, std::string> env;              // over the image's; already has CTR_CLASS and CTR_ID
+  std::optional<std::vector<std::string>>
+      entrypoint;  // replaces the image's entrypoint and its command
+  std::optional<std::vector<std::string>> command;  // replaces the image's command alone
+  std::map<std::string, std::string> env;  // over the image's; already has CTR_CLASS and CTR_ID
   std::string hostname;
   Resources resources;
   int nofile = 1024;
@@ -60,25 +61,27 @@ struct ImageSummary {
   WallTime created_at;     // in this store
 };
 
-// Runs containers and keeps images. Lives on the control loop; every call may suspend for long and is idempotent where
-// it removes. Errors: NOT_FOUND (image, container), FAILED_PRECONDITION (the container can't be started as asked; the
-// message says why in one line, without the runtime's own prefixes), UNAVAILABLE (the runtime can't be reached).
+// Runs containers and keeps images. Lives on the control loop; every call may suspend for long and
+// is idempotent where it removes. Errors: NOT_FOUND (image, container), FAILED_PRECONDITION (the
+// container can't be started as asked; the message says why in one line, without the runtime's own
+// prefixes), UNAVAILABLE (the runtime can't be reached).
 class Runtime {
  public:
   virtual ~Runtime() = default;
 
-  // Makes snapshot, container and task, not yet started, with `lo` prepared for NetworkNamespace::kInstanceAddress.
-  // Leaves nothing behind if it fails.
+  // Makes snapshot, container and task, not yet started, with `lo` prepared for
+  // NetworkNamespace::kInstanceAddress. Leaves nothing behind if it fails.
   virtual awaitable<StatusOr<Container>> Create(ContainerSpec spec) = 0;
 
-  // Runs the entrypoint. A missing or non-executable entrypoint is FAILED_PRECONDITION, here or from Create.
+  // Runs the entrypoint. A missing or non-executable entrypoint is FAILED_PRECONDITION, here or
+  // from Create.
   virtual awaitable<Status> Start(std::string id) = 0;
 
   // Sends `signal` to the first process. NOT_FOUND once it has exited.
   virtual awaitable<Status> Signal(std::string id, int signal) = 0;
 
-  // Returns when the started container has exited, at once if it has; waits on through a restart of the runtime.
-  // NOT_FOUND if there is no such task any more.
+  // Returns when the started container has exited, at once if it has; waits on through a restart of
+  // the runtime. NOT_FOUND if there is no such task any more.
   virtual awaitable<StatusOr<ContainerExit>> WaitExit(std::string id) = 0;
 
   // SIGKILLs what still runs and removes task, container and snapshot. OK if there is nothing.
@@ -90,9 +93,11 @@ class Runtime {
   // OK, or NOT_FOUND with what to do (`ctr image import`).
   virtual awaitable<Status> CheckImage(std::string reference) = 0;
 
-  // Loads a Docker or OCI archive (tar, also gzipped) from `archive`, a regular file open for reading, and unpacks it.
-  // `name`: what to call the one image in it, normalized; "" takes the archive's own names. Returns the references.
-  virtual awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive, std::string name) = 0;
+  // Loads a Docker or OCI archive (tar, also gzipped) from `archive`, a regular file open for
+  // reading, and unpacks it. `name`: what to call the one image in it, normalized; "" takes the
+  // archive's own names. Returns the references.
+  virtual awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
+                                                                     std::string name) = 0;
   virtual awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() = 0;
   virtual awaitable<Status> RemoveImage(std::string reference) = 0;
 

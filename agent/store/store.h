@@ -18,7 +18,7 @@ struct AddressCursors {
 };
 
 struct StoredState {
-  std::vector<ClassRecord> classes;      // config is only filled in by the caller, from source
+  std::vector<ClassRecord> classes;  // config is only filled in by the caller, from source
   std::vector<InstanceRecord> instances;
   AddressCursors cursors;
 };
@@ -44,21 +44,23 @@ struct DeleteInstance {
 struct PutCursors {
   AddressCursors cursors;
 };
-using Change = std::variant<PutClass, DeleteClass, PutInstance, PutObserved, DeleteInstance, PutCursors>;
+using Change =
+    std::variant<PutClass, DeleteClass, PutInstance, PutObserved, DeleteInstance, PutCursors>;
 
-// The agent's memory across restarts. Called on the control loop; the work is done on the store's own thread, in the
-// order of the calls. Changes of one call are one transaction.
+// The agent's memory across restarts. Called on the control loop; the work is done on the store's
+// own thread, in the order of the calls. Changes of one call are one transaction.
 class Store {
  public:
   virtual ~Store() = default;
 
   virtual awaitable<StatusOr<StoredState>> Load() = 0;
 
-  // Returns once the changes are on disk (synchronous=FULL); commits that wait together share one sync. If it fails,
-  // none of them was made. RESOURCE_EXHAUSTED: the disk is full.
+  // Returns once the changes are on disk (synchronous=FULL); commits that wait together share one
+  // sync. If it fails, none of them was made. RESOURCE_EXHAUSTED: the disk is full.
   virtual awaitable<Status> Commit(std::vector<Change> changes) = 0;
 
-  // Queues the changes, to be written with the next commit or within a second. A failure is logged and tried again.
+  // Queues the changes, to be written with the next commit or within a second. A failure is logged
+  // and tried again.
   virtual void WriteBehind(std::vector<Change> changes) = 0;
 };
 
