@@ -32,7 +32,8 @@ std::string Lower(std::string_view text) {
 
 // One to three bytes of a seed are replaced, put in, taken away or doubled.
 std::string Mutate(std::string bytes, std::mt19937& random) {
-  static constexpr std::string_view kBytes("\0\t\n\r\x0b \"#%,/:;=?Aa0159\x7f\x80\xff", 27);
+  using namespace std::string_view_literals;
+  static constexpr std::string_view kBytes = "\0\t\n\r\x0b \"#%,/:;=?Aa0159\x7f\x80\xff"sv;
   for (unsigned changes = 1 + random() % 3; changes > 0; --changes) {
     const size_t at = random() % bytes.size();
     const char byte = kBytes[random() % kBytes.size()];
