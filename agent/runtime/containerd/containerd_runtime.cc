@@ -89,6 +89,8 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
   }
   CTR_CO_RETURN_IF_ERROR(
       Annotate(co_await SweepSnapshots(core), "cannot look for left-over snapshots"));
+  CTR_CO_RETURN_IF_ERROR(Annotate(co_await core->image_store.DropUnfinished(),
+                                  "cannot let go of an unfinished import"));
 
   std::unique_ptr<ContainerdRuntime> runtime(
       new ContainerdRuntime(std::move(core), ShortVersion(version->version())));

@@ -39,7 +39,7 @@ void AddEntry(archive* writer, const TarEntry& file) {
   archive_entry_set_pathname(entry, file.name.c_str());
   archive_entry_set_filetype(entry, file.link.empty() ? AE_IFREG : AE_IFLNK);
   if (!file.link.empty()) archive_entry_set_symlink(entry, file.link.c_str());
-  archive_entry_set_perm(entry, 0644);
+  archive_entry_set_perm(entry, static_cast<mode_t>(file.mode));
   archive_entry_set_size(entry, static_cast<la_int64_t>(file.bytes.size()));
   archive_write_header(writer, entry);
   archive_write_data(writer, file.bytes.data(), file.bytes.size());

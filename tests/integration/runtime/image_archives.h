@@ -13,6 +13,7 @@ struct TarEntry {
   std::string name;
   std::string bytes;
   std::string link = {};  // a symlink to it, if not ""
+  int mode = 0644;
 };
 std::string MakeTar(const std::vector<TarEntry>& entries);
 std::string Gzip(const std::string& bytes);
