@@ -134,6 +134,12 @@ Status ContainerdProcess::Start() {
   CTR_RETURN_IF_ERROR(FindProgram("runc").status());
   CTR_RETURN_IF_ERROR(FindProgram("containerd-shim-runc-v2").status());
   CTR_RETURN_IF_ERROR(CheckSocketPath(paths_.socket + ".ttrpc"));
+  if (paths_.root.find_first_of(",:\\") != std::string::npos) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the data directory ", paths_.root,
+                     " has a comma, colon or backslash in its path, which overlayfs can't mount: "
+                     "choose another --data-dir"));
+  }
   // Users that containers run as reach their files through the root; nobody else may list it.
   CTR_RETURN_IF_ERROR(MakeFolder(paths_.data, 0711));
   CTR_RETURN_IF_ERROR(MakeFolder(paths_.run, 0711));

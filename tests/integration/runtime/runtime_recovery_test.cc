@@ -194,6 +194,11 @@ TEST_CASE("what keeps containerd from starting is told in one line") {
       ContainerdRuntime::Open(options, &t.clock_, t.io_.get_executor(), t.work_.get_executor()));
   CHECK(absl::StrContains(opened.status().message(), "cannot make the folder " + options.data_dir));
 
+  options.data_dir = t.folder_ + "/a:b";
+  opened = t.Run(
+      ContainerdRuntime::Open(options, &t.clock_, t.io_.get_executor(), t.work_.get_executor()));
+  CHECK(absl::StrContains(opened.status().message(), "choose another --data-dir"));
+
   options.external_socket = t.folder_ + "/nobody.sock";
   opened = t.Run(
       ContainerdRuntime::Open(options, &t.clock_, t.io_.get_executor(), t.work_.get_executor()));
