@@ -113,17 +113,17 @@ TEST_CASE(
     "settings given with an ID are kept for later starts, and refused while it runs with others") {
   World world;
   world.Apply(kWebClass);
-  auto alice = world.Await(
-      world.supervisor->GetOrCreate({"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline()));
+  auto alice = world.Await(world.supervisor->GetOrCreate(
+      {"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline()));
   REQUIRE(alice.ok());
   REQUIRE(world.Await(world.supervisor->Start(*alice, true, world.Deadline())).ok());
   CHECK(world.runtime.Only().spec.env.at("A") == "1");
   CHECK(world.runtime.Only().spec.env.at("CTR_ID") == "alice");
-  auto same = world.Await(
-      world.supervisor->GetOrCreate({"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline()));
+  auto same = world.Await(world.supervisor->GetOrCreate(
+      {"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline()));
   CHECK(same.ok());
-  auto other = world.Await(
-      world.supervisor->GetOrCreate({"web", "alice"}, {.env = {{"A", "2"}}, .entrypoint = {}}, world.Deadline()));
+  auto other = world.Await(world.supervisor->GetOrCreate(
+      {"web", "alice"}, {.env = {{"A", "2"}}, .entrypoint = {}}, world.Deadline()));
   CHECK(ErrorCodeOf(other.status()) == code::kConflict);
 }
 

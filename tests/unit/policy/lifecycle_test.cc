@@ -48,7 +48,8 @@ TEST_CASE("sleep_after = never has no next look") {
   CHECK_FALSE(plan.check_at.has_value());
 }
 
-TEST_CASE("a running instance becomes healthy when its ports listen, and is looked at within 5 ms") {
+TEST_CASE(
+    "a running instance becomes healthy when its ports listen, and is looked at within 5 ms") {
   LifecycleView view = Running();
   CHECK(*DecideLifecycle(view, kNow).check_at <= kNow + 5ms);
   CHECK(*DecideLifecycle(view, kNow + 15s).check_at <= kNow + 15s + 5ms);
@@ -56,7 +57,8 @@ TEST_CASE("a running instance becomes healthy when its ports listen, and is look
   CHECK(DecideLifecycle(view, kNow + 30s).step == Step::kMarkHealthy);
 }
 
-TEST_CASE("a start that is not healthy by its deadline fails, and is looked at no later than then") {
+TEST_CASE(
+    "a start that is not healthy by its deadline fails, and is looked at no later than then") {
   LifecycleView view = Running();
   CHECK(DecideLifecycle(view, kNow + 20s - 1ms).check_at == kNow + 20s);
   CHECK(DecideLifecycle(view, kNow + 20s).step == Step::kFailStart);
