@@ -112,7 +112,7 @@ awaitable<Status> AgentService::DoGetInstance(const v1::GetInstanceRequest* requ
       Supervisor::InstancePtr instance,
       co_await supervisor_.GetOrCreate(std::move(name), SettingsOf(request->env(), {}), deadline));
   // `get` of a manual_start class is no error: it gives the instance as it is.
-  if (!request->no_start() && supervisor_.CheckMayStart(*instance).ok()) {
+  if (!request->no_start() && instance->CheckMayStart().ok()) {
     CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Start(instance, !request->no_wait(), deadline));
   }
   ctr::ToProto(*instance, response);

@@ -149,17 +149,20 @@ awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline) {
                                      " has max_concurrency requests in flight; try again later"));
       }
     }
-    if (state() == State::kStopped && class_->config->manual_start && !start_requested_) {
-      co_return Error(
-          absl::StatusCode::kFailedPrecondition, code::kManualStart,
-          absl::StrCat(name().ToString(),
-                       " is stopped and its class says manual_start; start it with: ctr start ",
-                       name().ToString()));
-    }
+    if (!start_requested_) CTR_CO_RETURN_IF_ERROR(CheckMayStart());
     if (services_.clock.Now() >= deadline) co_return StartTimeoutError();
     Nudge();
     co_await waiting.Until(deadline);
   }
+}
+
+Status Instance::CheckMayStart() const {
+  if (state() != State::kStopped || !class_->config->manual_start) return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kFailedPrecondition, code::kManualStart,
+      absl::StrCat(name().ToString(),
+                   " is stopped and its class says manual_start; start it with: ctr start ",
+                   name().ToString()));
 }
 
 void Instance::RequestStart() {

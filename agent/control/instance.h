@@ -97,6 +97,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> EnsureHealthy(MonoTime deadline);
   // The same for a request, which is let in before anything else can happen to the instance.
   awaitable<StatusOr<Passage>> Admit(MonoTime deadline);
+  // FAILED_PRECONDITION (`manual_start`) if only `ctr start` may start this instance, which is
+  // stopped.
+  Status CheckMayStart() const;
   // Asks for a start without waiting for it.
   void RequestStart();
 

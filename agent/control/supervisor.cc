@@ -198,15 +198,6 @@ awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) 
   co_return absl::OkStatus();
 }
 
-Status Supervisor::CheckMayStart(const Instance& instance) const {
-  if (!Stopped(instance) || !instance.class_state()->config->manual_start) return absl::OkStatus();
-  return Error(
-      absl::StatusCode::kFailedPrecondition, code::kManualStart,
-      absl::StrCat(instance.name().ToString(),
-                   " is stopped and its class says manual_start; start it with: ctr start ",
-                   instance.name().ToString()));
-}
-
 awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime deadline) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
   if (wait) co_return co_await instance->EnsureHealthy(deadline);

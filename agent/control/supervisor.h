@@ -74,9 +74,6 @@ class Supervisor final : public Waker {
   // settings.
   awaitable<StatusOr<InstancePtr>> GetOrCreate(InstanceName name, InstanceSettings settings,
                                                MonoTime deadline);
-  // FAILED_PRECONDITION (`manual_start`) if only `ctr start` may start this instance, which is
-  // stopped.
-  Status CheckMayStart(const Instance& instance) const;
   // Records that it is to run; then starts it, and waits until it is healthy unless `wait` is
   // false.
   awaitable<Status> Start(InstancePtr instance, bool wait, MonoTime deadline);

@@ -127,7 +127,7 @@ TEST_CASE("manual_start: get and requests start nothing, start does") {
   std::shared_ptr<Instance> alice = world.Create("web", "alice");
   StatusOr<Passage> refused = world.Await(world.Wake("alice"));
   CHECK(ErrorCodeOf(refused.status()) == code::kManualStart);
-  CHECK(ErrorCodeOf(world.supervisor->CheckMayStart(*alice)) == code::kManualStart);
+  CHECK(ErrorCodeOf(alice->CheckMayStart()) == code::kManualStart);
   CHECK(world.runtime.creates == 0);
   CHECK(world.Await(world.supervisor->Start(alice, true, world.Deadline())).ok());
   CHECK(world.Await(world.Wake("alice")).ok());

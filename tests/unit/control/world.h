@@ -12,10 +12,10 @@
 
 #include <doctest/doctest.h>
 
-#include "agent/base/loop.h"
 #include "agent/control/supervisor.h"
 #include "tests/fakes/fake_runtime.h"
 #include "tests/fakes/fake_store.h"
+#include "tests/fakes/loop.h"
 #include "tests/fakes/manual_clock.h"
 
 namespace ctr {
