@@ -109,33 +109,6 @@ TEST_CASE("a container goes on running while containerd is away, and its later e
   CHECK((*exit)->code == 8);
 }
 
-TEST_CASE("containerd killed in the middle of a Create leaves nothing of it") {
-  RuntimeFixture t;
-  for (auto delay : {2, 15, 40, 80}) {
-    CAPTURE(delay);
-    ContainerSpec spec = t.Spec({"/bin/sleep", "1000"});
-    std::string id = spec.id;
-    int containerd = t.ContainerdPid();
-    std::optional<StatusOr<Container>> made;
-    asio::co_spawn(
-        t.io_, t.runtime_->Create(spec),
-        [&](std::exception_ptr, StatusOr<Container> result) { made = std::move(result); });
-    asio::steady_timer timer(t.io_, std::chrono::milliseconds(delay));
-    timer.async_wait([&](ErrorCode error) {
-      if (!error) ::kill(containerd, SIGKILL);
-    });
-    t.RunUntil([&] { return made.has_value(); });
-    if (made->ok()) {
-      AwaitRestart(t, containerd);
-      t.RunUntil([&] { return t.Run(t.runtime_->List()).ok(); });
-      CHECK(t.Run(t.runtime_->Remove(id)).ok());
-    } else {
-      CHECK(absl::IsUnavailable(made->status()));
-    }
-    t.RunUntil([&] { return t.Run(t.runtime_->List()).ok() && t.PartsOf(id).empty(); });
-  }
-}
-
 TEST_CASE("a root file system without a container is removed at the next start") {
   RuntimeFixture t;
   auto prepare = [](RuntimeFixture* t) -> awaitable<Status> {
