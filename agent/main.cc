@@ -67,7 +67,7 @@ awaitable<void> UntilSignalled() {
 }
 
 // Shutdown waits for handlers that run on control: it is called on the work pool, and awaited here.
-awaitable<void> ShutDown(ApiServer* server, asio::thread_pool& work) {
+awaitable<void> ShutDown(ApiServer* server, asio::any_io_executor work) {
   co_await OnWork(work, [server] {
     server->Shutdown(kApiPatience);
     return true;
@@ -102,7 +102,8 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   supervision.class_range = config.class_range;
   supervision.log_dir = data_dir.LogDir();
   supervision.now = SteadyNow;
-  Supervisor supervisor({executor, work, clock, *runtime, *store, cluster}, routes, supervision);
+  Supervisor supervisor({executor, work.get_executor(), clock, *runtime, *store, cluster}, routes,
+                        supervision);
   Ingress ingress(IngressFor(config), publisher, supervisor, clock);
   ingress_pointer = &ingress;
   CTR_CO_RETURN_IF_ERROR(ingress.Open());
@@ -120,7 +121,7 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
                    ingress.steering().Describe(),
                    config.instance_range.ToString(),
                    config.class_range.ToString()};
-  AgentService service(executor, work, clock, supervisor, *runtime, facts);
+  AgentService service(executor, work.get_executor(), clock, supervisor, *runtime, facts);
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<ApiServer> server,
                           ApiServer::Listen(config.run_dir + "/agent.sock", service));
   spdlog::info("ctr-agent {} serves {} and {}/agent.sock; {}", CTR_VERSION, facts.http_address,
@@ -129,7 +130,7 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   co_await UntilSignalled();
   spdlog::info("stopping; instances run on");
   co_await ingress.Drain(kDrain);
-  co_await ShutDown(server.get(), work);
+  co_await ShutDown(server.get(), work.get_executor());
   co_return absl::OkStatus();
 }
 

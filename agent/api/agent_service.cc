@@ -12,9 +12,14 @@
 namespace ctr {
 namespace {
 
+// Who asks, for the record: "ctr stop by root".
+std::string CauseOf(const rpc::CallContext& call, std::string_view verb) {
+  return absl::StrCat("ctr ", std::string(verb), call.caller.empty() ? "" : " by ", call.caller);
+}
+
 InstanceSettings SettingsOf(const google::protobuf::Map<std::string, std::string>& env,
                             const google::protobuf::RepeatedPtrField<std::string>& entrypoint) {
-  return {{env.begin(), env.end()}, {entrypoint.begin(), entrypoint.end()}};
+  return {{env.begin(), env.end()}, {entrypoint.begin(), entrypoint.end()}, std::nullopt};
 }
 
 Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env) {
@@ -51,10 +56,10 @@ v1::ApplyClassResponse::Result ToProto(ApplyResult result) {
 
 }  // namespace
 
-AgentService::AgentService(asio::any_io_executor control, asio::thread_pool& work, Clock& clock,
+AgentService::AgentService(asio::any_io_executor control, asio::any_io_executor work, Clock& clock,
                            Supervisor& supervisor, Runtime& runtime, AgentFacts facts)
     : control_(std::move(control)),
-      work_(work),
+      work_(std::move(work)),
       clock_(clock),
       supervisor_(supervisor),
       runtime_(runtime),
@@ -94,10 +99,12 @@ std::multimap<std::string, std::string> AgentService::ImagesInUse() const {
 }
 
 awaitable<Status> AgentService::DoApplyClass(const v1::ApplyClassRequest* request,
-                                             v1::ApplyClassResponse* response) {
+                                             v1::ApplyClassResponse* response,
+                                             rpc::CallContext call) {
   std::string name;
-  CTR_CO_ASSIGN_OR_RETURN(ApplyResult result, co_await supervisor_.ApplyClass(
-                                                  request->source(), request->file_name(), &name));
+  CTR_CO_ASSIGN_OR_RETURN(ApplyResult result,
+                          co_await supervisor_.ApplyClass(request->source(), request->file_name(),
+                                                          &name, CauseOf(call, "class apply")));
   response->set_result(ToProto(result));
   CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> state, supervisor_.FindClass(name));
   ctr::ToProto(*state, CountOf(supervisor_, name), response->mutable_class_());
@@ -105,35 +112,38 @@ awaitable<Status> AgentService::DoApplyClass(const v1::ApplyClassRequest* reques
 }
 
 awaitable<Status> AgentService::DoGetInstance(const v1::GetInstanceRequest* request,
-                                              v1::Instance* response, MonoTime deadline) {
+                                              v1::Instance* response, rpc::CallContext call) {
   CTR_CO_RETURN_IF_ERROR(CheckEnv(request->env()));
   CTR_CO_ASSIGN_OR_RETURN(InstanceName name, NameOf(request->ref()));
   CTR_CO_ASSIGN_OR_RETURN(
       Supervisor::InstancePtr instance,
-      co_await supervisor_.GetOrCreate(std::move(name), SettingsOf(request->env(), {}), deadline));
+      co_await supervisor_.GetOrCreate(std::move(name), SettingsOf(request->env(), {}),
+                                       call.deadline, CauseOf(call, "get")));
   // `get` of a manual_start class is no error: it gives the instance as it is.
   if (!request->no_start() && instance->CheckMayStart().ok()) {
-    CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Start(instance, !request->no_wait(), deadline));
+    CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Start(instance, !request->no_wait(), call.deadline,
+                                                      CauseOf(call, "get")));
   }
   ctr::ToProto(*instance, response);
   co_return absl::OkStatus();
 }
 
 awaitable<Status> AgentService::DoStartInstance(const v1::StartInstanceRequest* request,
-                                                v1::Instance* response, MonoTime deadline) {
+                                                v1::Instance* response, rpc::CallContext call) {
   CTR_CO_RETURN_IF_ERROR(CheckEnv(request->env()));
   CTR_CO_ASSIGN_OR_RETURN(InstanceName name, NameOf(request->ref()));
-  CTR_CO_ASSIGN_OR_RETURN(
-      Supervisor::InstancePtr instance,
-      co_await supervisor_.GetOrCreate(
-          std::move(name), SettingsOf(request->env(), request->entrypoint()), deadline));
-  CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Start(instance, !request->no_wait(), deadline));
+  CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance,
+                          co_await supervisor_.GetOrCreate(
+                              std::move(name), SettingsOf(request->env(), request->entrypoint()),
+                              call.deadline, CauseOf(call, "start")));
+  CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Start(instance, !request->no_wait(), call.deadline,
+                                                    CauseOf(call, "start")));
   ctr::ToProto(*instance, response);
   co_return absl::OkStatus();
 }
 
 awaitable<Status> AgentService::DoStopInstance(const v1::StopInstanceRequest* request,
-                                               v1::Instance* response, MonoTime deadline) {
+                                               v1::Instance* response, rpc::CallContext call) {
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
   if (request->signal() < 0 || request->signal() > 64 || request->grace_ms() < 0) {
     co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
@@ -142,29 +152,31 @@ awaitable<Status> AgentService::DoStopInstance(const v1::StopInstanceRequest* re
   StopRequest stop;
   stop.signal = request->signal();
   if (request->has_grace_ms()) stop.grace = std::chrono::milliseconds(request->grace_ms());
-  CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Stop(instance, stop, !request->no_wait(), deadline));
+  CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Stop(instance, stop, !request->no_wait(),
+                                                   call.deadline, CauseOf(call, "stop")));
   ctr::ToProto(*instance, response);
   co_return absl::OkStatus();
 }
 
 awaitable<Status> AgentService::DoRestartInstance(const v1::RestartInstanceRequest* request,
-                                                  v1::Instance* response, MonoTime deadline) {
+                                                  v1::Instance* response, rpc::CallContext call) {
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
-  CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Restart(instance, !request->no_wait(), deadline));
+  CTR_CO_RETURN_IF_ERROR(co_await supervisor_.Restart(instance, !request->no_wait(), call.deadline,
+                                                      CauseOf(call, "restart")));
   ctr::ToProto(*instance, response);
   co_return absl::OkStatus();
 }
 
 awaitable<Status> AgentService::DoDestroyInstance(const v1::DestroyInstanceRequest* request,
                                                   v1::DestroyInstanceResponse* response,
-                                                  MonoTime deadline) {
+                                                  rpc::CallContext call) {
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
   response->set_class_(instance->name().class_name);
-  co_return co_await supervisor_.Destroy(instance, deadline);
+  co_return co_await supervisor_.Destroy(instance, call.deadline, CauseOf(call, "destroy"));
 }
 
 awaitable<Status> AgentService::DoWaitInstance(const v1::WaitInstanceRequest* request,
-                                               v1::Instance* response, MonoTime deadline) {
+                                               v1::Instance* response, rpc::CallContext call) {
   std::optional<State> state = ParseState(request->state());
   const bool destroyed = request->state() == "destroyed";
   if (!state && !destroyed) {
@@ -178,13 +190,13 @@ awaitable<Status> AgentService::DoWaitInstance(const v1::WaitInstanceRequest* re
       [state](const Instance& it) {
         return state ? it.state() == *state && !it.forgotten() : it.forgotten();
       },
-      deadline));
+      call.deadline));
   ctr::ToProto(*instance, response);
   co_return absl::OkStatus();
 }
 
 awaitable<Status> AgentService::DoRoute(const v1::RouteRequest* request, v1::Instance* response,
-                                        MonoTime deadline) {
+                                        rpc::CallContext call) {
   CTR_CO_ASSIGN_OR_RETURN(std::string class_name, supervisor_.ResolveClass(request->class_()));
   if (request->instances() > 0xFFFF) {
     co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
@@ -193,7 +205,7 @@ awaitable<Status> AgentService::DoRoute(const v1::RouteRequest* request, v1::Ins
   CTR_CO_ASSIGN_OR_RETURN(
       Supervisor::InstancePtr instance,
       co_await supervisor_.Route(std::move(class_name), static_cast<int>(request->instances()),
-                                 deadline));
+                                 call.deadline, CauseOf(call, "route")));
   ctr::ToProto(*instance, response);
   co_return absl::OkStatus();
 }
@@ -265,7 +277,8 @@ void AgentService::FillInfo(v1::Info* info) const {
 grpc::ServerUnaryReactor* AgentService::ApplyClass(grpc::CallbackServerContext* context,
                                                    const v1::ApplyClassRequest* request,
                                                    v1::ApplyClassResponse* response) {
-  return Handle(context, [=, this](rpc::CallContext) { return DoApplyClass(request, response); });
+  return Handle(context,
+                [=, this](rpc::CallContext call) { return DoApplyClass(request, response, call); });
 }
 
 grpc::ServerUnaryReactor* AgentService::ListClasses(grpc::CallbackServerContext* context,
@@ -294,23 +307,23 @@ grpc::ServerUnaryReactor* AgentService::RemoveClass(grpc::CallbackServerContext*
                                                     const v1::RemoveClassRequest* request,
                                                     v1::RemoveClassResponse*) {
   return Handle(context, [=, this](rpc::CallContext call) {
-    return supervisor_.RemoveClass(request->name(), request->force(), call.deadline);
+    return supervisor_.RemoveClass(request->name(), request->force(), call.deadline,
+                                   CauseOf(call, "class rm"));
   });
 }
 
 grpc::ServerUnaryReactor* AgentService::GetInstance(grpc::CallbackServerContext* context,
                                                     const v1::GetInstanceRequest* request,
                                                     v1::Instance* response) {
-  return Handle(context, [=, this](rpc::CallContext call) {
-    return DoGetInstance(request, response, call.deadline);
-  });
+  return Handle(
+      context, [=, this](rpc::CallContext call) { return DoGetInstance(request, response, call); });
 }
 
 grpc::ServerUnaryReactor* AgentService::StartInstance(grpc::CallbackServerContext* context,
                                                       const v1::StartInstanceRequest* request,
                                                       v1::Instance* response) {
   return Handle(context, [=, this](rpc::CallContext call) {
-    return DoStartInstance(request, response, call.deadline);
+    return DoStartInstance(request, response, call);
   });
 }
 
@@ -318,7 +331,7 @@ grpc::ServerUnaryReactor* AgentService::StopInstance(grpc::CallbackServerContext
                                                      const v1::StopInstanceRequest* request,
                                                      v1::Instance* response) {
   return Handle(context, [=, this](rpc::CallContext call) {
-    return DoStopInstance(request, response, call.deadline);
+    return DoStopInstance(request, response, call);
   });
 }
 
@@ -326,7 +339,7 @@ grpc::ServerUnaryReactor* AgentService::RestartInstance(grpc::CallbackServerCont
                                                         const v1::RestartInstanceRequest* request,
                                                         v1::Instance* response) {
   return Handle(context, [=, this](rpc::CallContext call) {
-    return DoRestartInstance(request, response, call.deadline);
+    return DoRestartInstance(request, response, call);
   });
 }
 
@@ -334,7 +347,7 @@ grpc::ServerUnaryReactor* AgentService::DestroyInstance(grpc::CallbackServerCont
                                                         const v1::DestroyInstanceRequest* request,
                                                         v1::DestroyInstanceResponse* response) {
   return Handle(context, [=, this](rpc::CallContext call) {
-    return DoDestroyInstance(request, response, call.deadline);
+    return DoDestroyInstance(request, response, call);
   });
 }
 
@@ -369,16 +382,15 @@ grpc::ServerUnaryReactor* AgentService::WaitInstance(grpc::CallbackServerContext
                                                      const v1::WaitInstanceRequest* request,
                                                      v1::Instance* response) {
   return Handle(context, [=, this](rpc::CallContext call) {
-    return DoWaitInstance(request, response, call.deadline);
+    return DoWaitInstance(request, response, call);
   });
 }
 
 grpc::ServerUnaryReactor* AgentService::Route(grpc::CallbackServerContext* context,
                                               const v1::RouteRequest* request,
                                               v1::Instance* response) {
-  return Handle(context, [=, this](rpc::CallContext call) {
-    return DoRoute(request, response, call.deadline);
-  });
+  return Handle(context,
+                [=, this](rpc::CallContext call) { return DoRoute(request, response, call); });
 }
 
 grpc::ServerUnaryReactor* AgentService::GetInfo(grpc::CallbackServerContext* context,

@@ -27,7 +27,7 @@ struct AgentFacts {
 // ctr.v1.Agent: proto <-> model, nothing else. Its handlers run on the control loop.
 class AgentService final : public v1::Agent::CallbackService {
  public:
-  AgentService(asio::any_io_executor control, asio::thread_pool& work, Clock& clock,
+  AgentService(asio::any_io_executor control, asio::any_io_executor work, Clock& clock,
                Supervisor& supervisor, Runtime& runtime, AgentFacts facts);
 
   grpc::ServerUnaryReactor* ApplyClass(grpc::CallbackServerContext* context,
@@ -87,21 +87,21 @@ class AgentService final : public v1::Agent::CallbackService {
   grpc::ServerUnaryReactor* Handle(grpc::CallbackServerContext* context, rpc::UnaryHandler handler);
 
   awaitable<Status> DoApplyClass(const v1::ApplyClassRequest* request,
-                                 v1::ApplyClassResponse* response);
+                                 v1::ApplyClassResponse* response, rpc::CallContext call);
   awaitable<Status> DoGetInstance(const v1::GetInstanceRequest* request, v1::Instance* response,
-                                  MonoTime deadline);
+                                  rpc::CallContext call);
   awaitable<Status> DoStartInstance(const v1::StartInstanceRequest* request, v1::Instance* response,
-                                    MonoTime deadline);
+                                    rpc::CallContext call);
   awaitable<Status> DoStopInstance(const v1::StopInstanceRequest* request, v1::Instance* response,
-                                   MonoTime deadline);
+                                   rpc::CallContext call);
   awaitable<Status> DoRestartInstance(const v1::RestartInstanceRequest* request,
-                                      v1::Instance* response, MonoTime deadline);
+                                      v1::Instance* response, rpc::CallContext call);
   awaitable<Status> DoDestroyInstance(const v1::DestroyInstanceRequest* request,
-                                      v1::DestroyInstanceResponse* response, MonoTime deadline);
+                                      v1::DestroyInstanceResponse* response, rpc::CallContext call);
   awaitable<Status> DoWaitInstance(const v1::WaitInstanceRequest* request, v1::Instance* response,
-                                   MonoTime deadline);
+                                   rpc::CallContext call);
   awaitable<Status> DoRoute(const v1::RouteRequest* request, v1::Instance* response,
-                            MonoTime deadline);
+                            rpc::CallContext call);
   awaitable<Status> DoImportImage(rpc::StreamReader<v1::ImportImageRequest>& reader,
                                   v1::ImportImageResponse* response);
   awaitable<Status> DoListImages(v1::ListImagesResponse* response);
@@ -118,7 +118,7 @@ class AgentService final : public v1::Agent::CallbackService {
   std::multimap<std::string, std::string> ImagesInUse() const;
 
   const asio::any_io_executor control_;
-  asio::thread_pool& work_;
+  const asio::any_io_executor work_;
   Clock& clock_;
   Supervisor& supervisor_;
   Runtime& runtime_;

@@ -20,11 +20,14 @@ using config::TomlEntry;
 constexpr int64_t kMaxPort = 65535;
 constexpr int64_t kMaxInstances = 1'000'000;
 constexpr int64_t kMaxConcurrency = 1'000'000;
-constexpr int64_t kMaxOpenFiles = 1'048'576;          // the kernel's fs.nr_open
-constexpr int64_t kMaxPids = 4'194'304;               // the kernel's PID_MAX_LIMIT
-constexpr double kMinCpus = 0.01;                     // the least CFS quota is 1 ms of 100
+constexpr int64_t kMaxOpenFiles = 1'048'576;  // the kernel's fs.nr_open
+constexpr int64_t kMaxPids = 4'194'304;       // the kernel's PID_MAX_LIMIT
+constexpr double kMinCpus = 0.01;             // the least CFS quota is 1 ms of 100
+constexpr double kMinBusyCpu = 0.001;
 constexpr double kMaxCpus = 8192;                     // the kernel's NR_CPUS
 constexpr int64_t kMinMemoryBytes = 6 * 1024 * 1024;  // docker's; below it runc can't start
+constexpr int64_t kMinLogBytes = 64 * 1024;           // several of the longest lines
+constexpr int64_t kMaxLogFiles = 1000;
 constexpr Duration kShortest = std::chrono::milliseconds(1);
 
 void ReadIdentity(TableReader& file, ClassConfig& config) {
@@ -135,24 +138,62 @@ void ReadLife(TableReader& file, ClassConfig& config) {
   ReadStopSignal(file, config);
   config.stop_grace = file.Interval("stop_grace", Duration::zero()).value_or(config.stop_grace);
   config.drain = file.Interval("drain", Duration::zero()).value_or(config.drain);
-  file.Choice<bool>("restart", {{"never", true}, {"on-failure", {}}, {"always", {}}});
-  file.Choice<bool>("disk", {{"ephemeral", true}, {"keep", {}}});
+  config.restart = file.Choice<RestartPolicy>("restart", {{"never", RestartPolicy::kNever},
+                                                          {"on-failure", RestartPolicy::kOnFailure},
+                                                          {"always", RestartPolicy::kAlways}})
+                       .value_or(config.restart);
+  config.busy_cpu = file.Number("busy_cpu", kMinBusyCpu, kMaxCpus);
+  config.disk = file.Choice<Disk>("disk", {{"ephemeral", Disk::kEphemeral}, {"keep", Disk::kKeep}})
+                    .value_or(config.disk);
+}
+
+std::vector<std::string> ReadHook(TableReader& hooks, std::string_view key) {
+  std::optional<std::vector<std::string>> command = hooks.Strings(key);
+  if (!command) return {};
+  if (command->empty() || command->front().empty()) {
+    hooks.Fail(key, "must name a program; leave it out for none");
+  }
+  return *std::move(command);
+}
+
+void ReadHooks(TableReader& file, Hooks& hooks) {
+  std::optional<TableReader> table = file.Table("hooks");
+  if (!table) return;
+  hooks.on_start = ReadHook(*table, "on_start");
+  hooks.on_stop = ReadHook(*table, "on_stop");
+  hooks.on_error = ReadHook(*table, "on_error");
+  hooks.on_activity_expired = ReadHook(*table, "on_activity_expired");
+  table->Finish(&file);
+}
+
+// A size in bytes, at least `min`.
+std::optional<int64_t> ReadSize(TableReader& table, std::string_view key, int64_t min) {
+  std::optional<std::string> text = table.String(key);
+  if (!text) return std::nullopt;
+  StatusOr<int64_t> bytes = ParseMemorySize(*text);
+  if (!bytes.ok()) {
+    table.Fail(key, std::string(bytes.status().message()));
+  } else if (*bytes < min) {
+    table.Fail(key, absl::StrCat("must be at least ", FormatMemorySize(min)));
+  } else {
+    return *bytes;
+  }
+  return std::nullopt;
+}
+
+void ReadLog(TableReader& file, LogLimits& log) {
+  std::optional<TableReader> table = file.Table("log");
+  if (!table) return;
+  log.max_size_bytes = ReadSize(*table, "max_size", kMinLogBytes).value_or(log.max_size_bytes);
+  log.files = static_cast<int>(table->Integer("files", 1, kMaxLogFiles).value_or(log.files));
+  table->Finish(&file);
 }
 
 void ReadResources(TableReader& file, Resources& resources) {
   std::optional<TableReader> table = file.Table("resources");
   if (!table) return;
   resources.cpus = table->Number("cpus", kMinCpus, kMaxCpus);
-  if (auto text = table->String("memory")) {
-    StatusOr<int64_t> bytes = ParseMemorySize(*text);
-    if (!bytes.ok()) {
-      table->Fail("memory", std::string(bytes.status().message()));
-    } else if (*bytes < kMinMemoryBytes) {
-      table->Fail("memory", absl::StrCat("must be at least ", FormatMemorySize(kMinMemoryBytes)));
-    } else {
-      resources.memory_bytes = *bytes;
-    }
-  }
+  resources.memory_bytes = ReadSize(*table, "memory", kMinMemoryBytes);
   resources.pids = table->Integer("pids", 1, kMaxPids).value_or(resources.pids);
   table->Finish(&file);
 }
@@ -208,13 +249,14 @@ StatusOr<ClassConfig> ParseClassFile(std::string_view toml, std::string_view fil
   ReadIdentity(file, config);
   ReadProcess(file, config);
   ReadLife(file, config);
-  for (std::string_view key : {"readiness", "hooks", "volume", "log", "busy_cpu", "tcp_idle"}) {
-    file.NotBuilt(key);
-  }
+  ReadHooks(file, config.hooks);
+  ReadLog(file, config.log);
+  for (std::string_view key : {"readiness", "volume", "tcp_idle"}) file.NotBuilt(key);
   ReadRouting(file, config);
   ReadResources(file, config.resources);
   ReadPorts(file, config);
   if (config.IsJob() && file.Find("sleep_after") == nullptr) config.sleep_after = std::nullopt;
+  if (config.IsJob() && file.Find("restart") == nullptr) config.restart = RestartPolicy::kNever;
   file.Finish();
   if (!errors.any()) CheckWhole(file, config);
   CTR_RETURN_IF_ERROR(errors.First());

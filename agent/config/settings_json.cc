@@ -35,6 +35,29 @@ Json ExtraPorts(const ClassConfig& config) {
   return ports;
 }
 
+const char* Name(RestartPolicy policy) {
+  switch (policy) {
+    case RestartPolicy::kNever:
+      return "never";
+    case RestartPolicy::kOnFailure:
+      return "on-failure";
+    case RestartPolicy::kAlways:
+      return "always";
+  }
+  return "";
+}
+
+Json HookJson(const std::vector<std::string>& command) {
+  return command.empty() ? Json() : Json(command);
+}
+
+Json HooksJson(const Hooks& hooks) {
+  return {{"on_start", HookJson(hooks.on_start)},
+          {"on_stop", HookJson(hooks.on_stop)},
+          {"on_error", HookJson(hooks.on_error)},
+          {"on_activity_expired", HookJson(hooks.on_activity_expired)}};
+}
+
 Json ResourcesJson(const Resources& resources) {
   Json json;
   json["cpus"] = OrNull(resources.cpus);
@@ -67,14 +90,18 @@ std::string SettingsJson(const ClassConfig& config) {
   json["stop_signal"] = config.stop_signal ? Json(SignalName(*config.stop_signal)) : Json();
   json["stop_grace"] = FormatDuration(config.stop_grace);
   json["drain"] = FormatDuration(config.drain);
-  json["restart"] = "never";
-  json["disk"] = "ephemeral";
+  json["restart"] = Name(config.restart);
+  json["busy_cpu"] = OrNull(config.busy_cpu);
+  json["disk"] = config.disk == Disk::kKeep ? "keep" : "ephemeral";
   json["read_only"] = config.read_only;
   json["nofile"] = config.nofile;
   json["dial"] = config.dial == Dial::kPrivate ? "private" : "loopback";
   json["autoscale"] = false;
   json["port"] = ExtraPorts(config);
   json["resources"] = ResourcesJson(config.resources);
+  json["hooks"] = HooksJson(config.hooks);
+  json["log"] = {{"max_size", FormatMemorySize(config.log.max_size_bytes)},
+                 {"files", config.log.files}};
   json["route"] = {{"policy", "random"}, {"instances", config.route_instances}};
   json["network"] = {{"internet", false}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

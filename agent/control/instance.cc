@@ -56,6 +56,18 @@ class Instance::Waiting {
   std::list<Waiter*>::iterator position_;
 };
 
+Visit::Visit(std::shared_ptr<Instance> instance)
+    : instance_(std::move(instance)), container_id_(instance_->container_->id) {
+  ++instance_->visits_;
+}
+
+Visit::~Visit() {
+  if (!instance_) return;
+  --instance_->visits_;
+  instance_->slot_->Touch(instance_->services_.clock.Now());
+  instance_->Nudge();
+}
+
 Instance::Instance(InstanceServices& services, std::shared_ptr<ClassState> class_state,
                    InstanceRecord record)
     : services_(services),
@@ -66,11 +78,11 @@ Instance::Instance(InstanceServices& services, std::shared_ptr<ClassState> class
       record_(std::move(record)) {}
 
 std::string Instance::LogPath() const {
-  return absl::StrCat(services_.log_dir, "/", name().class_name, "/", name().id, "/output.log");
+  return absl::StrCat(services_.log_dir, "/", name().class_name, "/", name().id);
 }
 
 std::optional<MonoTime> Instance::SleepsAt() const {
-  if (state() != State::kHealthy || slot_->in_flight() > 0) return std::nullopt;
+  if (state() != State::kHealthy || slot_->in_flight() > 0 || visits_ > 0) return std::nullopt;
   policy::IdleView idle{running_config_->sleep_after, false, slot_->last_activity()};
   return policy::SleepsAt(idle, services_.clock.Now());
 }
@@ -156,6 +168,18 @@ awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline) {
   }
 }
 
+awaitable<StatusOr<Visit>> Instance::AdmitVisit(MonoTime deadline) {
+  if (state() != State::kHealthy) {
+    CTR_CO_RETURN_IF_ERROR(CheckMayStart());
+    CTR_CO_RETURN_IF_ERROR(co_await EnsureHealthy(deadline));
+  }
+  if (!container_) {
+    co_return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
+                    absl::StrCat(name().ToString(), " has already ended"));
+  }
+  co_return Visit(shared_from_this());
+}
+
 Status Instance::CheckMayStart() const {
   if (state() != State::kStopped || !class_->config->manual_start) return absl::OkStatus();
   return Error(
@@ -232,7 +256,8 @@ policy::LifecycleView Instance::View() {
   view.start_deadline = start_deadline_;
   if (state() == State::kRunning) view.listening = RequiredPortsListen();
   if (state() == State::kHealthy) {
-    view.idle = {running_config_->sleep_after, slot_->in_flight() > 0, slot_->last_activity()};
+    view.idle = {running_config_->sleep_after, slot_->in_flight() > 0 || visits_ > 0,
+                 slot_->last_activity()};
   }
   return view;
 }

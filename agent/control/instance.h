@@ -10,6 +10,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/cluster/cluster.h"
+#include "agent/control/event_log.h"
 #include "agent/control/semaphore.h"
 #include "agent/model/instance.h"
 #include "agent/policy/lifecycle.h"
@@ -37,11 +38,12 @@ ListenFunction ProbeByNetlink(const Container& container);
 // What an instance works with. All of it outlives every instance.
 struct InstanceServices {
   asio::any_io_executor executor;  // control's
-  asio::thread_pool& work;
+  asio::any_io_executor work;
   Clock& clock;
   Runtime& runtime;
   Store& store;
   Cluster& cluster;
+  EventLog& events;
   Semaphore& start_queue;
   std::string log_dir;
   Passage::NowFunction now;
@@ -52,6 +54,27 @@ struct InstanceServices {
 struct StopRequest {
   int signal = 0;                 // 0: the class's, else the image's, else SIGTERM
   std::optional<Duration> grace;  // none: the class's
+};
+
+class Instance;
+
+// Something that runs inside of an instance beside its requests, an exec session: keeps it awake,
+// and is not waited for by a stop. On the control loop.
+class Visit {
+ public:
+  Visit() = default;
+  explicit Visit(std::shared_ptr<Instance> instance);
+  Visit(Visit&& other) noexcept = default;
+  Visit& operator=(Visit&&) = delete;
+  ~Visit();
+
+  // The container that was visited, which may have ended by now.
+  const std::string& container_id() const { return container_id_; }
+  const std::shared_ptr<Instance>& instance() const { return instance_; }
+
+ private:
+  std::shared_ptr<Instance> instance_;
+  std::string container_id_;
 };
 
 // One instance: observes its container, lets the policy decide, records, applies. A coroutine of
@@ -97,6 +120,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> EnsureHealthy(MonoTime deadline);
   // The same for a request, which is let in before anything else can happen to the instance.
   awaitable<StatusOr<Passage>> Admit(MonoTime deadline);
+  // The same for what runs inside of it; a job that runs is enough.
+  awaitable<StatusOr<Visit>> AdmitVisit(MonoTime deadline);
   // FAILED_PRECONDITION (`manual_start`) if only `ctr start` may start this instance, which is
   // stopped.
   Status CheckMayStart() const;
@@ -116,6 +141,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void Nudge();
 
  private:
+  friend class Visit;
+
   // One coroutine that waits for a change. On its stack; in waiters_ while it lives.
   struct Waiter {
     std::unique_ptr<Alarm> alarm;
@@ -167,6 +194,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool destroy_requested_ = false;
   std::optional<StopRequest> stop_request_;
   std::list<Waiter*> waiters_;
+  int visits_ = 0;
 
   // Of the current start.
   std::shared_ptr<const ClassConfig> running_config_;

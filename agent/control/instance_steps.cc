@@ -82,10 +82,8 @@ awaitable<Status> Instance::StartContainer() {
   observed.container_id = NewUlid(services_.clock.Wall());
   observed.revision = class_->revision;
   std::string log_path = LogPath();
-  CTR_CO_RETURN_IF_ERROR(co_await OnWork(
-      services_.work, [folder = std::filesystem::path(log_path).parent_path().string()] {
-        return MakeFolder(folder);
-      }));
+  CTR_CO_RETURN_IF_ERROR(
+      co_await OnWork(services_.work, [log_path] { return MakeFolder(log_path); }));
 
   const ClassConfig& config = *running_config_;
   CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(config.image));
@@ -96,6 +94,7 @@ awaitable<Status> Instance::StartContainer() {
   spec.revision = observed.revision;
   spec.image = std::move(image);
   spec.entrypoint = record_.entrypoint ? record_.entrypoint : config.entrypoint;
+  spec.command = record_.command;
   spec.env = config.env;
   for (const auto& [key, value] : record_.env) spec.env[key] = value;
   spec.env["CTR_CLASS"] = name().class_name;
@@ -104,7 +103,8 @@ awaitable<Status> Instance::StartContainer() {
   spec.resources = config.resources;
   spec.nofile = config.nofile;
   spec.read_only = config.read_only;
-  spec.log_path = std::move(log_path);
+  spec.keep_disk = config.disk == Disk::kKeep;
+  spec.log = {std::move(log_path), config.log};
   CTR_CO_ASSIGN_OR_RETURN(container_, co_await services_.runtime.Create(std::move(spec)));
   co_return co_await services_.runtime.Start(container_->id);
 }
@@ -214,10 +214,8 @@ awaitable<void> Instance::Forget() {
     // Its row says that it is to be destroyed: the next start of the agent tries again.
     spdlog::error("{}: cannot forget it: {}", name().ToString(), std::string(deleted.message()));
   }
-  Status removed = co_await OnWork(
-      services_.work, [folder = std::filesystem::path(LogPath()).parent_path().string()] {
-        return RemoveFolder(folder);
-      });
+  Status removed =
+      co_await OnWork(services_.work, [folder = LogPath()] { return RemoveFolder(folder); });
   if (!removed.ok()) spdlog::warn("{}", std::string(removed.message()));
   forgotten_ = true;
   services_.on_forgotten(name());

@@ -24,6 +24,7 @@ awaitable<Status> Supervisor::Recover() {
 
 Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& last_seen) {
   cursors_ = state.cursors;
+  events_.Resume(state.last_event);
   for (ClassRecord& record : state.classes) {
     CTR_ASSIGN_OR_RETURN(record.config,
                          ParseClassFile(record.source, "stored class " + record.config.name));

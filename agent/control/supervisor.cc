@@ -19,18 +19,26 @@ namespace {
 bool Live(const Instance& instance) { return instance.state() != State::kStopped; }
 bool Stopped(const Instance& instance) { return instance.state() == State::kStopped; }
 
+// The command that they give; none: the image's own.
+std::optional<std::vector<std::string>> CommandOf(const InstanceSettings& settings) {
+  if (!settings.command || settings.command->empty()) return std::nullopt;
+  return settings.command;
+}
+
 // Whether `settings` ask for anything that `record` does not have already.
 bool Differs(const InstanceRecord& record, const InstanceSettings& settings) {
   for (const auto& [key, value] : settings.env) {
     auto found = record.env.find(key);
     if (found == record.env.end() || found->second != value) return true;
   }
+  if (settings.command && CommandOf(settings) != record.command) return true;
   return !settings.entrypoint.empty() && record.entrypoint != settings.entrypoint;
 }
 
 void Merge(InstanceRecord& record, InstanceSettings settings) {
   for (auto& [key, value] : settings.env) record.env[key] = std::move(value);
   if (!settings.entrypoint.empty()) record.entrypoint = std::move(settings.entrypoint);
+  if (settings.command) record.command = CommandOf(settings);
 }
 
 // While it lives, the class makes no new instances.
@@ -65,17 +73,12 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       executor_(services.executor),
       routes_(routes),
       start_queue_(services.executor, services.clock, options_.parallel_starts),
-      services_{services.executor,
-                services.work,
-                services.clock,
-                services.runtime,
-                services.store,
-                services.cluster,
-                start_queue_,
-                options_.log_dir,
-                options_.now,
-                options_.probe,
-                [this](const InstanceName& name) { Forgotten(name); }},
+      events_(services.store, services.clock),
+      services_{
+          services.executor, services.work,  services.clock,
+          services.runtime,  services.store, services.cluster,
+          events_,           start_queue_,   options_.log_dir,
+          options_.now,      options_.probe, [this](const InstanceName& name) { Forgotten(name); }},
       class_edits_(services.executor, services.clock, 1) {}
 
 StatusOr<std::shared_ptr<ClassState>> Supervisor::FindClass(const std::string& name) const {
@@ -131,15 +134,19 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::FindSettled(InstanceNam
 
 awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::GetOrCreate(InstanceName name,
                                                                      InstanceSettings settings,
-                                                                     MonoTime deadline) {
+                                                                     MonoTime deadline,
+                                                                     std::string cause) {
   CTR_CO_ASSIGN_OR_RETURN(InstancePtr instance, co_await FindSettled(name, deadline));
-  if (!instance) co_return co_await Create(std::move(name), std::move(settings));
+  if (!instance) {
+    co_return co_await Create(std::move(name), std::move(settings), std::move(cause));
+  }
   CTR_CO_RETURN_IF_ERROR(co_await UpdateSettings(instance, std::move(settings)));
   co_return instance;
 }
 
 awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Create(InstanceName name,
-                                                                InstanceSettings settings) {
+                                                                InstanceSettings settings,
+                                                                std::string cause) {
   CTR_CO_RETURN_IF_ERROR(CheckDnsLabel(name.id, "instance ID"));
   CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
   if (class_state->removing) {
@@ -166,12 +173,14 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Create(InstanceName nam
     co_return Annotate(committed, "cannot create " + name.ToString());
   }
   Publish();
+  events_.Record({.type = event::kCreated, .instance = name, .cause = std::move(cause)});
   instance->SetCommitted(absl::OkStatus());
   co_return instance;
 }
 
 awaitable<Status> Supervisor::UpdateSettings(InstancePtr instance, InstanceSettings settings) {
-  if (settings.env.empty() && settings.entrypoint.empty()) co_return absl::OkStatus();
+  if (settings.env.empty() && settings.entrypoint.empty() && !settings.command)
+    co_return absl::OkStatus();
   Semaphore::Permit permit = co_await instance->edits().Acquire();
   if (!Differs(instance->record(), settings)) co_return absl::OkStatus();
   if (Live(*instance)) {
@@ -198,7 +207,8 @@ awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) 
   co_return absl::OkStatus();
 }
 
-awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime deadline) {
+awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime deadline,
+                                    std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
   if (wait) co_return co_await instance->EnsureHealthy(deadline);
   if (!Live(*instance)) instance->RequestStart();
@@ -206,14 +216,15 @@ awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime de
 }
 
 awaitable<Status> Supervisor::Stop(InstancePtr instance, StopRequest request, bool wait,
-                                   MonoTime deadline) {
+                                   MonoTime deadline, std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kStopped));
   instance->RequestStop(request);
   if (!wait) co_return absl::OkStatus();
   co_return co_await instance->AwaitState(Stopped, deadline);
 }
 
-awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime deadline) {
+awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime deadline,
+                                      std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
   const uint64_t generation = instance->observed().generation;
   instance->RequestStop(StopRequest());
@@ -227,7 +238,7 @@ awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime 
   co_return co_await instance->EnsureHealthy(deadline);
 }
 
-awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline) {
+awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline, std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kDestroyed));
   instance->RequestDestroy();
@@ -235,8 +246,15 @@ awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline) {
                                           deadline);
 }
 
+awaitable<StatusOr<Visit>> Supervisor::Enter(InstancePtr instance, MonoTime deadline,
+                                             std::string cause) {
+  CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
+  co_return co_await instance->AdmitVisit(deadline);
+}
+
 awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class_name, int n,
-                                                               MonoTime deadline) {
+                                                               MonoTime deadline,
+                                                               std::string cause) {
   CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(class_name));
   if (n == 0) n = class_state->config->route_instances;
   if (n > class_state->config->max_instances) {
@@ -245,34 +263,34 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
                                  class_name, " is ", class_state->config->max_instances));
   }
   InstanceName name{class_name, RoutedId(policy::PickUniform(random_(), n))};
-  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline);
+  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, std::move(cause));
   CTR_CO_RETURN_IF_ERROR(passage.status());
   co_return Find(std::move(name));
 }
 
 awaitable<StatusOr<Passage>> Supervisor::EnsureAwake(InstanceName name, WakeOrigin origin,
-                                                     MonoTime deadline) {
-  StatusOr<Passage> passage =
-      co_await asio::co_spawn(executor_, Admit(std::move(name), origin, deadline), use_awaitable);
+                                                     MonoTime deadline, std::string cause) {
+  StatusOr<Passage> passage = co_await asio::co_spawn(
+      executor_, Admit(std::move(name), origin, deadline, std::move(cause)), use_awaitable);
   if (!passage.ok()) co_return AsIngressError(passage.status());
   co_return passage;
 }
 
 awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin origin,
-                                               MonoTime deadline) {
+                                               MonoTime deadline, std::string cause) {
   CTR_CO_ASSIGN_OR_RETURN(InstancePtr instance, co_await FindSettled(name, deadline));
   if (!instance) {
     CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
     if (origin == WakeOrigin::kRequest && class_state->config->create != CreateBy::kRequest) {
       co_return Find(std::move(name)).status();
     }
-    CTR_CO_ASSIGN_OR_RETURN(instance, co_await Create(std::move(name), {}));
+    CTR_CO_ASSIGN_OR_RETURN(instance, co_await Create(std::move(name), {}, cause));
   }
   co_return co_await instance->Admit(deadline);
 }
 
 awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std::string file_name,
-                                                        std::string* name) {
+                                                        std::string* name, std::string cause) {
   CTR_CO_ASSIGN_OR_RETURN(ClassConfig config, ParseClassFile(source, file_name));
   *name = config.name;
   CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(config.image));
@@ -299,11 +317,16 @@ awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std:
   state->record = std::move(record);
   state->revision = RevisionOf(config);
   state->config = std::make_shared<const ClassConfig>(std::move(config));
+  events_.Record({.type = event::kClassApplied,
+                  .instance = {*name, ""},
+                  .message = known ? "changed" : "created",
+                  .cause = std::move(cause)});
   Publish();
   co_return known ? ApplyResult::kConfigured : ApplyResult::kCreated;
 }
 
-awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime deadline) {
+awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime deadline,
+                                          std::string cause) {
   Semaphore::Permit permit = co_await class_edits_.Acquire();
   CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name));
   Removing removing(*class_state);
@@ -322,10 +345,11 @@ awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime
     }
     for (const InstancePtr& instance : members) instance->RequestDestroy();
     for (const InstancePtr& instance : members)
-      CTR_CO_RETURN_IF_ERROR(co_await Destroy(instance, deadline));
+      CTR_CO_RETURN_IF_ERROR(co_await Destroy(instance, deadline, cause));
   }
   CTR_CO_RETURN_IF_ERROR(co_await store_.Commit({DeleteClass{name}}));
   classes_.erase(name);
+  events_.Record({.type = event::kClassRemoved, .instance = {name, ""}, .cause = std::move(cause)});
   Publish();
   co_return absl::OkStatus();
 }

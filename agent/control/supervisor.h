@@ -29,7 +29,7 @@ struct SupervisorOptions {
 // What the supervisor works with; all of it outlives the supervisor.
 struct SupervisorServices {
   asio::any_io_executor executor;  // control's
-  asio::thread_pool& work;
+  asio::any_io_executor work;
   Clock& clock;
   Runtime& runtime;
   Store& store;
@@ -40,13 +40,15 @@ enum class ApplyResult { kCreated, kConfigured, kUnchanged };
 
 // What a call gives an instance for this and later starts.
 struct InstanceSettings {
-  std::map<std::string, std::string> env;
-  std::vector<std::string> entrypoint;  // empty: not given
+  std::map<std::string, std::string> env = {};
+  std::vector<std::string> entrypoint = {};  // empty: not given
+  // Of `ctr run`, which always gives it: no words are the image's own command.
+  std::optional<std::vector<std::string>> command = {};
 };
 
 // Owns every class and instance of this host, and is the one that changes them. Home: the control
 // loop; EnsureAwake alone may be called from a data loop. Calls that change something return once
-// it is on disk.
+// it is on disk. `cause` says for the record who asked: "ctr stop by root".
 class Supervisor final : public Waker {
  public:
   using InstancePtr = std::shared_ptr<Instance>;
@@ -59,8 +61,8 @@ class Supervisor final : public Waker {
 
   // `source` is a class file; `file_name` is for messages.
   awaitable<StatusOr<ApplyResult>> ApplyClass(std::string source, std::string file_name,
-                                              std::string* name);
-  awaitable<Status> RemoveClass(std::string name, bool force, MonoTime deadline);
+                                              std::string* name, std::string cause);
+  awaitable<Status> RemoveClass(std::string name, bool force, MonoTime deadline, std::string cause);
   StatusOr<std::shared_ptr<ClassState>> FindClass(const std::string& name) const;
   const std::map<std::string, std::shared_ptr<ClassState>>& classes() const { return classes_; }
   const std::map<InstanceName, InstancePtr>& instances() const { return instances_; }
@@ -73,24 +75,32 @@ class Supervisor final : public Waker {
   // Creates it if it is unknown, and keeps the settings. FAILED_PRECONDITION if it runs with other
   // settings.
   awaitable<StatusOr<InstancePtr>> GetOrCreate(InstanceName name, InstanceSettings settings,
-                                               MonoTime deadline);
+                                               MonoTime deadline, std::string cause);
   // Records that it is to run; then starts it, and waits until it is healthy unless `wait` is
   // false.
-  awaitable<Status> Start(InstancePtr instance, bool wait, MonoTime deadline);
-  awaitable<Status> Stop(InstancePtr instance, StopRequest request, bool wait, MonoTime deadline);
-  awaitable<Status> Restart(InstancePtr instance, bool wait, MonoTime deadline);
-  awaitable<Status> Destroy(InstancePtr instance, MonoTime deadline);
+  awaitable<Status> Start(InstancePtr instance, bool wait, MonoTime deadline, std::string cause);
+  awaitable<Status> Stop(InstancePtr instance, StopRequest request, bool wait, MonoTime deadline,
+                         std::string cause);
+  awaitable<Status> Restart(InstancePtr instance, bool wait, MonoTime deadline, std::string cause);
+  awaitable<Status> Destroy(InstancePtr instance, MonoTime deadline, std::string cause);
+  // For what runs inside of an instance, an exec session: wakes it, and keeps it awake as long as
+  // the Visit lives. Does not create it.
+  awaitable<StatusOr<Visit>> Enter(InstancePtr instance, MonoTime deadline, std::string cause);
   // Picks one of instance-0 … instance-N-1 as the ingress would (`n` 0: as the class says), and
   // wakes it.
-  awaitable<StatusOr<InstancePtr>> Route(std::string class_name, int n, MonoTime deadline);
+  awaitable<StatusOr<InstancePtr>> Route(std::string class_name, int n, MonoTime deadline,
+                                         std::string cause);
+  EventLog& events() { return events_; }
 
   // Waker:
-  awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
-                                           MonoTime deadline) override;
+  awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
+                                           std::string cause) override;
 
  private:
-  awaitable<StatusOr<Passage>> Admit(InstanceName name, WakeOrigin origin, MonoTime deadline);
-  awaitable<StatusOr<InstancePtr>> Create(InstanceName name, InstanceSettings settings);
+  awaitable<StatusOr<Passage>> Admit(InstanceName name, WakeOrigin origin, MonoTime deadline,
+                                     std::string cause);
+  awaitable<StatusOr<InstancePtr>> Create(InstanceName name, InstanceSettings settings,
+                                          std::string cause);
   awaitable<Status> UpdateSettings(InstancePtr instance, InstanceSettings settings);
   awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
   // The instance of that name that is not just being destroyed; null if there is none.
@@ -110,6 +120,7 @@ class Supervisor final : public Waker {
   asio::any_io_executor executor_;
   Routes& routes_;
   Semaphore start_queue_;
+  EventLog events_;
   InstanceServices services_;
 
   Semaphore class_edits_;  // one apply or removal at a time

@@ -40,7 +40,7 @@ inline awaitable<void> AllowCancellation(bool allow) {
 // Runs the blocking `function` on the work pool; resumes on the caller's executor with what it
 // returned.
 template <typename Function>
-awaitable<std::invoke_result_t<Function>> OnWork(asio::thread_pool& pool, Function function) {
+awaitable<std::invoke_result_t<Function>> OnWork(asio::any_io_executor pool, Function function) {
   using Result = std::invoke_result_t<Function>;
   co_return co_await asio::co_spawn(
       pool, [](Function body) -> awaitable<Result> { co_return body(); }(std::move(function)),

@@ -22,6 +22,10 @@ class Canonical {
     Add(value.has_value() ? 1 : 0);
     if (value) Add(static_cast<int64_t>(*value));
   }
+  void AddList(const std::vector<std::string>& list) {
+    Add(static_cast<int64_t>(list.size()));
+    for (const std::string& word : list) Add(word);
+  }
   void AddMap(const std::map<std::string, std::string>& map) {
     Add(static_cast<int64_t>(map.size()));
     for (const auto& [key, value] : map) {
@@ -77,6 +81,15 @@ std::string RevisionOf(const ClassConfig& config) {
   c.Add(config.read_only);
   c.Add(config.route_instances);
   c.AddOptional(config.max_concurrency);
+  c.Add(static_cast<int64_t>(config.restart));
+  c.Add(config.busy_cpu ? absl::StrCat(*config.busy_cpu) : "none");
+  c.Add(static_cast<int64_t>(config.disk));
+  c.AddList(config.hooks.on_start);
+  c.AddList(config.hooks.on_stop);
+  c.AddList(config.hooks.on_error);
+  c.AddList(config.hooks.on_activity_expired);
+  c.Add(config.log.max_size_bytes);
+  c.Add(config.log.files);
 
   unsigned char digest[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char*>(c.text().data()), c.text().size(), digest);

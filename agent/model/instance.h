@@ -55,6 +55,8 @@ struct Observed {
   std::string container_id;  // of the newest start; "" if none
   std::string revision;      // the class's revision that it was started with
   WallTime since;            // of the state
+  int failures = 0;  // starts in a row that failed or ended too soon; beyond one: a crash loop
+  std::optional<WallTime> next_start;  // when the restart is due, while stopped
 };
 
 // A durable row: an ID that is known.
@@ -63,6 +65,7 @@ struct InstanceRecord {
   uint32_t address = 0;  // IPv4 out of the instance range, host byte order; stable for its life
   std::map<std::string, std::string> env;  // given with `-e`, kept for every later start
   std::optional<std::vector<std::string>> entrypoint;  // given with --entrypoint, kept likewise
+  std::optional<std::vector<std::string>> command;     // of `ctr run`: replaces the image's command
   Desired desired = Desired::kRunning;
   WallTime created_at;
   Observed observed;

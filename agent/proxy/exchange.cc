@@ -47,6 +47,15 @@ awaitable<After> Exchange::Run(Route route) {
   co_return co_await Relay(*std::move(head));
 }
 
+// "GET /path from 10.0.0.1", for the record of a wake.
+std::string Exchange::Cause() const {
+  constexpr size_t kMaxTarget = 200;
+  std::string_view line = std::string_view(request_.message).substr(0, request_.message.find('\r'));
+  line = line.substr(0, line.rfind(' '));
+  return absl::StrCat(std::string(line.substr(0, kMaxTarget)), " from ",
+                      std::string(request_.peer));
+}
+
 awaitable<Status> Exchange::Reach(Route route) {
   for (size_t attempt = 0;; ++attempt) {
     CTR_CO_RETURN_IF_ERROR(co_await Enter(route));
@@ -64,7 +73,7 @@ awaitable<Status> Exchange::Enter(const Route& route) {
   if (!passage_.slot() || !passage_.endpoint()) {
     passage_ = Passage();
     const MonoTime begin = loop_.clock.Now();
-    CTR_CO_ASSIGN_OR_RETURN(passage_, co_await Admit(loop_, route, origin_, hold_until_));
+    CTR_CO_ASSIGN_OR_RETURN(passage_, co_await Admit(loop_, route, origin_, hold_until_, Cause()));
     timings_.wake += loop_.clock.Now() - begin;
   }
   co_return absl::OkStatus();

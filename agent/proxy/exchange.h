@@ -19,6 +19,7 @@ struct Request {
   bool expects_continue = false;
   AnswerForm form;  // how to answer it ourselves; keep_alive says what the client wants
   MonoTime arrived;
+  std::string_view peer;  // the client's address; the session's
 };
 
 // What becomes of the client's connection.
@@ -42,6 +43,7 @@ class Exchange {
   awaitable<After> Fail(Status error);
 
  private:
+  std::string Cause() const;
   awaitable<Status> Reach(Route route);
   awaitable<Status> Enter(const Route& route);
   awaitable<Status> Connect(uint16_t port);

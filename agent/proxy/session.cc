@@ -173,6 +173,7 @@ StatusOr<Route> Session::FindRoute(const RequestHead& head) {
 Request Session::TakeRequest(const RequestHead& head, size_t head_size) {
   Request request;
   request.arrived = loop_.clock.Now();
+  request.peer = peer_;
   request.message.reserve(head_size + 256);
   std::string own_host;
   if (head.host.empty()) own_host = absl::StrCat(FormatIpv4(local_address_), ":", local_port_);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 #include "agent/base/asio.h"
 #include "agent/base/error.h"
 #include "agent/base/time.h"
@@ -17,12 +19,14 @@ class Waker {
  public:
   virtual ~Waker() = default;
 
+  // `cause` is who asks, for the record: "GET /x from 10.0.0.1".
+  //
   // Returns once the instance is healthy, with the request let in (in flight) and its slot and
   // endpoint. Starts it if it sleeps, waits if it starts or stops; creates it if `origin` allows.
   // Gives up at `deadline`. Errors carry the ingress's codes: unknown_class, unknown_instance,
   // manual_start, max_instances, overloaded, queue_full, draining, start_failed, start_timeout.
   virtual awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
-                                                   MonoTime deadline) = 0;
+                                                   MonoTime deadline, std::string cause) = 0;
 };
 
 }  // namespace ctr

@@ -34,6 +34,7 @@ namespace ctr::rpc {
 // What a handler may know about its call beyond the request.
 struct CallContext {
   MonoTime deadline = MonoTime::max();  // max: the client gave none
+  std::string caller = {};              // who called: "root (pid 4711)"; "" if that is not known
 };
 
 // When the client stops waiting, on the monotonic clock.
@@ -59,6 +60,36 @@ class StreamReader {
   // before.
   virtual awaitable<std::optional<Request>> Read() = 0;
 };
+
+// The messages of a stream to the client. Lives as long as its handler; one Write at a time.
+template <typename Response>
+class StreamWriter {
+ public:
+  virtual ~StreamWriter() = default;
+
+  // Returns once gRPC takes the next message, which holds back who writes faster than the client
+  // reads. Throws system_error(operation_aborted) if the client went away.
+  virtual awaitable<void> Write(Response message) = 0;
+};
+
+// Runs a method that answers with a stream, otherwise as Serve. The handler's Status ends the
+// stream.
+template <typename Response>
+using WriterHandler = std::function<awaitable<Status>(CallContext, StreamWriter<Response>&)>;
+template <typename Response>
+grpc::ServerWriteReactor<Response>* ServeWriter(grpc::CallbackServerContext* context,
+                                                asio::any_io_executor executor,
+                                                WriterHandler<Response> handler);
+
+// Runs a method with a stream in each direction. Reader and writer may be used by two coroutines of
+// the handler at a time, on `executor`.
+template <typename Request, typename Response>
+using BidiHandler =
+    std::function<awaitable<Status>(CallContext, StreamReader<Request>&, StreamWriter<Response>&)>;
+template <typename Request, typename Response>
+grpc::ServerBidiReactor<Request, Response>* ServeBidi(grpc::CallbackServerContext* context,
+                                                      asio::any_io_executor executor,
+                                                      BidiHandler<Request, Response> handler);
 
 // Runs a method that takes a stream of requests, otherwise as Serve.
 template <typename Request>
@@ -96,45 +127,116 @@ class Session : public std::enable_shared_from_this<Session> {
   bool over_ = false;
 };
 
-template <typename Request>
-class StreamReactor final : public grpc::ServerReadReactor<Request>, public StreamReader<Request> {
+// One operation of a stream at a time: started on the executor, over on gRPC's thread. A cancelled
+// call ends it, so it needs no cancellation of its own.
+class Completion {
  public:
-  StreamReactor(grpc::CallbackServerContext* context, asio::any_io_executor executor,
-                StreamHandler<Request> handler)
-      : handler_(std::move(handler)),
-        session_(std::make_shared<Session>(context, std::move(executor),
-                                           [this](grpc::Status status) { this->Finish(status); })) {
-    session_->Run([this](CallContext call) { return handler_(call, *this); });
+  // Calls `begin` and returns what Complete is called with.
+  template <typename Begin>
+  awaitable<bool> Await(Begin begin) {
+    auto start = [this, begin](auto handler) {
+      auto executor = asio::get_associated_executor(handler);
+      auto shared_handler = std::make_shared<decltype(handler)>(std::move(handler));
+      complete_ = [shared_handler, executor](bool ok) {
+        asio::post(executor, [shared_handler, ok] { std::move (*shared_handler)(ok); });
+      };
+      begin();
+    };
+    co_return co_await asio::async_initiate<decltype(use_awaitable), void(bool)>(start,
+                                                                                 use_awaitable);
   }
+  void Complete(bool ok) { std::exchange(complete_, nullptr)(ok); }
 
-  void OnReadDone(bool ok) override {
-    asio::post(session_->executor(),
-               [complete = std::exchange(complete_, nullptr), ok]() { complete(ok); });
-  }
+ private:
+  std::function<void(bool)> complete_;
+};
+
+// What the reactors of all streams have in common. `Reactor` is gRPC's base class.
+template <typename Reactor>
+class StreamBase : public Reactor {
+ public:
   void OnCancel() override { session_->Cancel(); }
   void OnDone() override { delete this; }
 
-  awaitable<std::optional<Request>> Read() override {
-    message_.Clear();
-    auto start = [this](auto handler) {
-      auto shared_handler = std::make_shared<decltype(handler)>(std::move(handler));
-      complete_ = [shared_handler](bool ok) { std::move (*shared_handler)(ok); };
-      this->StartRead(&message_);
-    };
-    bool ok =
-        co_await asio::async_initiate<decltype(use_awaitable), void(bool)>(start, use_awaitable);
-    if (ok) co_return std::move(message_);
-    if (session_->IsCancelled()) {
-      throw boost::system::system_error(asio::error::operation_aborted);
-    }
+ protected:
+  StreamBase(grpc::CallbackServerContext* context, asio::any_io_executor executor)
+      : session_(std::make_shared<Session>(
+            context, std::move(executor), [this](grpc::Status status) { this->Finish(status); })) {}
+
+  template <typename Request>
+  awaitable<std::optional<Request>> ReadOne() {
+    auto message = std::make_shared<Request>();
+    const bool ok = co_await read_.Await([this, message] { this->StartRead(message.get()); });
+    if (ok) co_return std::move(*message);
+    if (session_->IsCancelled()) Abort();
     co_return std::nullopt;
   }
+  template <typename Response>
+  awaitable<void> WriteOne(Response response) {
+    auto message = std::make_shared<const Response>(std::move(response));
+    const bool ok = co_await write_.Await([this, message] { this->StartWrite(message.get()); });
+    if (!ok) Abort();
+  }
+
+  const std::shared_ptr<Session> session_;
+  Completion read_;
+  Completion write_;
+
+ private:
+  [[noreturn]] static void Abort() {
+    throw boost::system::system_error(asio::error::operation_aborted);
+  }
+};
+
+template <typename Request>
+class ReadReactor final : public StreamBase<grpc::ServerReadReactor<Request>>,
+                          public StreamReader<Request> {
+ public:
+  ReadReactor(grpc::CallbackServerContext* context, asio::any_io_executor executor,
+              StreamHandler<Request> handler)
+      : ReadReactor::StreamBase(context, std::move(executor)), handler_(std::move(handler)) {
+    this->session_->Run([this](CallContext call) { return handler_(call, *this); });
+  }
+  void OnReadDone(bool ok) override { this->read_.Complete(ok); }
+  awaitable<std::optional<Request>> Read() override { return this->template ReadOne<Request>(); }
 
  private:
   const StreamHandler<Request> handler_;
-  Request message_;
-  std::function<void(bool)> complete_;  // of the Read in progress
-  const std::shared_ptr<Session> session_;
+};
+
+template <typename Response>
+class WriteReactor final : public StreamBase<grpc::ServerWriteReactor<Response>>,
+                           public StreamWriter<Response> {
+ public:
+  WriteReactor(grpc::CallbackServerContext* context, asio::any_io_executor executor,
+               WriterHandler<Response> handler)
+      : WriteReactor::StreamBase(context, std::move(executor)), handler_(std::move(handler)) {
+    this->session_->Run([this](CallContext call) { return handler_(call, *this); });
+  }
+  void OnWriteDone(bool ok) override { this->write_.Complete(ok); }
+  awaitable<void> Write(Response message) override { return this->WriteOne(std::move(message)); }
+
+ private:
+  const WriterHandler<Response> handler_;
+};
+
+template <typename Request, typename Response>
+class BidiReactor final : public StreamBase<grpc::ServerBidiReactor<Request, Response>>,
+                          public StreamReader<Request>,
+                          public StreamWriter<Response> {
+ public:
+  BidiReactor(grpc::CallbackServerContext* context, asio::any_io_executor executor,
+              BidiHandler<Request, Response> handler)
+      : BidiReactor::StreamBase(context, std::move(executor)), handler_(std::move(handler)) {
+    this->session_->Run([this](CallContext call) { return handler_(call, *this, *this); });
+  }
+  void OnReadDone(bool ok) override { this->read_.Complete(ok); }
+  void OnWriteDone(bool ok) override { this->write_.Complete(ok); }
+  awaitable<std::optional<Request>> Read() override { return this->template ReadOne<Request>(); }
+  awaitable<void> Write(Response message) override { return this->WriteOne(std::move(message)); }
+
+ private:
+  const BidiHandler<Request, Response> handler_;
 };
 
 }  // namespace internal
@@ -143,7 +245,22 @@ template <typename Request>
 grpc::ServerReadReactor<Request>* ServeStream(grpc::CallbackServerContext* context,
                                               asio::any_io_executor executor,
                                               StreamHandler<Request> handler) {
-  return new internal::StreamReactor<Request>(context, std::move(executor), std::move(handler));
+  return new internal::ReadReactor<Request>(context, std::move(executor), std::move(handler));
+}
+
+template <typename Response>
+grpc::ServerWriteReactor<Response>* ServeWriter(grpc::CallbackServerContext* context,
+                                                asio::any_io_executor executor,
+                                                WriterHandler<Response> handler) {
+  return new internal::WriteReactor<Response>(context, std::move(executor), std::move(handler));
+}
+
+template <typename Request, typename Response>
+grpc::ServerBidiReactor<Request, Response>* ServeBidi(grpc::CallbackServerContext* context,
+                                                      asio::any_io_executor executor,
+                                                      BidiHandler<Request, Response> handler) {
+  return new internal::BidiReactor<Request, Response>(context, std::move(executor),
+                                                      std::move(handler));
 }
 
 }  // namespace ctr::rpc

@@ -17,6 +17,12 @@
 
 namespace ctr {
 
+// Where a container's output goes: files below `folder`, written by ctr-logger.
+struct LogTarget {
+  std::string folder;  // exists
+  LogLimits limits;
+};
+
 // Everything that a container is made from; each start makes a new one.
 struct ContainerSpec {
   std::string id;  // a fresh ULID: containerd's container, snapshot and task
@@ -32,7 +38,18 @@ struct ContainerSpec {
   Resources resources;
   int nofile = 1024;
   bool read_only = false;
-  std::string log_path;  // stdout and stderr are appended here; its folder exists
+  bool keep_disk = false;  // its root file system is the one of its name, and outlives it
+  LogTarget log;
+  std::string record;  // kept with the container, and with a kept disk, and given back by List:
+                       // from it control rebuilds its state
+};
+
+// What a container uses, from its cgroup.
+struct ResourceUsage {
+  Duration cpu_time = Duration::zero();  // of all its processes since it was created
+  int64_t memory_bytes = 0;              // without what the kernel can take back at once
+  std::optional<int64_t> memory_limit_bytes;
+  int64_t processes = 0;
 };
 
 struct ContainerExit {
@@ -52,6 +69,13 @@ struct Container {
   int pid = 0;                                    // 0 once exited
   std::shared_ptr<const NetworkNamespace> netns;  // null once exited
   std::optional<int> stop_signal;                 // the image's STOPSIGNAL
+  std::string record;                             // ContainerSpec::record
+};
+
+// A root file system that outlives its containers.
+struct KeptDisk {
+  InstanceName name;
+  std::string record;  // of the container that it was made for
 };
 
 struct ImageSummary {
@@ -89,6 +113,21 @@ class Runtime {
 
   // Every container of this agent.
   virtual awaitable<StatusOr<std::vector<Container>>> List() = 0;
+
+  // The disks that are kept, and the end of one. OK if there is none; not while a container uses
+  // it.
+  virtual awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() = 0;
+  virtual awaitable<Status> RemoveDisk(InstanceName name) = 0;
+
+  // Removes what is left of our containers that are gone: file systems, cgroups, mounts. Containers
+  // in `alive`, which may be in the making, are left alone. Says what it removed, a line each.
+  virtual awaitable<StatusOr<std::vector<std::string>>> Sweep(std::vector<std::string> alive) = 0;
+
+  // Returns when the runtime was away and answers again: exits may have been missed.
+  virtual awaitable<void> AwaitReconnect() = 0;
+
+  // Quick, from the kernel. NOT_FOUND if it does not run.
+  virtual StatusOr<ResourceUsage> Usage(const std::string& id) const = 0;
 
   // OK, or NOT_FOUND with what to do (`ctr image import`).
   virtual awaitable<Status> CheckImage(std::string reference) = 0;

@@ -7,6 +7,7 @@
 
 #include "agent/base/asio.h"
 #include "agent/base/error.h"
+#include "agent/model/event.h"
 #include "agent/model/instance.h"
 
 namespace ctr {
@@ -21,6 +22,19 @@ struct StoredState {
   std::vector<ClassRecord> classes;  // config is only filled in by the caller, from source
   std::vector<InstanceRecord> instances;
   AddressCursors cursors;
+  int64_t last_event = 0;  // the number of the newest event; 0: there is none
+  // Empty when the state is as the last agent left it. Otherwise why it is not: it was not there,
+  // or it was damaged; one line, with where the damaged file was put aside. What can be rebuilt
+  // from the containers then has to be.
+  std::string lost;
+};
+
+// Which events are wanted; the oldest first.
+struct EventQuery {
+  InstanceName instance;  // "" parts: of all
+  WallTime since;         // at or after
+  int64_t after = 0;      // numbers above
+  int limit = 1000;       // the newest so many of them
 };
 
 struct PutClass {
@@ -44,8 +58,12 @@ struct DeleteInstance {
 struct PutCursors {
   AddressCursors cursors;
 };
-using Change =
-    std::variant<PutClass, DeleteClass, PutInstance, PutObserved, DeleteInstance, PutCursors>;
+// Adds it; the oldest beyond the bounds of age and count go.
+struct PutEvent {
+  Event event;
+};
+using Change = std::variant<PutClass, DeleteClass, PutInstance, PutObserved, DeleteInstance,
+                            PutCursors, PutEvent>;
 
 // The agent's memory across restarts. Called on the control loop; the work is done on the store's
 // own thread, in the order of the calls. Changes of one call are one transaction.
@@ -54,6 +72,9 @@ class Store {
   virtual ~Store() = default;
 
   virtual awaitable<StatusOr<StoredState>> Load() = 0;
+
+  // Also those that are still to be written behind.
+  virtual awaitable<StatusOr<std::vector<Event>>> ReadEvents(EventQuery query) = 0;
 
   // Returns once the changes are on disk (synchronous=FULL); commits that wait together share one
   // sync. If it fails, none of them was made. RESOURCE_EXHAUSTED: the disk is full.

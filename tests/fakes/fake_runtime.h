@@ -22,6 +22,7 @@ class FakeRuntime final : public Runtime {
     std::optional<ContainerExit> exit;
     std::set<uint16_t> listening;
     std::vector<int> signals;
+    ResourceUsage usage;
   };
 
   FakeRuntime(asio::any_io_executor executor, Clock& clock)
@@ -36,10 +37,13 @@ class FakeRuntime final : public Runtime {
   bool exit_on_sigterm = true;
   std::optional<ContainerExit> exit_at_start;
 
+  std::map<InstanceName, std::string> disks;  // with their records
+
   // Record.
   std::map<std::string, Entry> containers;
   int creates = 0;
   int starts = 0;
+  bool reconnected = false;
 
   void Release() {
     hold_create = false;
@@ -63,7 +67,9 @@ class FakeRuntime final : public Runtime {
     entry.container.name = spec.name;
     entry.container.generation = spec.generation;
     entry.container.revision = spec.revision;
+    entry.container.record = spec.record;
     entry.spec = spec;
+    if (spec.keep_disk) disks.try_emplace(spec.name, spec.record);
     containers[spec.id] = entry;
     co_return entry.container;
   }
@@ -106,6 +112,31 @@ class FakeRuntime final : public Runtime {
     std::vector<Container> all;
     for (const auto& [id, entry] : containers) all.push_back(entry.container);
     co_return all;
+  }
+
+  awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() override {
+    std::vector<KeptDisk> all;
+    for (const auto& [name, record] : disks) all.push_back({name, record});
+    co_return all;
+  }
+  awaitable<Status> RemoveDisk(InstanceName name) override {
+    disks.erase(name);
+    co_return absl::OkStatus();
+  }
+  awaitable<StatusOr<std::vector<std::string>>> Sweep(std::vector<std::string>) override {
+    co_return std::vector<std::string>();
+  }
+  awaitable<void> AwaitReconnect() override {
+    while (!std::exchange(reconnected, false)) co_await Change();
+  }
+  void Reconnect() {
+    reconnected = true;
+    RingAll();
+  }
+  StatusOr<ResourceUsage> Usage(const std::string& id) const override {
+    auto found = containers.find(id);
+    if (found == containers.end()) return absl::NotFoundError("no container");
+    return found->second.usage;
   }
 
   awaitable<Status> CheckImage(std::string reference) override {

@@ -18,13 +18,33 @@ class FakeStore final : public Store {
   std::map<std::string, ClassRecord> classes;
   std::map<InstanceName, InstanceRecord> instances;
   AddressCursors cursors;
+  std::vector<Event> events;
+  std::string lost;
 
   awaitable<StatusOr<StoredState>> Load() override {
     StoredState state;
     for (const auto& [name, record] : classes) state.classes.push_back(record);
     for (const auto& [name, record] : instances) state.instances.push_back(record);
     state.cursors = cursors;
+    state.last_event = events.empty() ? 0 : events.back().number;
+    state.lost = lost;
     co_return state;
+  }
+
+  awaitable<StatusOr<std::vector<Event>>> ReadEvents(EventQuery query) override {
+    std::vector<Event> found;
+    for (const Event& event : events) {
+      const InstanceName& name = query.instance;
+      if (event.number > query.after && event.at >= query.since &&
+          (name.class_name.empty() || name.class_name == event.instance.class_name) &&
+          (name.id.empty() || name.id == event.instance.id)) {
+        found.push_back(event);
+      }
+    }
+    if (found.size() > static_cast<size_t>(query.limit)) {
+      found.erase(found.begin(), found.end() - query.limit);
+    }
+    co_return found;
   }
 
   awaitable<Status> Commit(std::vector<Change> changes) override {
@@ -54,6 +74,7 @@ class FakeStore final : public Store {
   }
   void Apply(DeleteInstance& del) { instances.erase(del.name); }
   void Apply(PutCursors& put) { cursors = put.cursors; }
+  void Apply(PutEvent& put) { events.push_back(put.event); }
 };
 
 }  // namespace ctr

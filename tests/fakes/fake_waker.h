@@ -52,8 +52,8 @@ class FakeWaker final : public Waker {
     return waiting_;
   }
 
-  awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
-                                           MonoTime deadline) override {
+  awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
+                                           std::string) override {
     Enter({name, origin});
     asio::steady_timer timer(co_await asio::this_coro::executor);
     while (held() && std::chrono::steady_clock::now() < deadline) {

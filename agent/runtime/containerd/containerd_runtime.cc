@@ -138,6 +138,24 @@ awaitable<StatusOr<std::vector<Container>>> ContainerdRuntime::List() {
   return ListContainers(core_);
 }
 
+awaitable<StatusOr<std::vector<KeptDisk>>> ContainerdRuntime::ListDisks() {
+  co_return std::vector<KeptDisk>();
+}
+
+awaitable<Status> ContainerdRuntime::RemoveDisk(InstanceName) { co_return absl::OkStatus(); }
+
+awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::Sweep(std::vector<std::string>) {
+  co_return std::vector<std::string>();
+}
+
+awaitable<void> ContainerdRuntime::AwaitReconnect() {
+  co_await core_->clock->SleepUntil(MonoTime::max());
+}
+
+StatusOr<ResourceUsage> ContainerdRuntime::Usage(const std::string&) const {
+  return absl::UnimplementedError("usage");
+}
+
 awaitable<Status> ContainerdRuntime::CheckImage(std::string reference) {
   return CheckImageOf(core_, std::move(reference));
 }

@@ -33,6 +33,11 @@ class ContainerdRuntime final : public Runtime {
   awaitable<StatusOr<ContainerExit>> WaitExit(std::string id) override;
   awaitable<Status> Remove(std::string id) override;
   awaitable<StatusOr<std::vector<Container>>> List() override;
+  awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() override;
+  awaitable<Status> RemoveDisk(InstanceName name) override;
+  awaitable<StatusOr<std::vector<std::string>>> Sweep(std::vector<std::string> alive) override;
+  awaitable<void> AwaitReconnect() override;
+  StatusOr<ResourceUsage> Usage(const std::string& id) const override;
   awaitable<Status> CheckImage(std::string reference) override;
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
                                                              std::string name) override;

@@ -163,7 +163,8 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
   if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
   CTR_CO_ASSIGN_OR_RETURN(
-      int pid, co_await CreateTask(core, spec.id, spec.log_path, spec.image, std::move(mounts)));
+      int pid, co_await CreateTask(core, spec.id, spec.log.folder + "/output.log", spec.image,
+                                   std::move(mounts)));
   CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
   CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
   core->processes[spec.id] = opened.process;

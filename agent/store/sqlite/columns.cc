@@ -52,6 +52,10 @@ std::optional<int64_t> AsInteger(std::optional<int> value) {
   return value ? std::optional<int64_t>(*value) : std::nullopt;
 }
 
+std::optional<int64_t> AsNanoseconds(std::optional<WallTime> time) {
+  return time ? std::optional<int64_t>(ToNanoseconds(*time)) : std::nullopt;
+}
+
 std::string_view ToString(Desired desired) {
   switch (desired) {
     case Desired::kRunning:
@@ -86,16 +90,20 @@ StatusOr<InstanceRecord> ReadInstance(const Statement& row) {
   const auto env = DecodeMap(row.Text(3));
   std::optional<std::vector<std::string>> entrypoint;
   if (!row.IsNull(4)) entrypoint = DecodeList(row.Text(4));
+  std::optional<std::vector<std::string>> command;
+  if (!row.IsNull(15)) command = DecodeList(row.Text(15));
   const std::optional<Desired> desired = ParseDesired(row.Text(5));
   record.created_at = FromNanoseconds(row.Integer(6));
   const std::optional<State> state = ParseState(row.Text(7));
   const std::optional<StopReason> reason = ParseStopReason(row.Text(8));
-  if (!env || (!row.IsNull(4) && !entrypoint) || !desired || !state || !reason) {
+  if (!env || (!row.IsNull(4) && !entrypoint) || (!row.IsNull(15) && !command) || !desired ||
+      !state || !reason) {
     return absl::DataLossError(
         absl::StrCat("the row of instance ", record.name.ToString(), " can't be read"));
   }
   record.env = *env;
   record.entrypoint = std::move(entrypoint);
+  record.command = std::move(command);
   record.desired = *desired;
   record.observed.state = *state;
   record.observed.reason = *reason;
@@ -105,6 +113,8 @@ StatusOr<InstanceRecord> ReadInstance(const Statement& row) {
   record.observed.container_id = row.Text(12);
   record.observed.revision = row.Text(13);
   record.observed.since = FromNanoseconds(row.Integer(14));
+  record.observed.failures = static_cast<int>(row.Integer(16));
+  if (!row.IsNull(17)) record.observed.next_start = FromNanoseconds(row.Integer(17));
   return record;
 }
 

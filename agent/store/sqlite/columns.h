@@ -20,6 +20,7 @@ int64_t ToNanoseconds(WallTime time);
 WallTime FromNanoseconds(int64_t nanoseconds);
 
 std::optional<int64_t> AsInteger(std::optional<int> value);
+std::optional<int64_t> AsNanoseconds(std::optional<WallTime> time);
 std::string_view ToString(Desired desired);
 
 // "5:HELLO3:A=b": any bytes.

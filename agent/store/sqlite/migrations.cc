@@ -44,6 +44,23 @@ CREATE TABLE cursors (
   class INTEGER NOT NULL
 ) STRICT;
 )sql",
+    R"sql(
+ALTER TABLE instances ADD COLUMN command TEXT;
+ALTER TABLE instances ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE instances ADD COLUMN next_start INTEGER;
+CREATE TABLE events (
+  number INTEGER NOT NULL PRIMARY KEY,
+  at INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  class TEXT NOT NULL,
+  id TEXT NOT NULL,
+  generation INTEGER NOT NULL,
+  message TEXT NOT NULL,
+  cause TEXT NOT NULL,
+  exit_code INTEGER
+) STRICT;
+CREATE INDEX events_of_instance ON events (class, id, number);
+)sql",
 };
 
 }  // namespace

@@ -60,6 +60,19 @@ awaitable<StatusOr<StoredState>> SqliteStore::Load() {
   return asio::async_initiate<decltype(use_awaitable), void(Result)>(start, use_awaitable);
 }
 
+awaitable<StatusOr<std::vector<Event>>> SqliteStore::ReadEvents(EventQuery query) {
+  using Result = StatusOr<std::vector<Event>>;
+  auto start = [this](auto handler, EventQuery wanted) {
+    asio::post(io_, [this, wanted = std::move(wanted),
+                     done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
+      Flush();
+      done(tables_.ReadEvents(wanted));
+    });
+  };
+  return asio::async_initiate<decltype(use_awaitable), void(Result)>(start, use_awaitable,
+                                                                     std::move(query));
+}
+
 awaitable<Status> SqliteStore::Commit(std::vector<Change> changes) {
   auto start = [this](auto handler, std::vector<Change> given) {
     asio::post(io_, [this, given = std::move(given),

@@ -23,6 +23,7 @@ class SqliteStore final : public Store {
   ~SqliteStore() override;
 
   awaitable<StatusOr<StoredState>> Load() override;
+  awaitable<StatusOr<std::vector<Event>>> ReadEvents(EventQuery query) override;
   awaitable<Status> Commit(std::vector<Change> changes) override;
   void WriteBehind(std::vector<Change> changes) override;
 

@@ -1,5 +1,6 @@
 #include "agent/store/sqlite/tables.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -30,15 +31,18 @@ Status Tables::Prepare() {
   CTR_RETURN_IF_ERROR(prepare(
       put_instance_,
       "INSERT INTO instances VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
-      "?15) ON CONFLICT (class, id) DO UPDATE SET address = ?3, env = ?4, entrypoint = ?5, "
-      "desired = ?6, created_at = ?7"));
+      "?15, ?16, ?17, ?18) ON CONFLICT (class, id) DO UPDATE SET address = ?3, env = ?4, "
+      "entrypoint = ?5, desired = ?6, created_at = ?7, command = ?16"));
   CTR_RETURN_IF_ERROR(
       prepare(put_observed_,
               "UPDATE instances SET state = ?3, reason = ?4, exit_code = ?5, message = ?6, "
-              "generation = ?7, container_id = ?8, revision = ?9, since = ?10 "
+              "generation = ?7, container_id = ?8, revision = ?9, since = ?10, "
+              "failures = ?11, next_start = ?12 "
               "WHERE class = ?1 AND id = ?2"));
   CTR_RETURN_IF_ERROR(
       prepare(delete_instance_, "DELETE FROM instances WHERE class = ?1 AND id = ?2"));
+  CTR_RETURN_IF_ERROR(prepare(
+      put_event_, "INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"));
   return prepare(put_cursors_, "INSERT OR REPLACE INTO cursors VALUES (1, ?1, ?2)");
 }
 
@@ -70,20 +74,24 @@ Status Tables::Apply(const PutInstance& put) {
   const Observed& observed = record.observed;
   std::optional<std::string> entrypoint;
   if (record.entrypoint) entrypoint = EncodeList(*record.entrypoint);
+  std::optional<std::string> command;
+  if (record.command) command = EncodeList(*record.command);
   return put_instance_->Run(
       record.name.class_name, record.name.id, int64_t{record.address}, EncodeMap(record.env),
       entrypoint, ToString(record.desired), ToNanoseconds(record.created_at),
       ToString(observed.state), ToString(observed.reason), AsInteger(observed.exit_code),
       observed.message, static_cast<int64_t>(observed.generation), observed.container_id,
-      observed.revision, ToNanoseconds(observed.since));
+      observed.revision, ToNanoseconds(observed.since), command, int64_t{observed.failures},
+      AsNanoseconds(observed.next_start));
 }
 
 Status Tables::Apply(const PutObserved& put) {
   const Observed& observed = put.observed;
-  return put_observed_->Run(
-      put.name.class_name, put.name.id, ToString(observed.state), ToString(observed.reason),
-      AsInteger(observed.exit_code), observed.message, static_cast<int64_t>(observed.generation),
-      observed.container_id, observed.revision, ToNanoseconds(observed.since));
+  return put_observed_->Run(put.name.class_name, put.name.id, ToString(observed.state),
+                            ToString(observed.reason), AsInteger(observed.exit_code),
+                            observed.message, static_cast<int64_t>(observed.generation),
+                            observed.container_id, observed.revision, ToNanoseconds(observed.since),
+                            int64_t{observed.failures}, AsNanoseconds(observed.next_start));
 }
 
 Status Tables::Apply(const DeleteInstance& del) {
@@ -92,6 +100,14 @@ Status Tables::Apply(const DeleteInstance& del) {
 
 Status Tables::Apply(const PutCursors& put) {
   return put_cursors_->Run(int64_t{put.cursors.instance}, int64_t{put.cursors.class_});
+}
+
+Status Tables::Apply(const PutEvent& put) {
+  const Event& event = put.event;
+  return put_event_->Run(event.number, ToNanoseconds(event.at), event.type,
+                         event.instance.class_name, event.instance.id,
+                         static_cast<int64_t>(event.generation), event.message, event.cause,
+                         AsInteger(event.exit_code));
 }
 
 StatusOr<StoredState> Tables::Load() {
@@ -113,14 +129,43 @@ StatusOr<StoredState> Tables::Load() {
     state.cursors = {static_cast<uint32_t>(cursors.Integer(0)),
                      static_cast<uint32_t>(cursors.Integer(1))};
   }));
+  CTR_ASSIGN_OR_RETURN(Statement newest, database_.Prepare("SELECT MAX(number) FROM events"));
+  CTR_RETURN_IF_ERROR(newest.RunEach([&] { state.last_event = newest.Integer(0); }));
   return state;
+}
+
+StatusOr<std::vector<Event>> Tables::ReadEvents(const EventQuery& query) {
+  CTR_ASSIGN_OR_RETURN(
+      Statement rows,
+      database_.Prepare("SELECT number, at, type, class, id, generation, message, cause, exit_code "
+                        "FROM events WHERE number > ?1 AND at >= ?2 AND (?3 = '' OR class = ?3) "
+                        "AND (?4 = '' OR id = ?4) ORDER BY number DESC LIMIT ?5"));
+  std::vector<Event> events;
+  const auto add = [&] {
+    Event event;
+    event.number = rows.Integer(0);
+    event.at = FromNanoseconds(rows.Integer(1));
+    event.type = rows.Text(2);
+    event.instance = {rows.Text(3), rows.Text(4)};
+    event.generation = static_cast<uint64_t>(rows.Integer(5));
+    event.message = rows.Text(6);
+    event.cause = rows.Text(7);
+    if (!rows.IsNull(8)) event.exit_code = static_cast<int>(rows.Integer(8));
+    events.push_back(std::move(event));
+  };
+  CTR_RETURN_IF_ERROR(rows.RunEach(add, query.after, ToNanoseconds(query.since),
+                                   query.instance.class_name, query.instance.id,
+                                   int64_t{query.limit}));
+  std::reverse(events.begin(), events.end());
+  return events;
 }
 
 Status Tables::LoadInstances(std::vector<InstanceRecord>& instances) {
   CTR_ASSIGN_OR_RETURN(
       Statement rows,
       database_.Prepare("SELECT class, id, address, env, entrypoint, desired, created_at, state, "
-                        "reason, exit_code, message, generation, container_id, revision, since "
+                        "reason, exit_code, message, generation, container_id, revision, since, "
+                        "command, failures, next_start "
                         "FROM instances ORDER BY class, id"));
   Status readable;
   CTR_RETURN_IF_ERROR(rows.RunEach([&] {

@@ -15,6 +15,7 @@ class Tables {
   // Makes the changes in one transaction, synced when this returns, or none of them.
   Status Write(const std::vector<const Change*>& changes);
   StatusOr<StoredState> Load();
+  StatusOr<std::vector<Event>> ReadEvents(const EventQuery& query);
 
  private:
   explicit Tables(Database database) : database_(std::move(database)) {}
@@ -26,6 +27,7 @@ class Tables {
   Status Apply(const PutObserved& put);
   Status Apply(const DeleteInstance& del);
   Status Apply(const PutCursors& put);
+  Status Apply(const PutEvent& put);
   Status LoadInstances(std::vector<InstanceRecord>& instances);
 
   Database database_;
@@ -35,6 +37,7 @@ class Tables {
   std::optional<Statement> put_observed_;
   std::optional<Statement> delete_instance_;
   std::optional<Statement> put_cursors_;
+  std::optional<Statement> put_event_;
 };
 
 }  // namespace ctr::sqlite

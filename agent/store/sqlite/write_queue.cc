@@ -31,7 +31,7 @@ void WriteQueue::AppendBehind(Change change) {
       entry.changes[at->second] = std::move(change);
       return;
     }
-  } else {
+  } else if (!std::holds_alternative<PutEvent>(change)) {
     // What comes after it must not move before it.
     entry.observed.clear();
   }

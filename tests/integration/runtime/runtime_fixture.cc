@@ -128,8 +128,8 @@ ContainerSpec RuntimeFixture::Spec(std::vector<std::string> arguments) {
   spec.entrypoint = std::move(arguments);
   spec.env = {{"CTR_CLASS", "web"}, {"CTR_ID", "alice"}};
   spec.hostname = "alice";
-  spec.log_path = LogPath(spec.id);
-  fs::create_directories(fs::path(spec.log_path).parent_path());
+  spec.log.folder = fs::path(LogPath(spec.id)).parent_path();
+  fs::create_directories(spec.log.folder);
   return spec;
 }
 
@@ -153,7 +153,7 @@ ContainerExit RuntimeFixture::WaitExit(const std::string& id) {
 }
 
 std::string RuntimeFixture::LogPath(const std::string& id) const {
-  return absl::StrCat(folder_, "/logs of 100%/", id, ".log");
+  return absl::StrCat(folder_, "/logs of 100%/", id, "/output.log");
 }
 
 std::string RuntimeFixture::Output(const std::string& id) const {

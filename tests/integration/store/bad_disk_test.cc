@@ -171,7 +171,7 @@ TEST_CASE("a state file of version 0 is brought up to date") {
   CHECK(Commit(*store, {PutInstance{MakeInstance("alice", 2)}}).ok());
   StatusOr<sqlite::Database> after = sqlite::Database::Open(folder.StatePath());
   REQUIRE(after.ok());
-  CHECK(*after->QueryText("PRAGMA user_version") == "1");
+  CHECK(*after->QueryText("PRAGMA user_version") == "2");
   CHECK(*after->QueryText("PRAGMA journal_mode") == "wal");
 }
 

@@ -76,7 +76,7 @@ TEST_CASE("a request that arrives while the instance stops waits, and then start
   world.Apply(kWebClass);
   world.runtime.exit_on_sigterm = false;
   std::shared_ptr<Instance> alice = world.Started("web", "alice");
-  auto stop = world.Spawn(world.supervisor->Stop(alice, {}, true, world.Deadline()));
+  auto stop = world.Spawn(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test"));
   world.Settle();
   CHECK(alice->state() == State::kStopping);
   auto request = world.Spawn(world.Wake("alice"));
@@ -94,7 +94,7 @@ TEST_CASE("a stop signals, and kills after the grace") {
   world.Apply(kWebClass);
   world.runtime.exit_on_sigterm = false;
   std::shared_ptr<Instance> alice = world.Started("web", "alice");
-  auto stop = world.Spawn(world.supervisor->Stop(alice, {}, true, world.Deadline()));
+  auto stop = world.Spawn(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test"));
   world.Advance(9s);
   CHECK(world.runtime.Only().signals == std::vector<int>{15});
   CHECK_FALSE(stop->has_value());
@@ -111,7 +111,7 @@ TEST_CASE("a stop lets what is in flight finish before it signals") {
   world.Apply(kWebClass);
   std::shared_ptr<Instance> alice = world.Create("web", "alice");
   auto request = std::make_unique<StatusOr<Passage>>(world.Await(world.Wake("alice")));
-  auto stop = world.Spawn(world.supervisor->Stop(alice, {}, true, world.Deadline()));
+  auto stop = world.Spawn(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test"));
   world.Advance(5s);
   CHECK(world.runtime.Only().signals.empty());
   CHECK(alice->slot()->Enter() == Slot::Entry::kClosed);
@@ -129,7 +129,7 @@ TEST_CASE("manual_start: get and requests start nothing, start does") {
   CHECK(ErrorCodeOf(refused.status()) == code::kManualStart);
   CHECK(ErrorCodeOf(alice->CheckMayStart()) == code::kManualStart);
   CHECK(world.runtime.creates == 0);
-  CHECK(world.Await(world.supervisor->Start(alice, true, world.Deadline())).ok());
+  CHECK(world.Await(world.supervisor->Start(alice, true, world.Deadline(), "test")).ok());
   CHECK(world.Await(world.Wake("alice")).ok());
 }
 
@@ -138,11 +138,11 @@ TEST_CASE("max_instances refuses a further start by name, and a free place is ta
   world.Apply(std::string(kWebClass) + "max_instances = 1\n[route]\ninstances = 1\n");
   std::shared_ptr<Instance> alice = world.Started("web", "alice");
   std::shared_ptr<Instance> bob = world.Create("web", "bob");
-  Status refused = world.Await(world.supervisor->Start(bob, true, world.Deadline()));
+  Status refused = world.Await(world.supervisor->Start(bob, true, world.Deadline(), "test"));
   CHECK(ErrorCodeOf(refused) == code::kMaxInstances);
   CHECK(bob->observed().reason == StopReason::kNeverStarted);
-  CHECK(world.Await(world.supervisor->Stop(alice, {}, true, world.Deadline())).ok());
-  CHECK(world.Await(world.supervisor->Start(bob, true, world.Deadline())).ok());
+  CHECK(world.Await(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test")).ok());
+  CHECK(world.Await(world.supervisor->Start(bob, true, world.Deadline(), "test")).ok());
 }
 
 TEST_CASE("a port that never opens fails the start at start_timeout and leaves nothing behind") {
@@ -150,7 +150,7 @@ TEST_CASE("a port that never opens fails the start at start_timeout and leaves n
   world.Apply(kWebClass);
   world.runtime.listen_at_start = false;
   std::shared_ptr<Instance> alice = world.Create("web", "alice");
-  auto start = world.Spawn(world.supervisor->Start(alice, true, world.Deadline()));
+  auto start = world.Spawn(world.supervisor->Start(alice, true, world.Deadline(), "test"));
   world.Advance(19s);
   CHECK(alice->state() == State::kRunning);
   world.Advance(1s);
@@ -166,7 +166,7 @@ TEST_CASE("a process that exits before its port opens is a failed start, with it
   world.runtime.listen_at_start = false;
   world.runtime.exit_at_start = ContainerExit{.code = 3};
   std::shared_ptr<Instance> alice = world.Create("web", "alice");
-  Status started = world.Await(world.supervisor->Start(alice, true, world.Deadline()));
+  Status started = world.Await(world.supervisor->Start(alice, true, world.Deadline(), "test"));
   CHECK(ErrorCodeOf(started) == code::kStartFailed);
   CHECK(alice->observed().exit_code == 3);
   CHECK(world.runtime.containers.empty());
@@ -206,7 +206,7 @@ TEST_CASE("destroy kills at once and forgets the ID, whose name can be made anew
   world.runtime.exit_on_sigterm = false;
   std::shared_ptr<Instance> alice = world.Started("web", "alice");
   const uint32_t address = alice->record().address;
-  CHECK(world.Await(world.supervisor->Destroy(alice, world.Deadline())).ok());
+  CHECK(world.Await(world.supervisor->Destroy(alice, world.Deadline(), "test")).ok());
   CHECK(world.runtime.containers.empty());
   CHECK(world.store->instances.empty());
   CHECK(ErrorCodeOf(world.Await(world.Wake("alice")).status()) == code::kUnknownInstance);
@@ -228,7 +228,7 @@ TEST_CASE("a restart is a new container of the class as it is now") {
   const std::string revision = alice->observed().revision;
   world.Apply(std::string(kWebClass) + "env = { A = \"1\" }\n");
   CHECK(alice->observed().revision == revision);
-  CHECK(world.Await(world.supervisor->Restart(alice, true, world.Deadline())).ok());
+  CHECK(world.Await(world.supervisor->Restart(alice, true, world.Deadline(), "test")).ok());
   CHECK(alice->observed().revision != revision);
   CHECK(world.runtime.Only().spec.env.at("A") == "1");
   CHECK(alice->observed().generation == 2);
@@ -253,7 +253,8 @@ TEST_CASE("no more than four containers are made at once, and all get their turn
   std::vector<std::shared_ptr<std::optional<Status>>> starts;
   for (int i = 0; i < 20; ++i) {
     auto instance = world.Create("web", "i" + std::to_string(i));
-    starts.push_back(world.Spawn(world.supervisor->Start(instance, true, world.Deadline())));
+    starts.push_back(
+        world.Spawn(world.supervisor->Start(instance, true, world.Deadline(), "test")));
   }
   world.Settle();
   CHECK(world.runtime.creates == 4);

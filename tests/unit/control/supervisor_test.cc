@@ -10,7 +10,7 @@ TEST_CASE("what a commit refuses did not happen") {
   world.Apply(kWebClass);
   world.store->error = absl::ResourceExhaustedError("disk full");
   StatusOr<std::shared_ptr<Instance>> bob =
-      world.Await(world.supervisor->GetOrCreate({"web", "bob"}, {}, world.Deadline()));
+      world.Await(world.supervisor->GetOrCreate({"web", "bob"}, {}, world.Deadline(), "test"));
   CHECK(absl::IsResourceExhausted(bob.status()));
   CHECK(world.supervisor->instances().empty());
   CHECK(world.steered.size() == 1);  // the class's own address
@@ -98,7 +98,7 @@ TEST_CASE("a stop and a destroy that the agent did not live to finish are finish
   first.runtime.exit_on_sigterm = false;
   auto stopping = first.Started("web", "alice");
   auto dying = first.Started("web", "bob");
-  first.Spawn(first.supervisor->Stop(stopping, {}, true, first.Deadline()));
+  first.Spawn(first.supervisor->Stop(stopping, {}, true, first.Deadline(), "test"));
   first.Settle();
   store->instances.at({"web", "bob"}).desired = Desired::kDestroyed;
 
@@ -114,16 +114,16 @@ TEST_CASE(
   World world;
   world.Apply(kWebClass);
   auto alice = world.Await(world.supervisor->GetOrCreate(
-      {"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline()));
+      {"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline(), "test"));
   REQUIRE(alice.ok());
-  REQUIRE(world.Await(world.supervisor->Start(*alice, true, world.Deadline())).ok());
+  REQUIRE(world.Await(world.supervisor->Start(*alice, true, world.Deadline(), "test")).ok());
   CHECK(world.runtime.Only().spec.env.at("A") == "1");
   CHECK(world.runtime.Only().spec.env.at("CTR_ID") == "alice");
   auto same = world.Await(world.supervisor->GetOrCreate(
-      {"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline()));
+      {"web", "alice"}, {.env = {{"A", "1"}}, .entrypoint = {}}, world.Deadline(), "test"));
   CHECK(same.ok());
   auto other = world.Await(world.supervisor->GetOrCreate(
-      {"web", "alice"}, {.env = {{"A", "2"}}, .entrypoint = {}}, world.Deadline()));
+      {"web", "alice"}, {.env = {{"A", "2"}}, .entrypoint = {}}, world.Deadline(), "test"));
   CHECK(ErrorCodeOf(other.status()) == code::kConflict);
 }
 
@@ -132,15 +132,17 @@ TEST_CASE(
     "force") {
   World world;
   std::string name;
-  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name)) == ApplyResult::kCreated);
-  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name)) ==
+  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name, "test")) ==
+        ApplyResult::kCreated);
+  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name, "test")) ==
         ApplyResult::kUnchanged);
   CHECK(*world.Await(world.supervisor->ApplyClass(std::string(kWebClass) + "nofile = 2048\n", "f",
-                                                  &name)) == ApplyResult::kConfigured);
+                                                  &name, "test")) == ApplyResult::kConfigured);
   world.Started("web", "alice");
-  Status refused = world.Await(world.supervisor->RemoveClass("web", false, world.Deadline()));
+  Status refused =
+      world.Await(world.supervisor->RemoveClass("web", false, world.Deadline(), "test"));
   CHECK(ErrorCodeOf(refused) == code::kInUse);
-  CHECK(world.Await(world.supervisor->RemoveClass("web", true, world.Deadline())).ok());
+  CHECK(world.Await(world.supervisor->RemoveClass("web", true, world.Deadline(), "test")).ok());
   CHECK(world.store->classes.empty());
   CHECK(world.runtime.containers.empty());
   CHECK(world.steered.empty());
@@ -150,7 +152,7 @@ TEST_CASE("a class whose image is missing is refused at apply") {
   World world;
   std::string name;
   StatusOr<ApplyResult> result = world.Await(world.supervisor->ApplyClass(
-      "name = \"x\"\nimage = \"nope\"\ndefault_port = 1\n", "x.toml", &name));
+      "name = \"x\"\nimage = \"nope\"\ndefault_port = 1\n", "x.toml", &name, "test"));
   CHECK(absl::IsNotFound(result.status()));
 }
 
@@ -171,7 +173,7 @@ TEST_CASE("a request makes a new ID only where its class says so; routing makes 
   CHECK(ErrorCodeOf(world.Await(world.Wake("zoe")).status()) == code::kUnknownInstance);
   CHECK(world
             .Await(world.supervisor->EnsureAwake({"web", "instance-0"}, WakeOrigin::kRoute,
-                                                 world.Deadline()))
+                                                 world.Deadline(), "test"))
             .ok());
   world.Apply(std::string(kWebClass) + "create = \"request\"\n");
   CHECK(world.Await(world.Wake("zoe")).ok());
@@ -182,7 +184,7 @@ TEST_CASE("random routing stays within its N and names every one of them") {
   world.Apply(kWebClass);
   std::map<std::string, int> picked;
   for (int i = 0; i < 60; ++i) {
-    auto instance = world.Await(world.supervisor->Route("web", 3, world.Deadline()));
+    auto instance = world.Await(world.supervisor->Route("web", 3, world.Deadline(), "test"));
     REQUIRE(instance.ok());
     ++picked[(*instance)->name().id];
   }
@@ -199,7 +201,7 @@ TEST_CASE("the published table knows every class and instance by name and addres
   CHECK(table->classes.at("web")->slots.at("alice") == alice->slot());
   CHECK(table->instances_by_address.at(alice->record().address).slot == alice->slot());
   CHECK(world.steered.contains({alice->record().address, 8080}));
-  REQUIRE(world.Await(world.supervisor->Destroy(alice, world.Deadline())).ok());
+  REQUIRE(world.Await(world.supervisor->Destroy(alice, world.Deadline(), "test")).ok());
   CHECK(world.publisher.Get()->instances_by_address.empty());
   CHECK_FALSE(world.steered.contains({alice->record().address, 8080}));
 }

@@ -52,8 +52,8 @@ class World {
       };
     };
     supervisor = std::make_unique<Supervisor>(
-        SupervisorServices{io.get_executor(), work, clock, runtime, *store, cluster}, routes,
-        options);
+        SupervisorServices{io.get_executor(), work.get_executor(), clock, runtime, *store, cluster},
+        routes, options);
     REQUIRE(Await(supervisor->Recover()).ok());
   }
   ~World() {
@@ -104,24 +104,26 @@ class World {
 
   void Apply(const std::string& source) {
     std::string name;
-    StatusOr<ApplyResult> result = Await(supervisor->ApplyClass(source, "test.toml", &name));
+    StatusOr<ApplyResult> result =
+        Await(supervisor->ApplyClass(source, "test.toml", &name, "test"));
     INFO(result.status().ToString());
     REQUIRE(result.ok());
   }
 
   std::shared_ptr<Instance> Create(const std::string& class_name, const std::string& id) {
-    auto instance = Await(supervisor->GetOrCreate({class_name, id}, {}, Deadline()));
+    auto instance = Await(supervisor->GetOrCreate({class_name, id}, {}, Deadline(), "test"));
     INFO(instance.status().ToString());
     REQUIRE(instance.ok());
     return *instance;
   }
   std::shared_ptr<Instance> Started(const std::string& class_name, const std::string& id) {
     std::shared_ptr<Instance> instance = Create(class_name, id);
-    REQUIRE(Await(supervisor->Start(instance, true, Deadline())).ok());
+    REQUIRE(Await(supervisor->Start(instance, true, Deadline(), "test")).ok());
     return instance;
   }
   awaitable<StatusOr<Passage>> Wake(std::string id) {
-    return supervisor->EnsureAwake({"web", std::move(id)}, WakeOrigin::kRequest, Deadline());
+    return supervisor->EnsureAwake({"web", std::move(id)}, WakeOrigin::kRequest, Deadline(),
+                                   "GET / from 127.0.0.1");
   }
 
   MonoTime Deadline() { return clock.Now() + std::chrono::seconds(60); }

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "agent/base/time.h"
+#include "agent/model/names.h"
+
+namespace ctr {
+
+// What an event is about; the word in `type` of `ctr events`.
+namespace event {
+// Of an instance's life.
+inline constexpr char kCreated[] = "created";
+inline constexpr char kWake[] = "wake";          // asked for a start: by which request or verb
+inline constexpr char kStarting[] = "starting";  // a start permit and a generation are there
+inline constexpr char kRunning[] = "running";    // its process is up
+inline constexpr char kHealthy[] = "healthy";
+inline constexpr char kStopping[] = "stopping";
+inline constexpr char kStopped[] = "stopped";  // by request
+inline constexpr char kSlept[] = "slept";
+inline constexpr char kKilled[] = "killed";  // SIGKILL after the grace
+inline constexpr char kExited[] = "exited";  // by itself
+inline constexpr char kOomKilled[] = "oom_killed";
+inline constexpr char kStartFailed[] = "start_failed";
+inline constexpr char kRestart[] = "restart";  // due after a backoff
+inline constexpr char kGaveUp[] = "gave_up";   // no further restarts
+inline constexpr char kAdopted[] = "adopted";  // taken over from an earlier agent
+inline constexpr char kLost[] = "lost";        // its container is gone, nobody knows how
+inline constexpr char kRenewed[] = "renewed";
+inline constexpr char kStayedAwake[] = "stayed_awake";  // busy, or its hook said so
+inline constexpr char kHook[] = "hook";
+inline constexpr char kHookFailed[] = "hook_failed";
+inline constexpr char kExec[] = "exec";
+inline constexpr char kRefused[] = "refused";  // a request that was not let in
+inline constexpr char kDestroyed[] = "destroyed";
+// Of a class.
+inline constexpr char kClassApplied[] = "class_applied";
+inline constexpr char kClassRemoved[] = "class_removed";
+// Of the agent.
+inline constexpr char kAgentStarted[] = "agent_started";
+inline constexpr char kAgentStopped[] = "agent_stopped";
+inline constexpr char kRuntimeLost[] = "runtime_lost";
+inline constexpr char kRuntimeBack[] = "runtime_back";
+inline constexpr char kStateRebuilt[] = "state_rebuilt";
+inline constexpr char kDiskFull[] = "disk_full";
+inline constexpr char kDiskRoom[] = "disk_room";
+inline constexpr char kRemoved[] = "removed";  // something left over that was ours
+}  // namespace event
+
+// Something that happened. A row of the store, bounded by age and count.
+struct Event {
+  int64_t number =
+      0;  // ascending over the agent's life, also over restarts; given by the event log
+  WallTime at = {};
+  std::string type = {};       // one of namespace event
+  InstanceName instance = {};  // class_name alone: of a class; both "": of the agent
+  uint64_t generation = 0;     // of the instance then; 0 if it has none
+  std::string message = {};    // a sentence for a person, without the instance's name
+  std::string cause =
+      {};  // who or what brought it about: "GET /x from 10.0.0.1", "ctr stop by root"
+  std::optional<int> exit_code = {};
+};
+
+}  // namespace ctr
