@@ -57,8 +57,8 @@ class FullScreen {
   const int input_;
   std::ostream& out_;
   const SignalTrap& signals_;
+  termios before_ = {};  // read by has_keys_'s initializer, so before it
   bool has_keys_;
-  termios before_ = {};
   int signal_ = 0;
 };
 

@@ -91,7 +91,7 @@ std::string Summary(const std::vector<Usage>& usages) {
     healthy += usage.stats.instance().state() == "healthy" ? 1 : 0;
   }
   return absl::StrFormat(
-      "%d instances, %d healthy   CPU %s   memory %s   %.1f requests/s   q quits", usages.size(),
+      "instances %d, healthy %d   CPU %s   memory %s   %.1f requests/s   q quits", usages.size(),
       healthy, Percent(cores), FormatSize(memory), requests);
 }
 

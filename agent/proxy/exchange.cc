@@ -208,6 +208,7 @@ awaitable<After> Exchange::Fail(Status error) {
   upstream_ = nullptr;
   if (uploading()) co_await upload_->Stop();
   if (upload_ && upload_->state() == Upload::State::kClientGone) co_return After::kClose;
+  if (name_.class_name.empty()) name_.class_name = ClassOf(error);
   loop_.refusals.Add(name_, error, [this] { return Cause(); }, loop_.clock.Now());
   const bool unread = request_.rest.kind != BodyKind::kNone;
   request_.form.keep_alive &= !unread && !loop_.draining;

@@ -88,7 +88,7 @@ TEST_CASE("the live view is sorted by CPU and cut to the screen") {
   }
   std::string screen = TopScreen(usages, {.columns = 40, .rows = 6}, Style::kPlain);
   CHECK(std::count(screen.begin(), screen.end(), '\n') == 5);
-  CHECK(screen.starts_with("30 instances, 30 healthy   CPU 435.0%   "));
+  CHECK(screen.starts_with("instances 30, healthy 30   CPU 435.0%   "));
   CHECK(screen.find("web/i29") < screen.find("web/i28"));
   CHECK(screen.find("web/i26") == std::string::npos);
   size_t from = 0;
