@@ -78,6 +78,7 @@ awaitable<Status> AgentService::DoExplain(const v1::ExplainInstanceRequest* requ
   view.events = std::move(page.events);
   view.now = clock_.Wall();
   view.in_flight = instance->slot()->in_flight();
+  view.visits = instance->visits();
   view.outdated = response->instance().outdated();
   if (instance->state() == State::kHealthy) {
     const auto wall = [&](MonoTime time) {

@@ -24,6 +24,8 @@ struct SupervisorOptions {
   int parallel_starts = 4;
   Passage::NowFunction now;
   std::function<ListenFunction(const Container&)> probe = ProbeByNetlink;
+  HookFunction run_hook;
+  int parallel_hooks = 8;
 };
 
 // What the supervisor works with; all of it outlives the supervisor.
@@ -121,6 +123,7 @@ class Supervisor final : public Waker {
   asio::any_io_executor executor_;
   Routes& routes_;
   Semaphore start_queue_;
+  Semaphore hook_queue_;
   EventLog events_;
   InstanceServices services_;
 

@@ -199,8 +199,7 @@ class Explanation {
           Clock(*observed_.next_start), "); a request until then gets 502 start_failed.");
     } else if (const Event* gave_up = Newest({event::kGaveUp}, true);
                gave_up != nullptr && failed) {
-      Say("It is not restarted any more", gave_up->message.empty() ? "" : ": ", gave_up->message,
-          ".");
+      Say("It gave up", gave_up->message.empty() ? "" : ": ", gave_up->message, ".");
     } else if (failed && view_.config.restart == RestartPolicy::kNever) {
       Say("It is not restarted: its class says restart = \"never\".");
     } else if (observed_.reason == StopReason::kExited && observed_.exit_code == 0 &&

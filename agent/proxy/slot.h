@@ -90,6 +90,11 @@ class Slot {
     return gate_.compare_exchange_strong(idle, kClosed, std::memory_order_acq_rel) ||
            (idle & kClosed);
   }
+  // Lets go of the last start's namespace, once it has ended. It stays where a request is still in
+  // it.
+  void ForgetEndpoint() {
+    if (closed() && in_flight() == 0) endpoint_.store(nullptr, std::memory_order_release);
+  }
   void set_max_concurrency(uint32_t limit) {
     max_concurrency_.store(limit, std::memory_order_relaxed);
   }

@@ -187,10 +187,10 @@ class Life(Base):
 
     def test_a_request_that_wakes_is_the_cause_of_the_wake(self):
         self.agent.ctr("get", "woken", "--no-start")
-        self.assertEqual(self.agent.get("/hello", host="woken.web.localhost")[0], 200)
+        self.assertEqual(self.agent.get("/?hello", host="woken.web.localhost")[0], 200)
         wakes = self.events("web/woken", "--type", "wake")
-        self.assertEqual([event["cause"] for event in wakes], ["GET /hello from 127.0.0.1"])
-        self.assertIn("woken by GET /hello from 127.0.0.1", self.agent.ctr("why", "web/woken"))
+        self.assertEqual([event["cause"] for event in wakes], ["GET /?hello from 127.0.0.1"])
+        self.assertIn("woken by GET /?hello from 127.0.0.1", self.agent.ctr("why", "web/woken"))
         self.assertEqual(self.events("web/woken", "--type", "healthy")[0]["generation"], 1)
 
     def test_a_verb_that_starts_and_one_that_stops_are_the_causes(self):

@@ -122,8 +122,8 @@ TEST_CASE("why: a crash loop says how often, when the next attempt is, and where
   Says(view, "The next attempt is due in 12s (2026-11-23T21:00:12Z)");
   Says(view, "ctr logs --tail 20 web/alice");
   view.record.observed.next_start.reset();
-  Happened(view, event::kGaveUp, "", "ten restarts failed");
-  Says(view, "It is not restarted any more: ten restarts failed.");
+  Happened(view, event::kGaveUp, "", "not restarted any more: 10 starts in a row failed");
+  Says(view, "It gave up: not restarted any more: 10 starts in a row failed.");
 }
 
 TEST_CASE("why: one failure is no crash loop") {
