@@ -104,6 +104,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::shared_ptr<ClassState>& class_state() const { return class_; }
   const std::shared_ptr<Slot>& slot() const { return slot_; }
   const std::optional<Container>& container() const { return container_; }
+  int visits() const { return visits_; }
   std::string LogPath() const;
   // When it falls asleep if nothing more happens; nothing if it is busy, never does or does not
   // run.

@@ -74,7 +74,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       routes_(routes),
       start_queue_(services.executor, services.clock, options_.parallel_starts),
       hook_queue_(services.executor, services.clock, options_.parallel_hooks),
-      events_(services.store, services.clock),
+      events_(services.store, services.clock, services.executor),
       services_{services.executor, services.work,
                 services.clock,    services.runtime,
                 services.store,    services.cluster,
@@ -269,8 +269,11 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
                                  class_name, " is ", class_state->config->max_instances));
   }
   InstanceName name{class_name, RoutedId(policy::PickUniform(random_(), n))};
-  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, std::move(cause));
-  CTR_CO_RETURN_IF_ERROR(passage.status());
+  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, cause);
+  if (!passage.ok()) {
+    Refused({name, ErrorCodeOf(passage.status()), std::string(passage.status().message()), cause});
+    co_return passage.status();
+  }
   co_return Find(std::move(name));
 }
 

@@ -49,8 +49,8 @@ struct InstanceSettings {
 };
 
 // Owns every class and instance of this host, and is the one that changes them. Home: the control
-// loop; EnsureAwake alone may be called from a data loop. Calls that change something return once
-// it is on disk. `cause` says for the record who asked: "ctr stop by root".
+// loop; EnsureAwake and Refused alone may be called from a data loop. Calls that change something
+// return once it is on disk. `cause` says for the record who asked: "ctr stop by root".
 class Supervisor final : public Waker {
  public:
   using InstancePtr = std::shared_ptr<Instance>;
@@ -97,6 +97,7 @@ class Supervisor final : public Waker {
   // Waker:
   awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
                                            std::string cause) override;
+  void Refused(Refusal refusal) override;
 
  private:
   awaitable<StatusOr<Passage>> Admit(InstanceName name, WakeOrigin origin, MonoTime deadline,
