@@ -117,7 +117,7 @@ Json ToJson(const v1::Instance& instance) {
   json["message"] = TextOrNull(instance.message());
   json["revision"] = TextOrNull(instance.revision());
   json["outdated"] = instance.outdated();
-  json["restarts"] = instance.failures();
+  json["failures"] = instance.failures();
   json["next_start"] = TimeOrNull(instance.next_start_at_ms());
   return json;
 }

@@ -129,13 +129,13 @@ Json ToJson(const Usage& usage) {
   json["in_flight"] = instance.in_flight();
   json["requests_per_second"] = rounded(usage.requests_per_second, 1);
   json["requests"] = stats.requests();
-  json["restarts"] = instance.failures();
+  json["failures"] = instance.failures();
   return json;
 }
 
 std::string UsageTable(const std::vector<Usage>& usages, Style style) {
   Table table({"INSTANCE", "STATE", "CPU", "MEMORY", "LIMIT", "MEM%", "PROCS", "IN-FLIGHT", "REQ/S",
-               "REQUESTS", "RESTARTS"});
+               "REQUESTS", "FAILURES"});
   for (const Usage& usage : usages) table.Add(Row(usage));
   return table.Render(style);
 }

@@ -186,7 +186,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   void MarkHealthy();
-  awaitable<void> FailStart(Status status);
+  awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
   // Plans the next start of one that ended by itself.
   void PlanRestart(bool failed);

@@ -161,19 +161,20 @@ void Instance::MarkHealthy() {
   CallHook(running_config_->hooks.on_start, "on_start");
 }
 
-awaitable<void> Instance::FailStart(Status status) {
+awaitable<void> Instance::FailStart(Status status, StopReason reason) {
   slot_->Close();
   if (state() != State::kStarting) SetState(State::kStopping);
   (co_await RemoveContainer()).IgnoreError();  // logged there
   Status failure = AsStartFailure(status);
   spdlog::warn("{}", std::string(failure.message()));
+  if (reason == StopReason::kOomKilled) Record(event::kOomKilled);
   Record(event::kStartFailed, std::string(failure.message()));
   PlanRestart(true);
   CallHook(running_config_->hooks.on_error, "on_error");
   if (backoff_until_) {
     failure = WithRetryAfter(std::move(failure), *backoff_until_ - services_.clock.Now());
   }
-  SetStopped(StopReason::kStartFailed, std::string(failure.message()));
+  SetStopped(reason, std::string(failure.message()));
   FailWaiters(failure);
 }
 
@@ -221,8 +222,10 @@ Status Instance::StartTimeoutError() const {
 }
 
 Status Instance::ExitedEarlyError() const {
+  const std::string how = exit_->oom_killed ? "was killed for want of memory (resources.memory)"
+                                            : absl::StrCat("exited with status ", exit_->code);
   return Error(absl::StatusCode::kAborted, code::kStartFailed,
-               absl::StrCat(name().ToString(), " exited with status ", exit_->code, " before port ",
+               absl::StrCat(name().ToString(), " ", how, " before port ",
                             absl::StrJoin(running_config_->required_ports, ", "),
                             " listened; see its output in ", LogPath()));
 }

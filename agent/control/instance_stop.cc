@@ -36,15 +36,15 @@ const char* EventOf(StopReason reason) {
 
 awaitable<void> Instance::Reap() {
   if (state() == State::kRunning && !adopted_ && !running_config_->IsJob()) {
-    co_await FailStart(ExitedEarlyError());
+    co_await FailStart(ExitedEarlyError(),
+                       exit_->oom_killed ? StopReason::kOomKilled : StopReason::kStartFailed);
     co_return;
   }
   slot_->Close();
   const bool failed = exit_->code != 0;
   StopReason reason = exit_->oom_killed ? StopReason::kOomKilled : StopReason::kExited;
   spdlog::info("{}: exited with status {}", name().ToString(), exit_->code);
-  Record(exit_->oom_killed ? event::kOomKilled : event::kExited,
-         absl::StrCat("status ", exit_->code));
+  Record(exit_->oom_killed ? event::kOomKilled : event::kExited);
   PlanRestart(failed);
   CallHook(failed ? running_config_->hooks.on_error : running_config_->hooks.on_stop,
            failed ? "on_error" : "on_stop");

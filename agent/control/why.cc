@@ -214,6 +214,8 @@ class Explanation {
   void TellWhatStartsIt() {
     if (view_.record.desired == Desired::kDestroyed) {
       Say("It is being destroyed.");
+    } else if (observed_.next_start) {
+      Say("ctr start ", name_, " starts it now.");
     } else if (view_.config.manual_start) {
       Say("Its class says manual_start: requests are refused until it is started with: ctr start ",
           name_);

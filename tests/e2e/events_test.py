@@ -240,6 +240,10 @@ class Restarted(Base):
         numbers = [event["number"] for event in events]
         self.assertEqual(numbers, sorted(set(numbers)))
         self.assertIn("first", {event["id"] for event in events})
+        self.agent.stop()
+        self.agent.start()
+        ends = [event["type"] for event in self.events() if event["type"].startswith("agent_")]
+        self.assertEqual(ends, ["agent_started", "agent_started", "agent_stopped", "agent_started"])
 
 
 class Usage(Base):

@@ -60,7 +60,7 @@ TEST_CASE("stats have every key, null where there is nothing to say") {
   CHECK(ToJson(usage).dump() ==
         R"({"class":"web","id":"alice","state":"healthy","cpu_percent":12.3,"cpu_limit":null,)"
         R"("memory_bytes":33554432,"memory_limit_bytes":null,"processes":3,"in_flight":2,)"
-        R"("requests_per_second":1.3,"requests":7,"restarts":0})");
+        R"("requests_per_second":1.3,"requests":7,"failures":0})");
   v1::InstanceStats stopped;
   Json json = ToJson(Usage{.stats = stopped, .cpu_cores = {}, .requests_per_second = {}});
   CHECK(json.size() == ToJson(usage).size());
@@ -74,7 +74,7 @@ TEST_CASE("the table has a column for each") {
   usage.stats.mutable_instance()->set_failures(2);
   CHECK(UsageTable({usage}, Style::kPlain) ==
         "INSTANCE   STATE    CPU     MEMORY   LIMIT    MEM%   PROCS  IN-FLIGHT  REQ/S  REQUESTS  "
-        "RESTARTS\n"
+        "FAILURES\n"
         "web/alice  healthy  150.0%  32.0MiB  64.0MiB  50.0%  3      2          12.3   7         "
         "2\n");
 }

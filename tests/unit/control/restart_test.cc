@@ -157,6 +157,19 @@ TEST_CASE(
   CHECK(bob->observed().reason == StopReason::kRequested);
 }
 
+TEST_CASE("one that is killed for want of memory says so, also before its port listens") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Create("web", "alice");
+  world.runtime.listen_at_start = false;
+  world.runtime.exit_at_start = ContainerExit{.code = 137, .oom_killed = true};
+  StatusOr<Passage> refused = world.Await(world.Wake("alice"));
+  CHECK(ErrorCodeOf(refused.status()) == code::kStartFailed);
+  CHECK(refused.status().message().find("for want of memory") != std::string::npos);
+  CHECK(alice->observed().reason == StopReason::kOomKilled);
+  CHECK(CountOf(world, event::kOomKilled) == 1);
+}
+
 TEST_CASE("a start that the runtime never answers is torn down at start_timeout") {
   World world;
   world.Apply(kWebClass);

@@ -121,6 +121,8 @@ TEST_CASE("why: a crash loop says how often, when the next attempt is, and where
   Says(view, "It is in a crash loop: it failed 4 times in a row.");
   Says(view, "The next attempt is due in 12s (2026-11-23T21:00:12Z)");
   Says(view, "ctr logs --tail 20 web/alice");
+  Says(view, "ctr start web/alice starts it now.");
+  CHECK(IsSilentAbout(view, "The next request"));
   view.record.observed.next_start.reset();
   Happened(view, event::kGaveUp, "", "not restarted any more: 10 starts in a row failed");
   Says(view, "It gave up: not restarted any more: 10 starts in a row failed.");
