@@ -199,7 +199,9 @@ awaitable<After> Exchange::Finish(bool complete, bool upstream_keep_alive, bool 
   upstream_ = nullptr;
   if (!complete) co_return After::kClose;
   if (!sent) co_return After::kLinger;
-  co_return client_keep_alive ? After::kKeepAlive : After::kClose;
+  if (client_keep_alive) co_return After::kKeepAlive;
+  // The client wanted to go on, and may be sending already: that must not reset the answer away.
+  co_return loop_.draining&& request_.form.keep_alive ? After::kLinger : After::kClose;
 }
 
 awaitable<After> Exchange::Fail(Status error) {
