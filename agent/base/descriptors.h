@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cerrno>
-#include <functional>
 
 #include "agent/base/asio.h"
 
@@ -14,15 +13,16 @@ namespace ctr {
 // their numbers are low: a lower limit still lets them be used.
 void ReserveDescriptors();
 
-// Calls `open`, which gives a descriptor or -1 with errno. If there are none left, releases those
-// held back and calls it once more.
+// Lets go of those held back; false if that was done before.
 bool ReleaseDescriptors();
+
+// Calls `open`, which gives a descriptor, or -1 with errno. If there are none left, releases those
+// held back and calls it once more.
 template <typename Open>
 int OpenDescriptor(Open open) {
   const int fd = open();
   if (fd >= 0 || (errno != EMFILE && errno != ENFILE)) return fd;
-  const int error = errno;
-  if (!ReleaseDescriptors()) errno = error;
+  ReleaseDescriptors();
   return open();
 }
 

@@ -1,7 +1,6 @@
 """Planned restarts: with a service manager that keeps the listeners not one request fails; and what a stop waits for."""
 
 import http.client
-import json
 import os
 import re
 import socket
@@ -227,68 +226,89 @@ class Restart(unittest.TestCase):
         agent = Agent().start()
         self.addCleanup(agent.purge)
         self.assertEqual(agent.stop(), 0)
+        self.assertEqual(oct(os.stat(agent.run + "/agent.sock").st_mode & 0o777), "0o660")
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", agent.port), timeout=DEADLINE)
         agent.start()
 
 
 class Descriptors(unittest.TestCase):
-    def limit(self, agent, count):
-        subprocess.run(["prlimit", "--pid", str(agent.process.pid), f"--nofile={count}:"], check=True)
+    """An agent that serves alice, with bob asleep, and a client that keeps its connection."""
 
-    def test_out_of_descriptors_traffic_goes_on_and_a_sleeping_instance_wakes(self):
-        agent = Agent().start()
-        self.addCleanup(agent.purge)
-        agent.import_demo()
-        agent.apply(WEB)
+    def setUp(self):
+        self.agent = Agent().start()
+        self.addCleanup(self.agent.purge)
+        self.agent.import_demo()
+        self.agent.apply(WEB)
         for name in ("alice", "bob"):
-            agent.ctr("get", name)
-        agent.ctr("stop", "bob")
-        kept = http.client.HTTPConnection("127.0.0.1", agent.port, timeout=DEADLINE)
-        self.addCleanup(kept.close)
+            self.agent.ctr("get", name)
+        self.agent.ctr("stop", "bob")
+        self.kept = http.client.HTTPConnection("127.0.0.1", self.agent.port, timeout=DEADLINE)
+        self.addCleanup(self.kept.close)
+        self.assertEqual(self.ask("alice"), 200)
+        self.before = subprocess.run(
+            ["prlimit", "--pid", str(self.agent.process.pid), "--nofile", "-o", "SOFT", "--noheadings"],
+            capture_output=True, text=True, check=True).stdout.strip()
+        self.crowd = []
+        self.addCleanup(lambda: [client.close() for client in self.crowd])
 
-        def ask(host):
-            kept.request("GET", "/", headers={"Host": host})
-            response = kept.getresponse()
-            return response.status, response.read()
+    def limit(self, count):
+        subprocess.run(["prlimit", "--pid", str(self.agent.process.pid), f"--nofile={count}:"], check=True)
 
-        self.assertEqual(ask("alice.web.localhost")[0], 200)
-        soft = subprocess.run(["prlimit", "--pid", str(agent.process.pid), "--nofile", "-o", "SOFT", "--noheadings"],
-                              capture_output=True, text=True, check=True).stdout.strip()
-        self.limit(agent, len(descriptors(agent.process.pid)))
-        crowd = []
-        self.addCleanup(lambda: [client.close() for client in crowd])
-        for _ in range(100):
-            client = socket.socket()
-            client.settimeout(DEADLINE)
-            client.connect(("127.0.0.1", agent.port))
-            crowd.append(client)
-        # The last of them are turned away, none of them waits for ever.
-        self.assertEqual(crowd[-1].recv(1), b"")
-        for _ in range(20):
-            self.assertEqual(ask("alice.web.localhost")[0], 200)
-        self.assertEqual(ask("bob.web.localhost")[0], 200)
-        self.assertEqual([i["state"] for i in agent.json("ls") if i["id"] == "bob"], ["healthy"])
-        agent.ctr("stop", "bob")
-        self.limit(agent, soft)
+    def used(self):
+        return len(descriptors(self.agent.process.pid))
+
+    def ask(self, name):
+        self.kept.request("GET", "/", headers={"Host": f"{name}.web.localhost"})
+        response = self.kept.getresponse()
+        response.read()
+        return response.status
+
+    def connect(self, count):
+        for _ in range(count):
+            client = socket.create_connection(("127.0.0.1", self.agent.port), timeout=DEADLINE)
+            self.crowd.append(client)
+
+    def all_is_well_again(self):
+        self.limit(self.before)
 
         def served():
             try:
-                return agent.get(host="bob.web.localhost")[0] == 200
+                return self.agent.get(host="bob.web.localhost")[0] == 200
             except (OSError, http.client.HTTPException):
                 return False
 
         wait_for(served, "new clients to be served again")
-        self.assertIsNone(agent.process.poll())
+        self.assertIsNone(self.agent.process.poll())
+        for client in self.crowd:
+            client.close()
 
+    def test_clients_that_take_all_are_turned_away_while_traffic_goes_on_and_a_sleeper_wakes(self):
+        self.limit(self.used() + 20)
+        self.connect(100)
+        self.assertEqual(self.crowd[-1].recv(1), b"")  # turned away, it does not wait for ever
+        for _ in range(20):
+            self.assertEqual(self.ask("alice"), 200)
+        self.assertEqual(self.ask("bob"), 200)
+        self.agent.ctr("stop", "bob")
+        self.agent.ctr("get", "bob")
+        self.agent.ctr("get", "carol")  # a new one
+        self.assertEqual(sorted(i["id"] for i in self.agent.json("ls")), ["alice", "bob", "carol"])
+        self.agent.ctr("destroy", "carol")
+        self.all_is_well_again()
 
-class Callers(unittest.TestCase):
-    def test_the_caller_of_a_change_is_known_by_its_credentials(self):
-        agent = Agent().start()
-        self.addCleanup(agent.purge)
-        self.assertEqual(oct(os.stat(agent.run + "/agent.sock").st_mode & 0o777), "0o660")
-        for _ in range(50):
-            self.assertEqual(json.loads(agent.ctr("-o", "json", "info"))["pid"], agent.process.pid)
+    def test_without_any_descriptor_what_is_open_goes_on_and_a_wake_fails_with_an_error(self):
+        used = self.used()
+        for _ in range(3):
+            self.limit(8)
+            self.connect(5)
+            for _ in range(20):
+                self.assertEqual(self.ask("alice"), 200)
+            status = self.ask("bob")
+            self.assertGreaterEqual(status, 500)
+            self.all_is_well_again()
+            self.agent.ctr("stop", "bob")
+        wait_for(lambda: self.used() <= used + 4, "what was opened to be closed")
 
 
 if __name__ == "__main__":
