@@ -151,18 +151,22 @@ awaitable<void> ApiServer::Accept(std::shared_ptr<State> state) {
   asio::posix::stream_descriptor waiter(state->control,
                                         ::fcntl(state->listener.get(), F_DUPFD_CLOEXEC, 3));
   asio::steady_timer pause(state->control);
+  bool exhausted = false;
   while (state->accepting) {
     UniqueFd connection(OpenDescriptor([&state] {
       return ::accept4(state->listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     }));
     if (connection.valid()) {
+      exhausted = false;
       asio::co_spawn(state->control, Admit(state, std::move(connection)), asio::detached);
       continue;
     }
     if (errno == EAGAIN) {
       co_await waiter.async_wait(asio::posix::stream_descriptor::wait_read, use_awaitable);
     } else if (errno != ECONNABORTED && errno != EINTR) {
-      spdlog::warn("cannot accept on the API's socket: {}", std::strerror(errno));
+      if (!std::exchange(exhausted, true)) {
+        spdlog::warn("cannot accept on the API's socket: {}; callers wait", std::strerror(errno));
+      }
       pause.expires_after(kExhaustedPause);
       co_await pause.async_wait(use_awaitable);
     }

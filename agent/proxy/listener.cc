@@ -132,19 +132,28 @@ int AcceptOne(const Listener& listener, Accepted& accepted) {
   return 0;
 }
 
-// Counts the clients that are turned away, and says so once a second.
-class ShedLog {
+// Says once a second how clients fare that find no descriptor.
+class ShortageLog {
  public:
-  void Add(const std::string& address) {
+  void TurnedAway(const std::string& address) {
     ++count_;
-    const MonoTime now = std::chrono::steady_clock::now();
-    if (now - last_ < std::chrono::seconds(1)) return;
+    if (!IsTime()) return;
     spdlog::warn("{}: {} clients turned away for want of file descriptors", address, count_);
-    last_ = now;
     count_ = 0;
+  }
+  void CannotAccept(const std::string& address, int error_number) {
+    if (!IsTime()) return;
+    spdlog::warn("cannot accept on {}: {}; clients wait", address, std::strerror(error_number));
   }
 
  private:
+  bool IsTime() {
+    const MonoTime now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::seconds(1)) return false;
+    last_ = now;
+    return true;
+  }
+
   size_t count_ = 0;
   MonoTime last_;  // the epoch: long ago
 };
@@ -245,7 +254,7 @@ awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink
   }
   asio::posix::stream_descriptor waiter(executor, duplicate);
   asio::steady_timer pause(executor);
-  ShedLog shed;
+  ShortageLog shortage;
   ErrorCode error;
   while (!error) {
     co_await waiter.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -254,7 +263,7 @@ awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink
       Accepted accepted;
       const int failure = AcceptOne(*listener, accepted);
       if (failure == 0 && DescriptorsAreScarce()) {
-        shed.Add(listener->address());
+        shortage.TurnedAway(listener->address());
         continue;
       }
       if (failure == 0) {
@@ -265,8 +274,7 @@ awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink
       if (kind == AcceptError::kClosed) co_return;
       if (kind == AcceptError::kNothingThere) break;
       if (kind == AcceptError::kExhausted) {
-        spdlog::warn("cannot accept on {}: {}; waiting for connections to end", listener->address(),
-                     std::strerror(failure));
+        shortage.CannotAccept(listener->address(), failure);
         pause.expires_after(kDescriptorWait);
         co_await pause.async_wait(asio::redirect_error(use_awaitable, error));
       }

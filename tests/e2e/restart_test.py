@@ -9,7 +9,7 @@ import threading
 import time
 import unittest
 
-from harness import DEADLINE, Agent, wait_for
+from harness import BIN, DEADLINE, Agent, wait_for
 from service_manager import ManagedAgent
 
 WEB = 'name = "web"\nimage = "demo:latest"\ndefault_port = 8080\nsleep_after = "never"\n'
@@ -42,12 +42,30 @@ class Client(threading.Thread):
         connection.close()
 
 
+class Caller(threading.Thread):
+    """Calls the API again and again, by the CLI."""
+
+    def __init__(self, agent):
+        super().__init__()
+        self.agent = agent
+        self.done = threading.Event()
+        self.answered, self.failures = 0, []
+
+    def run(self):
+        while not self.done.is_set():
+            result = self.agent.ctr("ls", check=False)
+            if result.returncode != 0 or "alice" not in result.stdout:
+                self.failures.append(f"ctr ls: {result.returncode} {result.stdout} {result.stderr}")
+            self.answered += 1
+
+
 class Load:
     """Keep-alive clients and ones with a new connection for every request, by name and by address."""
 
     def __init__(self, agent, address, port=8080):
         targets = [("127.0.0.1", agent.port, "alice.web.localhost"), (address, port, address)]
         self.clients = [Client(*target, keep_alive) for target in targets for keep_alive in (True, True, False)]
+        self.clients.append(Caller(agent))
 
     def __enter__(self):
         for client in self.clients:
@@ -162,8 +180,7 @@ class Restart(unittest.TestCase):
             if os.path.exists(agent.data + "/state.db" + suffix):
                 os.unlink(agent.data + "/state.db" + suffix)
         agent.start()
-        known = [i["id"] for i in agent.json("ls", "-a")]
-        if "alice" not in known:
+        if "alice" not in [instance["id"] for instance in agent.json("ls", "-a")]:
             with self.assertRaises(OSError):
                 socket.create_connection((self.address, 8080), timeout=DEADLINE)
 
@@ -221,6 +238,18 @@ class Restart(unittest.TestCase):
             theirs = set(descriptors(pid).values())
             self.assertEqual(theirs & ours, set(), f"pid {pid}")
             self.assertFalse([target for target in theirs if "bpf" in target], f"pid {pid}")
+
+    def test_another_agent_with_the_same_run_dir_is_refused(self):
+        agent = Agent().start()
+        self.addCleanup(agent.purge)
+        other = Agent()
+        self.addCleanup(other.purge)
+        other.flags[other.flags.index("--run-dir") + 1] = agent.run
+        refused = subprocess.run([BIN + "/ctr-agent", *other.flags], capture_output=True, text=True, timeout=DEADLINE)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("another ctr-agent serves " + agent.run, refused.stderr)
+        self.assertEqual(agent.json("info")["pid"], agent.process.pid)
+        other.flags[other.flags.index("--run-dir") + 1] = other.run
 
     def test_without_a_service_manager_new_connections_are_refused_after_a_stop(self):
         agent = Agent().start()
