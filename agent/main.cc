@@ -120,6 +120,9 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   supervision.class_range = config.class_range;
   supervision.log_dir = data_dir.LogDir();
   supervision.now = SteadyNow;
+  supervision.run_hook = [&clock, pool = work.get_executor()](HookCall call) {
+    return RunHook(&clock, pool, std::move(call));
+  };
   Supervisor supervisor({executor, work.get_executor(), clock, *runtime, *store, cluster}, routes,
                         supervision);
   Ingress ingress(IngressFor(config), publisher, supervisor, clock);
