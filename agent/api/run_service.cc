@@ -26,6 +26,7 @@ struct JobRun {
   std::unique_ptr<Alarm> alarm;
   std::optional<Status> started;  // what became of the wish to start it
   uint64_t generation = 0;        // of the start; 0 before its process is up
+  bool never_ran = false;         // there was no process
   bool ended = false;
   // Once ended, if there is one.
   std::optional<int> exit_code;
@@ -137,13 +138,19 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
       [before](const Instance& it) {
         return it.observed().generation > before && it.state() != State::kStarting;
       },
-      [run](const Instance& it) { run->generation = it.observed().generation; }, run->alarm.get());
+      [run](const Instance& it) {
+        run->generation = it.observed().generation;
+        run->never_ran = it.state() == State::kStopped && !it.observed().exit_code;
+      },
+      run->alarm.get());
   SpawnOrDie(control_, StartJob(run, supervisor_, instance, call.deadline, CauseOf(call, "run")),
              "start of " + name.ToString());
   while (!up.done() && (!run->started || run->started->ok())) {
     co_await run->alarm->WaitUntil(MonoTime::max());
   }
   if (!up.done()) co_return *run->started;
+  // runc, too, writes to a container's stderr why it can't start it, which the error says better.
+  if (run->never_ran) co_return co_await WhyNotRun(run, instance);
 
   const uint64_t generation = run->generation;
   StateWatch end(
