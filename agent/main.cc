@@ -1,11 +1,14 @@
 // ctr-agent: the one place where its objects are wired, in the order in which they start.
 #include <signal.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/api_server.h"
 #include "agent/base/descriptors.h"
@@ -29,6 +32,20 @@ constexpr int kWorkThreads = 4;
 constexpr Duration kApiPatience = std::chrono::seconds(2);
 
 MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }
+
+// ctr-logger is installed beside ctr-agent; CTR_LOGGER names another.
+StatusOr<std::string> FindLogger() {
+  const char* given = std::getenv("CTR_LOGGER");
+  std::error_code error;
+  std::string path = given != nullptr ? given
+                                      : std::filesystem::read_symlink("/proc/self/exe", error)
+                                            .replace_filename("ctr-logger")
+                                            .string();
+  if (path.starts_with('/') && ::access(path.c_str(), X_OK) == 0) return path;
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot run the logger of the containers, ", path,
+                   "; install ctr-logger beside ctr-agent, or name it with CTR_LOGGER=/PATH"));
+}
 
 ContainerdOptions OptionsFor(const AgentConfig& config, std::string agent_id,
                              const std::string& containerd) {
@@ -78,7 +95,8 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   CTR_CO_ASSIGN_OR_RETURN(UniqueFd run_lock, PrepareRunDir(config.run_dir));
   CTR_CO_ASSIGN_OR_RETURN(std::string agent_id, data_dir.AgentId());
   CTR_CO_ASSIGN_OR_RETURN(std::string containerd, data_dir.DecideContainerd(config.containerd));
-  const ContainerdOptions options = OptionsFor(config, agent_id, containerd);
+  ContainerdOptions options = OptionsFor(config, agent_id, containerd);
+  CTR_CO_ASSIGN_OR_RETURN(options.logger_path, FindLogger());
 
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,
                           SqliteStore::Open(data_dir.StatePath()));
