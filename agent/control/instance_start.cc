@@ -4,8 +4,6 @@
 #include <filesystem>
 #include <utility>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/base/duration.h"
@@ -226,7 +224,7 @@ Status Instance::StartTimeoutError() const {
           &message,
           ", but it listens on 127.0.0.1 only; listen on 0.0.0.0 or set dial = \"loopback\"");
     } else {
-      absl::StrAppend(&message, "; see its output in ", LogPath());
+      absl::StrAppend(&message, "; see its output: ctr logs ", name().ToString());
     }
   }
   return Error(absl::StatusCode::kDeadlineExceeded, code::kStartTimeout, message);
@@ -238,7 +236,7 @@ Status Instance::ExitedEarlyError() const {
   return Error(absl::StatusCode::kAborted, code::kStartFailed,
                absl::StrCat(name().ToString(), " ", how, " before port ",
                             absl::StrJoin(running_config_->required_ports, ", "),
-                            " listened; see its output in ", LogPath()));
+                            " listened; see its output: ctr logs ", name().ToString()));
 }
 
 }  // namespace ctr
