@@ -93,13 +93,16 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   FdStore fd_store = FdStore::FromEnvironment();
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   CTR_CO_ASSIGN_OR_RETURN(UniqueFd run_lock, PrepareRunDir(config.run_dir));
+  MakeRoom(DiskOf(config.data_dir));
+  const bool known = data_dir.HasAgentId();
   CTR_CO_ASSIGN_OR_RETURN(std::string agent_id, data_dir.AgentId());
   CTR_CO_ASSIGN_OR_RETURN(std::string containerd, data_dir.DecideContainerd(config.containerd));
   ContainerdOptions options = OptionsFor(config, agent_id, containerd);
   CTR_CO_ASSIGN_OR_RETURN(options.logger_path, FindLogger());
 
-  CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,
-                          SqliteStore::Open(data_dir.StatePath()));
+  CTR_CO_ASSIGN_OR_RETURN(
+      std::unique_ptr<SqliteStore> store,
+      SqliteStore::Open(data_dir.StatePath(), known ? StateFile::kExpected : StateFile::kMayBeNew));
   LocalCluster cluster;
   RoutePublisher publisher;
   Ingress* ingress_pointer = nullptr;
@@ -117,6 +120,8 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   supervision.class_range = config.class_range;
   supervision.log_dir = data_dir.LogDir();
   supervision.now = SteadyNow;
+  supervision.disk = DiskOf(config.data_dir);
+  supervision.data_dir = config.data_dir;
   supervision.run_hook = [&clock, pool = work.get_executor()](HookCall call) {
     return RunHook(&clock, pool, std::move(call));
   };

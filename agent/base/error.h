@@ -29,6 +29,7 @@ inline constexpr std::string_view kStartFailed = "start_failed";
 inline constexpr std::string_view kStartTimeout = "start_timeout";
 inline constexpr std::string_view kUpstreamError = "upstream_error";
 inline constexpr std::string_view kUpstreamTimeout = "upstream_timeout";
+inline constexpr std::string_view kDiskFull = "disk_full";
 inline constexpr std::string_view kConflict = "conflict";
 inline constexpr std::string_view kInUse = "in_use";
 }  // namespace code

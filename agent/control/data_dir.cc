@@ -65,12 +65,15 @@ StatusOr<DataDir> DataDir::Open(std::string path) {
                                                       ReadLine(lock_path), ") uses ", path,
                                                       "; stop it, or give another --data-dir"));
   }
+  // Only to show: a disk that is full must not keep the agent from starting.
   const std::string pid = absl::StrCat(::getpid(), "\n");
-  if (::ftruncate(lock.get(), 0) != 0 || ::pwrite(lock.get(), pid.data(), pid.size(), 0) < 0) {
-    return ErrnoError(errno, "cannot write " + lock_path);
+  if (::pwrite(lock.get(), pid.data(), pid.size(), 0) > 0) {
+    [[maybe_unused]] int ignored = ::ftruncate(lock.get(), static_cast<off_t>(pid.size()));
   }
   return DataDir(std::move(path), std::move(lock));
 }
+
+bool DataDir::HasAgentId() const { return !ReadLine(path_ + "/agent-id").empty(); }
 
 StatusOr<std::string> DataDir::AgentId() const {
   const std::string file = path_ + "/agent-id";

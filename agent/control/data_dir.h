@@ -20,6 +20,8 @@ class DataDir {
   std::string LogDir() const { return path_ + "/logs"; }
   std::string StatePath() const { return path_ + "/state.db"; }
 
+  // Whether an earlier agent has used the directory.
+  bool HasAgentId() const;
   // Made at the first call: 10 random characters of a ULID.
   StatusOr<std::string> AgentId() const;
 

@@ -10,6 +10,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/cluster/cluster.h"
+#include "agent/control/disk_guard.h"
 #include "agent/control/event_log.h"
 #include "agent/control/hook.h"
 #include "agent/control/semaphore.h"
@@ -45,6 +46,7 @@ struct InstanceServices {
   Store& store;
   Cluster& cluster;
   EventLog& events;
+  DiskGuard& disk;
   Semaphore& start_queue;
   std::string log_dir;
   Passage::NowFunction now;

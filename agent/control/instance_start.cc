@@ -9,6 +9,7 @@
 #include "agent/base/duration.h"
 #include "agent/base/ulid.h"
 #include "agent/control/instance.h"
+#include "agent/control/recovery_record.h"
 #include "agent/control/work.h"
 #include "agent/model/reference.h"
 #include "agent/policy/restart.h"
@@ -104,11 +105,18 @@ awaitable<Status> Instance::StartContainer() {
       co_await OnWork(services_.work, [folder = LogPath()] { return MakeFolder(folder); }));
   CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(running_config_->image));
   StatusOr<Container> made = absl::UnavailableError("");
-  // A runtime that is away comes back: containerd is started again when it ends.
+  // A runtime that is away comes back: containerd is started again when it ends. For a disk that is
+  // full there is the reserve.
+  bool reserve_used = false;
   while (absl::IsUnavailable(made.status()) && !stop_request_ && !destroy_requested_) {
     observed.container_id = NewUlid(services_.clock.Wall());
     made = co_await Before(services_.clock, start_deadline_,
                            services_.runtime.Create(SpecOf(image)), StartTimeoutError());
+    if (IsDiskFull(made.status()) && !std::exchange(reserve_used, true)) {
+      co_await services_.disk.NoteRefused();
+      made = absl::UnavailableError("");
+      continue;
+    }
     const MonoTime again = services_.clock.Now() + kRuntimeRetry;
     if (!absl::IsUnavailable(made.status()) || again >= start_deadline_) break;
     co_await services_.clock.SleepUntil(again);
@@ -137,6 +145,7 @@ ContainerSpec Instance::SpecOf(std::string image) const {
   spec.nofile = config.nofile;
   spec.read_only = config.read_only;
   spec.keep_disk = config.disk == Disk::kKeep;
+  spec.record = EncodeRecoveryRecord(class_->record, record_);
   spec.log = {LogPath(), config.log};
   return spec;
 }

@@ -158,6 +158,7 @@ awaitable<void> Instance::Forget() {
   Status gone = co_await services_.runtime.RemoveDisk(name());
   if (gone.ok()) gone = co_await services_.store.Commit({DeleteInstance{name()}});
   if (!gone.ok()) {
+    if (IsDiskFull(gone)) co_await services_.disk.NoteRefused();
     // Its row says that it is to be destroyed, so that a later agent goes on with it.
     spdlog::error("{}: cannot forget it yet: {}", name().ToString(), std::string(gone.message()));
     co_await services_.clock.SleepUntil(services_.clock.Now() + kRetry);

@@ -4,16 +4,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/config/class_file.h"
+#include "agent/control/recovery_record.h"
 #include "agent/control/supervisor.h"
+#include "agent/control/work.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
 
 awaitable<Status> Supervisor::Recover() {
   CTR_CO_ASSIGN_OR_RETURN(StoredState state, co_await store_.Load());
+  events_.Resume(state.last_event);
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<Container> containers, co_await runtime_.List());
+  if (!state.lost.empty()) co_await Rebuild(state, containers);
   std::map<InstanceName, Observed> last_seen;
   CTR_CO_RETURN_IF_ERROR(Load(std::move(state), last_seen));
-  CTR_CO_ASSIGN_OR_RETURN(std::vector<Container> containers, co_await runtime_.List());
   CTR_CO_RETURN_IF_ERROR(co_await Adopt(std::move(containers), last_seen));
   for (const auto& [name, instance] : instances_) {
     if (instance->record().desired == Desired::kDestroyed) instance->RequestDestroy("");
@@ -24,12 +28,94 @@ awaitable<Status> Supervisor::Recover() {
     }
   }
   Publish();
+  co_await disk_.Look();
+  SpawnOrDie(executor_, KeepReconciled(), "reconciliation");
+  SpawnOrDie(executor_, disk_.KeepLooking(), "disk guard");
   co_return absl::OkStatus();
+}
+
+// The state file was lost, or a part of it: what runs and what is kept on disk carries its rows.
+awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Container>& containers) {
+  std::vector<std::string> records;
+  for (const Container& container : containers) records.push_back(container.record);
+  StatusOr<std::vector<KeptDisk>> disks = co_await runtime_.ListDisks();
+  if (disks.ok()) {
+    for (const KeptDisk& disk : *disks) records.push_back(disk.record);
+  } else {
+    spdlog::error("cannot list the kept disks: {}", std::string(disks.status().message()));
+  }
+  const size_t classes = state.classes.size();
+  const size_t instances = state.instances.size();
+  std::vector<std::string> problems;
+  std::vector<Change> changes =
+      RebuildFromRecords(records, {options_.instance_range, options_.class_range}, state, problems);
+  for (const std::string& problem : problems) spdlog::error("{}", problem);
+  const std::string told = absl::StrCat(state.lost, "; ", state.classes.size() - classes,
+                                        " classes and ", state.instances.size() - instances,
+                                        " instances were rebuilt from what runs and is kept");
+  spdlog::warn("{}", told);
+  events_.Record({.type = event::kStateRebuilt, .message = told});
+  changes.emplace_back(AcceptLoss{});
+  Status committed = co_await store_.Commit(std::move(changes));
+  // Served all the same; the next agent is told of the loss again.
+  if (!committed.ok()) {
+    spdlog::error("cannot keep what was rebuilt: {}", std::string(committed.message()));
+  }
+}
+
+bool Supervisor::Knows(const std::string& container_id) const {
+  return std::any_of(instances_.begin(), instances_.end(), [&](const auto& entry) {
+    const std::vector<std::string> ids = entry.second->ContainerIds();
+    return std::find(ids.begin(), ids.end(), container_id) != ids.end();
+  });
+}
+
+awaitable<void> Supervisor::KeepReconciled() {
+  using asio::experimental::awaitable_operators::operator||;
+  for (;;) {
+    co_await Reconcile();
+    auto why = co_await (runtime_.AwaitReconnect() ||
+                         clock_.SleepUntil(clock_.Now() + options_.reconcile_interval));
+    if (why.index() == 0) {
+      events_.Record({.type = event::kRuntimeBack, .message = "the runtime was away, and is back"});
+    }
+  }
+}
+
+// Instances see to their own containers. What nobody knows goes; a start in progress is known
+// before its container is.
+awaitable<void> Supervisor::Reconcile() {
+  StatusOr<std::vector<Container>> containers = co_await runtime_.List();
+  if (!containers.ok()) {
+    spdlog::warn("cannot reconcile: {}", std::string(containers.status().message()));
+    co_return;
+  }
+  for (const Container& container : *containers) {
+    if (Knows(container.id)) continue;
+    Status removed = co_await runtime_.Remove(container.id);
+    if (removed.ok()) {
+      events_.Record(
+          {.type = event::kRemoved,
+           .instance = container.name,
+           .message = absl::StrCat("container ", container.id, ", which was left over")});
+    } else {
+      spdlog::error("cannot remove container {}: {}", container.id, std::string(removed.message()));
+    }
+  }
+  StatusOr<std::vector<std::string>> swept =
+      co_await runtime_.Sweep([this](const std::string& id) { return Knows(id); });
+  if (!swept.ok()) {
+    spdlog::warn("cannot look for remains: {}", std::string(swept.status().message()));
+    co_return;
+  }
+  for (const std::string& what : *swept) {
+    spdlog::info("removed what was left over: {}", what);
+    events_.Record({.type = event::kRemoved, .message = what});
+  }
 }
 
 Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& last_seen) {
   cursors_ = state.cursors;
-  events_.Resume(state.last_event);
   for (ClassRecord& record : state.classes) {
     CTR_ASSIGN_OR_RETURN(record.config,
                          ParseClassFile(record.source, "stored class " + record.config.name));

@@ -54,10 +54,10 @@ class Removing {
 
 // What the ingress answers for a failed wake: one of its own codes.
 Status AsIngressError(const Status& status) {
-  constexpr std::array kKnown = {code::kBadRequest,  code::kUnknownClass, code::kUnknownInstance,
-                                 code::kManualStart, code::kMaxInstances, code::kOverloaded,
-                                 code::kQueueFull,   code::kDraining,     code::kStartFailed,
-                                 code::kStartTimeout};
+  constexpr std::array kKnown = {code::kDiskFull,        code::kBadRequest,  code::kUnknownClass,
+                                 code::kUnknownInstance, code::kManualStart, code::kMaxInstances,
+                                 code::kOverloaded,      code::kQueueFull,   code::kDraining,
+                                 code::kStartFailed,     code::kStartTimeout};
   std::string error = ErrorCodeOf(status);
   if (std::find(kKnown.begin(), kKnown.end(), error) != kKnown.end()) return status;
   return Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message()));
@@ -75,13 +75,13 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       start_queue_(services.executor, services.clock, options_.parallel_starts),
       hook_queue_(services.executor, services.clock, options_.parallel_hooks),
       events_(services.store, services.clock, services.executor),
-      services_{services.executor, services.work,
-                services.clock,    services.runtime,
-                services.store,    services.cluster,
-                events_,           start_queue_,
-                options_.log_dir,  options_.now,
-                options_.probe,    options_.run_hook,
-                hook_queue_,       [this](const InstanceName& name) { Forgotten(name); }},
+      disk_(services.work, services.clock, events_, options_.disk, options_.data_dir),
+      services_{
+          services.executor, services.work,  services.clock,
+          services.runtime,  services.store, services.cluster,
+          events_,           disk_,          start_queue_,
+          options_.log_dir,  options_.now,   options_.probe,
+          options_.run_hook, hook_queue_,    [this](const InstanceName& name) { Forgotten(name); }},
       class_edits_(services.executor, services.clock, 1) {}
 
 StatusOr<std::shared_ptr<ClassState>> Supervisor::FindClass(const std::string& name) const {
@@ -168,7 +168,7 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Create(InstanceName nam
   auto instance = std::make_shared<Instance>(services_, class_state, record);
   instance->SetUncommitted();
   instances_[name] = instance;
-  Status committed = co_await store_.Commit({PutInstance{record}, PutCursors{cursors_}});
+  Status committed = co_await Commit({PutInstance{record}, PutCursors{cursors_}}, Use::kRoom);
   if (!committed.ok()) {
     instances_.erase(name);
     instance->SetCommitted(committed);
@@ -195,9 +195,20 @@ awaitable<Status> Supervisor::UpdateSettings(InstancePtr instance, InstanceSetti
   }
   InstanceRecord record = instance->record();
   Merge(record, std::move(settings));
-  CTR_CO_RETURN_IF_ERROR(co_await store_.Commit({PutInstance{record}}));
+  CTR_CO_RETURN_IF_ERROR(co_await Commit({PutInstance{record}}, Use::kRoom));
   instance->ReplaceRecord(std::move(record));
   co_return absl::OkStatus();
+}
+
+awaitable<Status> Supervisor::Commit(std::vector<Change> changes, Use use) {
+  if (use == Use::kRoom) CTR_CO_RETURN_IF_ERROR(disk_.CheckMayChange());
+  Status status = co_await store_.Commit(changes);
+  if (!IsDiskFull(status)) co_return status;
+  co_await disk_.NoteRefused();
+  if (use == Use::kReserve) status = co_await store_.Commit(std::move(changes));
+  if (!IsDiskFull(status)) co_return status;
+  co_return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
+                  std::string(status.message()));
 }
 
 awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) {
@@ -205,7 +216,7 @@ awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) 
   if (instance->record().desired == desired) co_return absl::OkStatus();
   InstanceRecord record = instance->record();
   record.desired = desired;
-  CTR_CO_RETURN_IF_ERROR(co_await store_.Commit({PutInstance{record}}));
+  CTR_CO_RETURN_IF_ERROR(co_await Commit({PutInstance{record}}, Use::kReserve));
   instance->ReplaceRecord(std::move(record));
   co_return absl::OkStatus();
 }
@@ -316,7 +327,7 @@ awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std:
     CTR_CO_ASSIGN_OR_RETURN(record.address, TakeClassAddress());
   }
   CTR_CO_RETURN_IF_ERROR(routes_.AddAddress(record.address, config));
-  Status committed = co_await store_.Commit({PutClass{record}, PutCursors{cursors_}});
+  Status committed = co_await Commit({PutClass{record}, PutCursors{cursors_}}, Use::kRoom);
   if (!committed.ok()) {
     Publish();
     co_return Annotate(committed, "cannot keep class " + config.name);
@@ -356,7 +367,7 @@ awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime
     for (const InstancePtr& instance : members)
       CTR_CO_RETURN_IF_ERROR(co_await Destroy(instance, deadline, cause));
   }
-  CTR_CO_RETURN_IF_ERROR(co_await store_.Commit({DeleteClass{name}}));
+  CTR_CO_RETURN_IF_ERROR(co_await Commit({DeleteClass{name}}, Use::kReserve));
   classes_.erase(name);
   events_.Record({.type = event::kClassRemoved, .instance = {name, ""}, .cause = std::move(cause)});
   Publish();

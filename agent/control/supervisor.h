@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/control/addresses.h"
+#include "agent/control/disk_guard.h"
 #include "agent/control/instance.h"
 #include "agent/control/routes.h"
 #include "agent/control/semaphore.h"
@@ -26,6 +27,9 @@ struct SupervisorOptions {
   std::function<ListenFunction(const Container&)> probe = ProbeByNetlink;
   HookFunction run_hook;
   int parallel_hooks = 8;
+  Duration reconcile_interval = std::chrono::minutes(10);
+  DiskFunctions disk;    // of the data directory; none: its room is not looked at
+  std::string data_dir;  // to name it
 };
 
 // What the supervisor works with; all of it outlives the supervisor.
@@ -108,6 +112,14 @@ class Supervisor final : public Waker {
   awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
   // The instance of that name that is not just being destroyed; null if there is none.
   awaitable<StatusOr<InstancePtr>> FindSettled(InstanceName name, MonoTime deadline);
+  awaitable<void> Rebuild(StoredState& state, const std::vector<Container>& containers);
+  bool Knows(const std::string& container_id) const;
+  awaitable<void> KeepReconciled();
+  awaitable<void> Reconcile();
+  // What makes something new is refused while the disk is full; what ends or starts what there is
+  // may use the reserve.
+  enum class Use { kRoom, kReserve };
+  awaitable<Status> Commit(std::vector<Change> changes, Use use);
   awaitable<Status> Adopt(std::vector<Container> containers,
                           std::map<InstanceName, Observed> last_seen);
   Status Load(StoredState state, std::map<InstanceName, Observed>& last_seen);
@@ -125,6 +137,7 @@ class Supervisor final : public Waker {
   Semaphore start_queue_;
   Semaphore hook_queue_;
   EventLog events_;
+  DiskGuard disk_;
   InstanceServices services_;
 
   Semaphore class_edits_;  // one apply or removal at a time

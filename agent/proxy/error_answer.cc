@@ -10,7 +10,7 @@
 namespace ctr {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, int>, 13> kStatusByCode = {{
+constexpr std::array<std::pair<std::string_view, int>, 14> kStatusByCode = {{
     {code::kBadRequest, 400},
     {code::kUnknownClass, 404},
     {code::kUnknownInstance, 404},
@@ -24,6 +24,7 @@ constexpr std::array<std::pair<std::string_view, int>, 13> kStatusByCode = {{
     {code::kStartTimeout, 504},
     {code::kUpstreamTimeout, 504},
     {code::kUnknownImage, 502},
+    {code::kDiskFull, 503},
 }};
 
 std::string_view ReasonOf(int status) {

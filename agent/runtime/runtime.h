@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -119,9 +120,12 @@ class Runtime {
   virtual awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() = 0;
   virtual awaitable<Status> RemoveDisk(InstanceName name) = 0;
 
-  // Removes what is left of our containers that are gone: file systems, cgroups, mounts. Containers
-  // in `alive`, which may be in the making, are left alone. Says what it removed, a line each.
-  virtual awaitable<StatusOr<std::vector<std::string>>> Sweep(std::vector<std::string> alive) = 0;
+  // Removes what is left of our containers that are gone: file systems, cgroups, mounts. Those for
+  // which `is_alive` answers true, which may be in the making, are left alone; it is asked on the
+  // control loop after something was found, and before that is removed. Says what it removed, a
+  // line each.
+  using IsAlive = std::function<bool(const std::string& container_id)>;
+  virtual awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) = 0;
 
   // Returns when the runtime was away and answers again: exits may have been missed.
   virtual awaitable<void> AwaitReconnect() = 0;

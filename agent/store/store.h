@@ -27,7 +27,7 @@ struct StoredState {
   int64_t last_event = 0;  // the number of the newest event; 0: there is none
   // Empty when the state is as the last agent left it. Otherwise why it is not: it was not there,
   // or it was damaged; one line, with where the damaged file was put aside. What can be rebuilt
-  // from the containers then has to be.
+  // from the containers then has to be; it is told again at every Load until AcceptLoss.
   std::string lost;
 };
 
@@ -76,8 +76,10 @@ struct PutCursors {
 struct PutEvent {
   Event event;
 };
+// What was lost is rebuilt as far as it can be: StoredState::lost is empty from then on.
+struct AcceptLoss {};
 using Change = std::variant<PutClass, DeleteClass, PutInstance, PutObserved, DeleteInstance,
-                            PutCursors, PutEvent>;
+                            PutCursors, PutEvent, AcceptLoss>;
 
 // How many events are kept, and how long. A hundred thousand are some 20 MB, which a small disk has
 // and a look through all of them takes a fraction of a second; a week is how far back one asks why.

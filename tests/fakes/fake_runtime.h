@@ -45,6 +45,7 @@ class FakeRuntime final : public Runtime {
   std::map<std::string, Entry> containers;
   int creates = 0;
   int starts = 0;
+  int sweeps = 0;
   bool reconnected = false;
 
   void Release() {
@@ -128,7 +129,8 @@ class FakeRuntime final : public Runtime {
     disks.erase(name);
     co_return absl::OkStatus();
   }
-  awaitable<StatusOr<std::vector<std::string>>> Sweep(std::vector<std::string>) override {
+  awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive) override {
+    ++sweeps;
     co_return std::vector<std::string>();
   }
   awaitable<void> AwaitReconnect() override {

@@ -73,6 +73,7 @@ class FakeStore final : public Store {
   void Apply(DeleteInstance& del) { instances.erase(del.name); }
   void Apply(PutCursors& put) { cursors = put.cursors; }
   void Apply(PutEvent& put) { events.push_back(put.event); }
+  void Apply(AcceptLoss&) { lost.clear(); }
 };
 
 }  // namespace ctr

@@ -144,7 +144,7 @@ awaitable<StatusOr<std::vector<KeptDisk>>> ContainerdRuntime::ListDisks() {
 
 awaitable<Status> ContainerdRuntime::RemoveDisk(InstanceName) { co_return absl::OkStatus(); }
 
-awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::Sweep(std::vector<std::string>) {
+awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::Sweep(IsAlive) {
   co_return std::vector<std::string>();
 }
 

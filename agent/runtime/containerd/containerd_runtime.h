@@ -35,7 +35,7 @@ class ContainerdRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<Container>>> List() override;
   awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() override;
   awaitable<Status> RemoveDisk(InstanceName name) override;
-  awaitable<StatusOr<std::vector<std::string>>> Sweep(std::vector<std::string> alive) override;
+  awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) override;
   awaitable<void> AwaitReconnect() override;
   StatusOr<ResourceUsage> Usage(const std::string& id) const override;
   awaitable<Status> CheckImage(std::string reference) override;

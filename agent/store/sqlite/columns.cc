@@ -4,10 +4,19 @@
 #include <chrono>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace ctr::sqlite {
 namespace {
+
+// Whatever a damaged row has for a name.
+std::string Printable(const std::string& text) { return absl::CEscape(text.substr(0, 130)); }
+
+Status Unreadable(const InstanceName& name) {
+  return absl::DataLossError(
+      absl::StrCat("the row of instance ", Printable(name.ToString()), " can't be read"));
+}
 
 std::optional<Desired> ParseDesired(std::string_view text) {
   for (Desired desired : {Desired::kRunning, Desired::kStopped, Desired::kDestroyed}) {
@@ -83,28 +92,55 @@ std::string EncodeMap(const std::map<std::string, std::string>& map) {
   return EncodeList(list);
 }
 
-StatusOr<InstanceRecord> ReadInstance(const Statement& row) {
+StatusOr<ClassRecord> ReadClass(const Statement& row) {
+  ClassRecord record;
+  record.config.name = row.Text(0);
+  if (row.Integer(4) == 0) {
+    return absl::DataLossError(
+        absl::StrCat("the row of class ", Printable(record.config.name), " was altered"));
+  }
+  record.source = row.Text(1);
+  record.address = static_cast<uint32_t>(row.Integer(2));
+  record.applied_at = FromNanoseconds(row.Integer(3));
+  return record;
+}
+
+bool ObservedIsWhole(const Statement& row) { return row.Integer(19) != 0; }
+
+bool ReadCursors(const Statement& row, AddressCursors& cursors) {
+  if (row.Integer(2) == 0) return false;
+  cursors = {static_cast<uint32_t>(row.Integer(0)), static_cast<uint32_t>(row.Integer(1))};
+  return true;
+}
+
+StatusOr<InstanceRecord> ReadUnobserved(const Statement& row) {
   InstanceRecord record;
   record.name = {row.Text(0), row.Text(1)};
+  if (row.Integer(18) == 0) {
+    return absl::DataLossError(
+        absl::StrCat("the row of instance ", Printable(record.name.ToString()), " was altered"));
+  }
   record.address = static_cast<uint32_t>(row.Integer(2));
   const auto env = DecodeMap(row.Text(3));
-  std::optional<std::vector<std::string>> entrypoint;
-  if (!row.IsNull(4)) entrypoint = DecodeList(row.Text(4));
-  std::optional<std::vector<std::string>> command;
-  if (!row.IsNull(15)) command = DecodeList(row.Text(15));
+  if (!row.IsNull(4)) record.entrypoint = DecodeList(row.Text(4));
+  if (!row.IsNull(15)) record.command = DecodeList(row.Text(15));
   const std::optional<Desired> desired = ParseDesired(row.Text(5));
   record.created_at = FromNanoseconds(row.Integer(6));
-  const std::optional<State> state = ParseState(row.Text(7));
-  const std::optional<StopReason> reason = ParseStopReason(row.Text(8));
-  if (!env || (!row.IsNull(4) && !entrypoint) || (!row.IsNull(15) && !command) || !desired ||
-      !state || !reason) {
-    return absl::DataLossError(
-        absl::StrCat("the row of instance ", record.name.ToString(), " can't be read"));
+  if (!env || (!row.IsNull(4) && !record.entrypoint) || (!row.IsNull(15) && !record.command) ||
+      !desired) {
+    return Unreadable(record.name);
   }
   record.env = *env;
-  record.entrypoint = std::move(entrypoint);
-  record.command = std::move(command);
   record.desired = *desired;
+  record.observed.since = record.created_at;
+  return record;
+}
+
+StatusOr<InstanceRecord> ReadInstance(const Statement& row) {
+  CTR_ASSIGN_OR_RETURN(InstanceRecord record, ReadUnobserved(row));
+  const std::optional<State> state = ParseState(row.Text(7));
+  const std::optional<StopReason> reason = ParseStopReason(row.Text(8));
+  if (!state || !reason) return Unreadable(record.name);
   record.observed.state = *state;
   record.observed.reason = *reason;
   if (!row.IsNull(9)) record.observed.exit_code = static_cast<int>(row.Integer(9));

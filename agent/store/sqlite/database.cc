@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <zlib.h>
 
 #include <cerrno>
 #include <cstring>
@@ -20,8 +21,8 @@ Status Damaged(const std::string& path, std::string_view why) {
   // quick_check's verdict has several lines.
   const std::string reason = absl::StrReplaceAll(std::string(why), {{"\n", " "}});
   return absl::DataLossError(absl::StrCat(
-      "the state file ", path, " is damaged (", reason, "); stop the agent, move the file and the ",
-      path, "-wal beside it away, and start it again, or restore a copy"));
+      "the state file ", path, " is damaged (", reason,
+      "); start the agent again, which puts it aside and rebuilds what can be rebuilt"));
 }
 
 // What the last call on `connection` failed with.
@@ -34,7 +35,10 @@ Status LastError(sqlite3* connection, const std::string& path) {
     return absl::ResourceExhaustedError(
         absl::StrCat("disk full: cannot write the state file ", path, "; make room there"));
   }
-  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) return Damaged(path, text);
+  // Our own SQL is right: if it has an error, the tables are not those that we made.
+  if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB || code == SQLITE_ERROR) {
+    return Damaged(path, text);
+  }
   if (code == SQLITE_CONSTRAINT) {
     return absl::AlreadyExistsError(absl::StrCat("the state file ", path, " refused it: ", text));
   }
@@ -46,6 +50,36 @@ Status LastError(sqlite3* connection, const std::string& path) {
   if (system_error != 0) absl::StrAppend(&reason, " (", std::strerror(system_error), ")");
   return absl::InternalError(
       absl::StrCat("cannot use the state file ", path, ": ", reason, "; check its disk"));
+}
+
+uint32_t AddToSum(uint32_t sum, const void* data, size_t size) {
+  return static_cast<uint32_t>(
+      ::crc32_z(sum, static_cast<const unsigned char*>(data), static_cast<z_size_t>(size)));
+}
+
+// row_sum(a, b, …): the CRC-32 of the values, each with its type and length, so that none can pass
+// for another. It tells every change of up to 32 neighbouring bits, and 1 in 4e9 others passes.
+void RowSum(sqlite3_context* context, int count, sqlite3_value** values) {
+  uint32_t sum = 0;
+  for (int i = 0; i < count; ++i) {
+    const auto type = static_cast<unsigned char>(sqlite3_value_type(values[i]));
+    sum = AddToSum(sum, &type, sizeof type);
+    if (type == SQLITE_INTEGER) {
+      const int64_t number = sqlite3_value_int64(values[i]);
+      sum = AddToSum(sum, &number, sizeof number);
+    } else if (type != SQLITE_NULL) {
+      const void* data = sqlite3_value_blob(values[i]);
+      const int64_t size = sqlite3_value_bytes(values[i]);
+      sum = AddToSum(sum, &size, sizeof size);
+      if (size > 0) sum = AddToSum(sum, data, static_cast<size_t>(size));
+    }
+  }
+  sqlite3_result_int64(context, sum);
+}
+
+void AddFunctions(sqlite3* connection) {
+  sqlite3_create_function_v2(connection, "row_sum", -1, SQLITE_UTF8 | SQLITE_DETERMINISTIC, nullptr,
+                             RowSum, nullptr, nullptr, nullptr);
 }
 
 }  // namespace
@@ -100,6 +134,7 @@ StatusOr<Database> Database::Open(const std::string& path) {
   if (opened != SQLITE_OK) return LastError(connection, path);
   sqlite3_extended_result_codes(connection, 1);
   sqlite3_busy_timeout(connection, kBusyTimeoutMs);
+  AddFunctions(connection);
   CTR_ASSIGN_OR_RETURN(const std::string mode, database.QueryText("PRAGMA journal_mode = WAL"));
   if (mode != "wal") {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -109,6 +144,25 @@ StatusOr<Database> Database::Open(const std::string& path) {
       database.Execute("PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 4194304;"));
   CTR_ASSIGN_OR_RETURN(const std::string verdict, database.QueryText("PRAGMA quick_check(1)"));
   if (verdict != "ok") return Damaged(path, verdict);
+  return database;
+}
+
+StatusOr<Database> Database::OpenDamaged(const std::string& path, std::chrono::seconds patience) {
+  Database database(path);
+  sqlite3* connection = nullptr;
+  const int opened = sqlite3_open_v2(path.c_str(), &connection,
+                                     SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+  database.connection_.reset(connection);
+  if (opened != SQLITE_OK) return LastError(connection, path);
+  // Else the last one to close the file would empty its log.
+  sqlite3_db_config(connection, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  AddFunctions(connection);
+  using Time = std::chrono::steady_clock;
+  database.give_up_ = std::make_shared<Time::time_point>(Time::now() + patience);
+  sqlite3_progress_handler(
+      connection, 10'000,
+      [](void* give_up) { return Time::now() > *static_cast<Time::time_point*>(give_up) ? 1 : 0; },
+      database.give_up_.get());
   return database;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,11 +60,15 @@ class Statement {
 
 // A database file, open for reading and writing: WAL, every commit synced. One thread. Errors name
 // the file: RESOURCE_EXHAUSTED if its disk is full, DATA_LOSS if it is damaged, ALREADY_EXISTS if a
-// row's address belongs to another, else INTERNAL.
+// row's address belongs to another, else INTERNAL. SQL knows row_sum(…), a checksum of its
+// arguments, by which a row whose content was changed behind SQLite's back is told.
 class Database {
  public:
   // Creates the file, with mode 0600, if it is not there, and checks it if it is.
   static StatusOr<Database> Open(const std::string& path);
+  // To read what can be read of a damaged file, within `patience` for each statement. Neither the
+  // file nor its log is changed.
+  static StatusOr<Database> OpenDamaged(const std::string& path, std::chrono::seconds patience);
 
   Status Execute(const std::string& sql);
   StatusOr<Statement> Prepare(std::string_view sql);
@@ -79,6 +84,8 @@ class Database {
   explicit Database(std::string path) : path_(std::move(path)) {}
 
   std::string path_;
+  // When a statement on a damaged file is given up: a damaged tree may have no end.
+  std::shared_ptr<std::chrono::steady_clock::time_point> give_up_;
   std::unique_ptr<sqlite3, Close> connection_;
 };
 

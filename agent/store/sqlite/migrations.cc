@@ -61,7 +61,43 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_of_instance ON events (class, id, number);
 )sql",
+    R"sql(
+ALTER TABLE classes ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE instances ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE instances ADD COLUMN observed_sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE cursors ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+UPDATE classes SET sum = row_sum(name, source, address, applied_at);
+UPDATE instances SET
+  sum = row_sum(class, id, address, env, entrypoint, desired, created_at, command),
+  observed_sum = row_sum(class, id, state, reason, exit_code, message, generation, container_id,
+                         revision, since, failures, next_start);
+UPDATE cursors SET sum = row_sum(instance, class);
+CREATE TABLE about (
+  only_row INTEGER NOT NULL PRIMARY KEY CHECK (only_row = 1),
+  version INTEGER NOT NULL,
+  lost TEXT NOT NULL
+) STRICT;
+INSERT INTO about VALUES (1, 3, '');
+)sql",
 };
+
+// From this version on `about` has it, too: a user_version that says another is damaged.
+constexpr int kFirstWithAbout = 3;
+
+Status CheckVersion(Database& database, int version) {
+  CTR_ASSIGN_OR_RETURN(
+      const std::string has_about,
+      database.QueryText("SELECT count(*) FROM sqlite_schema WHERE name = 'about'"));
+  std::string kept = "none";
+  if (has_about != "0") {
+    CTR_ASSIGN_OR_RETURN(kept, database.QueryText("SELECT version FROM about"));
+  }
+  const std::string expected = version < kFirstWithAbout ? "none" : absl::StrCat(version);
+  if (kept == expected) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the state file ", database.path(),
+                                          " is damaged (its version is ", version, " and ", kept,
+                                          ")"));
+}
 
 }  // namespace
 
@@ -69,14 +105,19 @@ Status Migrate(Database& database) {
   CTR_ASSIGN_OR_RETURN(const std::string text, database.QueryText("PRAGMA user_version"));
   const auto newest = static_cast<int>(kSteps.size());
   int version = -1;
-  if (!absl::SimpleAtoi(text, &version) || version < 0 || version > newest) {
+  if (!absl::SimpleAtoi(text, &version)) version = -1;
+  CTR_RETURN_IF_ERROR(CheckVersion(database, version));
+  if (version > newest) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the state file ", database.path(), " was written by a newer ctr-agent (version ", text,
         " of its tables; this one knows ", newest, "); run that ctr-agent, or another --data-dir"));
   }
   for (int step = version; step < newest; ++step) {
-    Status done = database.Execute(absl::StrCat("BEGIN IMMEDIATE;", kSteps[step],
-                                                "PRAGMA user_version = ", step + 1, ";COMMIT;"));
+    const int made = step + 1;
+    const std::string about =
+        made < kFirstWithAbout ? "" : absl::StrCat("UPDATE about SET version = ", made, ";");
+    Status done = database.Execute(absl::StrCat("BEGIN IMMEDIATE;", kSteps[step], about,
+                                                "PRAGMA user_version = ", made, ";COMMIT;"));
     if (!done.ok()) {
       // Nothing to roll back if BEGIN failed.
       database.Execute("ROLLBACK").IgnoreError();

@@ -6,6 +6,8 @@
 #include <functional>
 #include <utility>
 
+#include "agent/store/sqlite/state_file.h"
+
 namespace ctr {
 namespace {
 
@@ -27,8 +29,9 @@ std::function<void(Result)> OnOwnExecutor(Handler handler) {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path) {
-  CTR_ASSIGN_OR_RETURN(sqlite::Tables tables, sqlite::Tables::Open(path));
+StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path,
+                                                         StateFile expectation) {
+  CTR_ASSIGN_OR_RETURN(sqlite::Tables tables, sqlite::OpenStateFile(path, expectation));
   return std::unique_ptr<SqliteStore>(new SqliteStore(std::move(tables)));
 }
 

@@ -11,14 +11,19 @@
 
 namespace ctr {
 
+// Whether the state file has to be there already: this agent has been started before.
+enum class StateFile { kMayBeNew, kExpected };
+
 // The state in one SQLite file. Owned by main; called from any loop, and outlived by the loops of
 // its callers. Its own thread does the work: what is committed while that thread syncs an earlier
 // transaction shares the next one.
 class SqliteStore final : public Store {
  public:
-  // Creates the file if it is not there, and brings its tables up to date. Errors name the file:
-  // damaged (DATA_LOSS), written by a newer version (FAILED_PRECONDITION), not writable.
-  static StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path);
+  // Creates the file if it is not there, and brings its tables up to date. One that is damaged is
+  // put aside, and what can be salvaged is in the new one; StoredState::lost then says so. Errors
+  // name the file: written by a newer version (FAILED_PRECONDITION), can't be read or written.
+  static StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path,
+                                                     StateFile expectation = StateFile::kMayBeNew);
   // Writes what is queued, and closes the file.
   ~SqliteStore() override;
 

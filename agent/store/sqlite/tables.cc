@@ -8,6 +8,14 @@
 #include "agent/store/sqlite/migrations.h"
 
 namespace ctr::sqlite {
+namespace {
+
+Status RowsDamaged(const std::string& path, absl::string_view why) {
+  return absl::DataLossError(
+      absl::StrCat("the state file ", path, " is damaged (", why, ")"));
+}
+
+}  // namespace
 
 StatusOr<Tables> Tables::Open(const std::string& path) {
   CTR_ASSIGN_OR_RETURN(Database database, Database::Open(path));
@@ -23,20 +31,24 @@ Status Tables::Prepare() {
     return absl::OkStatus();
   };
   CTR_RETURN_IF_ERROR(prepare(put_class_,
-                              "INSERT INTO classes VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO "
-                              "UPDATE SET source = ?2, address = ?3, applied_at = ?4"));
+                              "INSERT INTO classes VALUES (?1, ?2, ?3, ?4, "
+                              "row_sum(?1, ?2, ?3, ?4)) ON CONFLICT (name) DO UPDATE SET "
+                              "source = ?2, address = ?3, applied_at = ?4, sum = excluded.sum"));
   CTR_RETURN_IF_ERROR(prepare(delete_class_, "DELETE FROM classes WHERE name = ?1"));
   // A row that is there keeps what was observed.
   CTR_RETURN_IF_ERROR(prepare(
       put_instance_,
       "INSERT INTO instances VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
-      "?15, ?16, ?17, ?18) ON CONFLICT (class, id) DO UPDATE SET address = ?3, env = ?4, "
-      "entrypoint = ?5, desired = ?6, created_at = ?7, command = ?16"));
+      "?15, ?16, ?17, ?18, row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?16), "
+      "row_sum(?1, ?2, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18)) "
+      "ON CONFLICT (class, id) DO UPDATE SET address = ?3, env = ?4, entrypoint = ?5, "
+      "desired = ?6, created_at = ?7, command = ?16, sum = excluded.sum"));
   CTR_RETURN_IF_ERROR(
       prepare(put_observed_,
               "UPDATE instances SET state = ?3, reason = ?4, exit_code = ?5, message = ?6, "
               "generation = ?7, container_id = ?8, revision = ?9, since = ?10, "
-              "failures = ?11, next_start = ?12 "
+              "failures = ?11, next_start = ?12, observed_sum = "
+              "row_sum(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) "
               "WHERE class = ?1 AND id = ?2"));
   CTR_RETURN_IF_ERROR(
       prepare(delete_instance_, "DELETE FROM instances WHERE class = ?1 AND id = ?2"));
@@ -49,7 +61,7 @@ Status Tables::Prepare() {
   CTR_RETURN_IF_ERROR(prepare(drop_aged_events_,
                               "DELETE FROM events WHERE number IN (SELECT number FROM events "
                               "ORDER BY number LIMIT ?2) AND at < ?1"));
-  return prepare(put_cursors_, "INSERT OR REPLACE INTO cursors VALUES (1, ?1, ?2)");
+  return prepare(put_cursors_, "INSERT OR REPLACE INTO cursors VALUES (1, ?1, ?2, row_sum(?1, ?2))");
 }
 
 Status Tables::Write(const std::vector<const Change*>& changes) {
@@ -108,45 +120,59 @@ Status Tables::Apply(const PutCursors& put) {
   return put_cursors_->Run(int64_t{put.cursors.instance}, int64_t{put.cursors.class_});
 }
 
+Status Tables::Apply(const AcceptLoss&) {
+  return database_.Execute("UPDATE about SET lost = ''");
+}
+
+Status Tables::SetLost(const std::string& lost) {
+  CTR_ASSIGN_OR_RETURN(Statement set, database_.Prepare("UPDATE about SET lost = ?1"));
+  return set.Run(lost);
+}
+
 StatusOr<StoredState> Tables::Load() {
   StoredState state;
-  CTR_ASSIGN_OR_RETURN(
-      Statement classes,
-      database_.Prepare("SELECT name, source, address, applied_at FROM classes ORDER BY name"));
-  CTR_RETURN_IF_ERROR(classes.RunEach([&] {
-    ClassRecord record;
-    record.config.name = classes.Text(0);
-    record.source = classes.Text(1);
-    record.address = static_cast<uint32_t>(classes.Integer(2));
-    record.applied_at = FromNanoseconds(classes.Integer(3));
-    state.classes.push_back(std::move(record));
-  }));
+  CTR_RETURN_IF_ERROR(LoadClasses(state.classes));
   CTR_RETURN_IF_ERROR(LoadInstances(state.instances));
-  CTR_ASSIGN_OR_RETURN(Statement cursors, database_.Prepare("SELECT instance, class FROM cursors"));
-  CTR_RETURN_IF_ERROR(cursors.RunEach([&] {
-    state.cursors = {static_cast<uint32_t>(cursors.Integer(0)),
-                     static_cast<uint32_t>(cursors.Integer(1))};
-  }));
+  CTR_ASSIGN_OR_RETURN(Statement cursors, database_.Prepare(kSelectCursors));
+  bool whole = true;
+  CTR_RETURN_IF_ERROR(
+      cursors.RunEach([&] { whole = ReadCursors(cursors, state.cursors) && whole; }));
+  if (!whole) return RowsDamaged(database_.path(), "the row of the address cursors was altered");
   CTR_ASSIGN_OR_RETURN(Statement newest, database_.Prepare("SELECT MAX(number) FROM events"));
   CTR_RETURN_IF_ERROR(newest.RunEach([&] { state.last_event = newest.Integer(0); }));
+  CTR_ASSIGN_OR_RETURN(state.lost, database_.QueryText("SELECT lost FROM about"));
   return state;
 }
 
+Status Tables::LoadClasses(std::vector<ClassRecord>& classes) {
+  CTR_ASSIGN_OR_RETURN(Statement rows,
+                       database_.Prepare(absl::StrCat(kSelectClasses, " ORDER BY name")));
+  Status readable;
+  CTR_RETURN_IF_ERROR(rows.RunEach([&] {
+    StatusOr<ClassRecord> record = ReadClass(rows);
+    if (record.ok()) {
+      classes.push_back(*std::move(record));
+    } else if (readable.ok()) {
+      readable = RowsDamaged(database_.path(), record.status().message());
+    }
+  }));
+  return readable;
+}
+
 Status Tables::LoadInstances(std::vector<InstanceRecord>& instances) {
-  CTR_ASSIGN_OR_RETURN(
-      Statement rows,
-      database_.Prepare("SELECT class, id, address, env, entrypoint, desired, created_at, state, "
-                        "reason, exit_code, message, generation, container_id, revision, since, "
-                        "command, failures, next_start "
-                        "FROM instances ORDER BY class, id"));
+  CTR_ASSIGN_OR_RETURN(Statement rows,
+                       database_.Prepare(absl::StrCat(kSelectInstances, " ORDER BY class, id")));
   Status readable;
   CTR_RETURN_IF_ERROR(rows.RunEach([&] {
     StatusOr<InstanceRecord> record = ReadInstance(rows);
+    if (record.ok() && !ObservedIsWhole(rows)) {
+      record = absl::DataLossError(
+          absl::StrCat("what was observed of ", record->name.ToString(), " was altered"));
+    }
     if (record.ok()) {
       instances.push_back(*std::move(record));
     } else if (readable.ok()) {
-      readable = absl::DataLossError(absl::StrCat("the state file ", database_.path(),
-                                                  " is damaged: ", record.status().message()));
+      readable = RowsDamaged(database_.path(), record.status().message());
     }
   }));
   return readable;

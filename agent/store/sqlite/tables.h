@@ -11,9 +11,12 @@ class Tables {
  public:
   // Brings the tables up to date first.
   static StatusOr<Tables> Open(const std::string& path);
+  // Why the state of this new file is not the one that the last agent left; stays until AcceptLoss.
+  Status SetLost(const std::string& lost);
 
   // Makes the changes in one transaction, synced when this returns, or none of them.
   Status Write(const std::vector<const Change*>& changes);
+  // DATA_LOSS if a row is not as it was written.
   StatusOr<StoredState> Load();
   StatusOr<std::vector<Event>> ReadEvents(const EventQuery& query);
 
@@ -30,6 +33,8 @@ class Tables {
   Status Apply(const PutEvent& put);
   // Lets go of the events beyond the store's bounds.
   Status PruneEvents(WallTime now);
+  Status Apply(const AcceptLoss&);
+  Status LoadClasses(std::vector<ClassRecord>& classes);
   Status LoadInstances(std::vector<InstanceRecord>& instances);
 
   Database database_;

@@ -1,6 +1,7 @@
 #include "agent/store/sqlite/write_queue.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -11,27 +12,34 @@ namespace {
 // Far more than instances fit on a host. Beyond it the disk has failed for long, and what was
 // observed is rebuilt from the containers' labels anyway.
 constexpr size_t kMaxBehind = 100'000;
+// A few megabytes. Events go on while a disk is full; then the newest are worth most.
+constexpr size_t kMaxEventsBehind = 10'000;
 
 }  // namespace
 
 void WriteQueue::Add(std::vector<Change> changes, std::function<void(Status)> done) {
-  entries_.push_back({std::move(changes), std::move(done), {}});
+  entries_.push_back({std::move(changes), {}, std::move(done), {}});
 }
 
 void WriteQueue::AddBehind(std::vector<Change> changes) {
+  if (changes.empty()) return;
   if (entries_.empty() || entries_.back().done) entries_.emplace_back();
   for (Change& change : changes) AppendBehind(std::move(change));
 }
 
 void WriteQueue::AppendBehind(Change change) {
   Entry& entry = entries_.back();
+  if (std::holds_alternative<PutEvent>(change)) {
+    AppendEvent(entry.events, std::move(change));
+    return;
+  }
   if (const auto* put = std::get_if<PutObserved>(&change)) {
     auto [at, is_first] = entry.observed.try_emplace(put->name, entry.changes.size());
     if (!is_first) {
       entry.changes[at->second] = std::move(change);
       return;
     }
-  } else if (!std::holds_alternative<PutEvent>(change)) {
+  } else {
     // What comes after it must not move before it.
     entry.observed.clear();
   }
@@ -45,6 +53,13 @@ void WriteQueue::AppendBehind(Change change) {
   entry.changes.push_back(std::move(change));
 }
 
+void WriteQueue::AppendEvent(std::deque<Change>& events, Change change) {
+  events.push_back(std::move(change));
+  if (events.size() <= kMaxEventsBehind) return;
+  events.pop_front();
+  ++dropped_events_;
+}
+
 bool WriteQueue::Flush() {
   std::vector<Entry> entries = std::exchange(entries_, {});
   const std::vector<const Change*> all = ChangesOf(entries);
@@ -52,19 +67,18 @@ bool WriteQueue::Flush() {
   for (size_t i = 0; i < entries.size(); ++i) {
     Status alone = together;
     if (!together.ok() && entries.size() > 1) {
-      std::vector<const Change*> own;
-      for (const Change& change : entries[i].changes) own.push_back(&change);
-      alone = write_(own);
+      alone = write_(ChangesOf(std::span(&entries[i], 1)));
     }
     Finish(entries[i], alone);
   }
   return !entries_.empty();
 }
 
-std::vector<const Change*> WriteQueue::ChangesOf(const std::vector<Entry>& entries) {
+std::vector<const Change*> WriteQueue::ChangesOf(std::span<const Entry> entries) {
   std::vector<const Change*> changes;
   for (const Entry& entry : entries) {
     for (const Change& change : entry.changes) changes.push_back(&change);
+    for (const Change& event : entry.events) changes.push_back(&event);
   }
   return changes;
 }
@@ -75,13 +89,17 @@ void WriteQueue::Finish(Entry& entry, const Status& status) {
   } else if (!status.ok()) {
     Keep(entry, status);
   } else if (failures_ > 0) {
-    spdlog::info("the state is written again, after {} failures", std::exchange(failures_, 0));
+    spdlog::info("the state is written again, after {} failures; {} events were dropped",
+                 std::exchange(failures_, 0), std::exchange(dropped_events_, 0));
   }
 }
 
 void WriteQueue::Keep(Entry& entry, const Status& status) {
   // Refused for what it says, not for the disk: it would be refused forever.
+  std::vector<Change> events(std::make_move_iterator(entry.events.begin()),
+                             std::make_move_iterator(entry.events.end()));
   if (absl::IsAlreadyExists(status)) {
+    AddBehind(std::move(events));
     const bool is_one = entry.changes.size() == 1;
     for (Change& change : entry.changes) {
       Status alone = is_one ? status : write_({&change});
@@ -98,6 +116,7 @@ void WriteQueue::Keep(Entry& entry, const Status& status) {
                   status.ToString());
   }
   AddBehind(std::move(entry.changes));
+  AddBehind(std::move(events));
 }
 
 }  // namespace ctr::sqlite

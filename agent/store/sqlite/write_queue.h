@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,18 +33,21 @@ class WriteQueue {
  private:
   struct Entry {
     std::vector<Change> changes;
+    std::deque<Change> events;  // written behind; they depend on nothing else
     std::function<void(Status)> done;         // null: written behind
     std::map<InstanceName, size_t> observed;  // where `changes` has the last PutObserved of a name
   };
 
-  static std::vector<const Change*> ChangesOf(const std::vector<Entry>& entries);
+  static std::vector<const Change*> ChangesOf(std::span<const Entry> entries);
   void Finish(Entry& entry, const Status& status);
   void Keep(Entry& entry, const Status& status);
   void AppendBehind(Change change);
+  void AppendEvent(std::deque<Change>& events, Change change);
 
   const Write write_;
   std::vector<Entry> entries_;
   int failures_ = 0;  // of writing behind, since it last worked
+  int64_t dropped_events_ = 0;  // since then
 };
 
 }  // namespace ctr::sqlite

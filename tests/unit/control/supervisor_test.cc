@@ -15,6 +15,7 @@ TEST_CASE("what a commit refuses did not happen") {
   CHECK(world.supervisor->instances().empty());
   CHECK(world.steered.size() == 1);  // the class's own address
   world.store->error = absl::OkStatus();
+  world.Advance(std::chrono::seconds(5));  // the disk is looked at again
   CHECK(world.Create("web", "bob") != nullptr);
 }
 

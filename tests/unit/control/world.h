@@ -12,6 +12,7 @@
 
 #include <doctest/doctest.h>
 
+#include "agent/config/class_file.h"
 #include "agent/control/supervisor.h"
 #include "tests/fakes/fake_runtime.h"
 #include "tests/fakes/fake_store.h"
@@ -35,7 +36,10 @@ class World {
   World(std::shared_ptr<FakeStore> kept_store, const FakeRuntime* before)
       : store(std::move(kept_store)), runtime(io.get_executor(), clock) {
     clock_now = &clock;
-    if (before != nullptr) runtime.containers = before->containers;
+    if (before != nullptr) {
+      runtime.containers = before->containers;
+      runtime.disks = before->disks;
+    }
     SupervisorOptions options;
     options.instance_range = {0x7F4D0000, 16};
     options.class_range = {0x7F4C0000, 16};
@@ -51,6 +55,19 @@ class World {
         return sockets;
       };
     };
+    options.disk.look = [this]() -> StatusOr<DiskFunctions::Space> {
+      return DiskFunctions::Space{int64_t{1} << 40, disk_free};
+    };
+    options.disk.reserve = [this](int64_t) {
+      disk_reserved = true;
+      return absl::OkStatus();
+    };
+    options.disk.release = [this] {
+      disk_reserved = false;
+      if (on_disk_release) on_disk_release();
+      return absl::OkStatus();
+    };
+    options.disk.is_reserved = [this] { return disk_reserved; };
     options.run_hook = [this](HookCall call) { return RunFakeHook(std::move(call)); };
     supervisor = std::make_unique<Supervisor>(
         SupervisorServices{io.get_executor(), work.get_executor(), clock, runtime, *store, cluster},
@@ -137,6 +154,9 @@ class World {
 
   std::vector<HookCall> hooks;  // that were called
   Duration hook_time = Duration::zero();
+  int64_t disk_free = int64_t{1} << 40;
+  bool disk_reserved = false;
+  std::function<void()> on_disk_release;
   Status hook_result;
 
   static inline ManualClock* clock_now = nullptr;

@@ -1,0 +1,23 @@
+#include "agent/policy/disk.h"
+
+#include <algorithm>
+
+namespace ctr::policy {
+
+int64_t ReserveBytes(int64_t total_bytes) {
+  constexpr int64_t kReserve = int64_t{64} << 20;
+  return std::min(kReserve, total_bytes / 10);
+}
+
+DiskPlan DecideDisk(const DiskView& view) {
+  const int64_t reserve = ReserveBytes(view.total_bytes);
+  const bool full = view.refused || view.free_bytes < reserve / 8;
+  const bool room = !full && view.free_bytes >= reserve + reserve / 4;
+  DiskPlan plan;
+  plan.full = full || (view.full && !room);
+  if (full && view.reserved) plan.step = DiskPlan::Step::kRelease;
+  if (room && !view.reserved) plan.step = DiskPlan::Step::kReserve;
+  return plan;
+}
+
+}  // namespace ctr::policy

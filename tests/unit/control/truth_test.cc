@@ -1,0 +1,191 @@
+#include "agent/control/recovery_record.h"
+#include "tests/unit/control/world.h"
+
+namespace ctr {
+namespace {
+
+using namespace std::chrono_literals;
+
+const RebuildRanges kRanges{{0x7F4D0000, 16}, {0x7F4C0000, 16}};
+
+ClassRecord WebRecord() {
+  ClassRecord record;
+  record.source = kWebClass;
+  record.config = *ParseClassFile(kWebClass, "web.toml");
+  record.address = 0x7F4C0002;
+  record.applied_at = WallTime(1000s);
+  return record;
+}
+
+InstanceRecord AliceRecord() {
+  InstanceRecord record;
+  record.name = {"web", "alice"};
+  record.address = 0x7F4D0002;
+  record.env = {{"A", "1=\"\n"}, {"EMPTY", ""}};
+  record.entrypoint = std::vector<std::string>{"/bin/server", ""};
+  record.command = std::vector<std::string>{"-v"};
+  record.created_at = WallTime(2000s);
+  return record;
+}
+
+TEST_CASE("a record gives back the class and the instance that it was made of") {
+  StatusOr<RecoveryRecord> record =
+      DecodeRecoveryRecord(EncodeRecoveryRecord(WebRecord(), AliceRecord()));
+  REQUIRE(record.ok());
+  CHECK(record->class_record.source == kWebClass);
+  CHECK(record->class_record.config == WebRecord().config);
+  CHECK(record->class_record.address == 0x7F4C0002);
+  CHECK(record->class_record.applied_at == WallTime(1000s));
+  CHECK(record->instance.name == InstanceName{"web", "alice"});
+  CHECK(record->instance.address == 0x7F4D0002);
+  CHECK(record->instance.env == AliceRecord().env);
+  CHECK(record->instance.entrypoint == AliceRecord().entrypoint);
+  CHECK(record->instance.command == AliceRecord().command);
+  CHECK(record->instance.created_at == WallTime(2000s));
+}
+
+TEST_CASE("a record that somebody else wrote is refused, not believed") {
+  const std::string good = EncodeRecoveryRecord(WebRecord(), AliceRecord());
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("{\"class\":7}"),
+        good.substr(0, good.size() / 2), std::string("null")}) {
+    CHECK(absl::IsDataLoss(DecodeRecoveryRecord(text).status()));
+  }
+  InstanceRecord hostile = AliceRecord();
+  hostile.name.id = "../../etc";
+  CHECK(
+      absl::IsDataLoss(DecodeRecoveryRecord(EncodeRecoveryRecord(WebRecord(), hostile)).status()));
+}
+
+TEST_CASE("rows are rebuilt where they are missing, with the class as it was applied last") {
+  ClassRecord newer = WebRecord();
+  newer.source += "max_instances = 7\n";
+  newer.applied_at += 1h;
+  InstanceRecord bob = AliceRecord();
+  bob.name.id = "bob";  // with alice's address
+  StoredState state;
+  std::vector<std::string> problems;
+  std::vector<Change> changes =
+      RebuildFromRecords({EncodeRecoveryRecord(WebRecord(), AliceRecord()),
+                          EncodeRecoveryRecord(newer, bob), "", "broken"},
+                         kRanges, state, problems);
+  REQUIRE(state.classes.size() == 1);
+  CHECK(state.classes[0].config.max_instances == 7);
+  REQUIRE(state.instances.size() == 2);
+  CHECK(state.instances[0].address != state.instances[1].address);
+  CHECK(state.cursors.instance >= state.instances[0].address);
+  CHECK(state.cursors.instance >= state.instances[1].address);
+  CHECK(problems.size() == 1);
+  CHECK(changes.size() == 4);
+
+  // What is there stays.
+  state.instances[0].env = {{"KEPT", "1"}};
+  CHECK(RebuildFromRecords({EncodeRecoveryRecord(WebRecord(), state.instances[0])}, kRanges, state,
+                           problems)
+            .size() == 1);
+  CHECK(state.instances[0].env.contains("KEPT"));
+}
+
+TEST_CASE("with the state lost, what runs is served on as it is, and kept disks are known again") {
+  auto before_store = std::make_shared<FakeStore>();
+  World before(before_store, nullptr);
+  before.Apply(std::string(kWebClass) + "disk = \"keep\"\n");
+  std::shared_ptr<Instance> alice = before.Started("web", "alice");
+  std::shared_ptr<Instance> bob = before.Started("web", "bob");
+  CHECK(before.Await(before.supervisor->Stop(bob, {}, true, before.Deadline(), "test")).ok());
+
+  auto store = std::make_shared<FakeStore>();
+  store->lost = "the state file was gone";
+  World after(store, &before.runtime);
+  after.Settle();
+  std::shared_ptr<Instance> found = after.supervisor->instances().at({"web", "alice"});
+  CHECK(found->state() == State::kHealthy);
+  CHECK(found->observed().generation == 1);
+  CHECK(found->record().address == alice->record().address);
+  CHECK(after.runtime.creates == 0);
+  CHECK(after.supervisor->instances().contains({"web", "bob"}));
+  CHECK(store->lost.empty());
+  CHECK(store->instances.size() == 2);
+  CHECK(std::any_of(store->events.begin(), store->events.end(),
+                    [](const Event& event) { return event.type == event::kStateRebuilt; }));
+  CHECK(after.Await(after.Wake("bob")).ok());
+}
+
+TEST_CASE("after the runtime was away, containers that nobody knows are removed") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  FakeRuntime::Entry stray;
+  stray.container.id = "stray";
+  stray.container.name = {"web", "alice"};
+  world.runtime.containers["stray"] = stray;
+  const int sweeps = world.runtime.sweeps;
+  world.runtime.Reconnect();
+  world.Settle();
+  CHECK_FALSE(world.runtime.containers.contains("stray"));
+  CHECK(world.runtime.containers.size() == 1);
+  CHECK(world.runtime.sweeps == sweeps + 1);
+  CHECK(alice->state() == State::kHealthy);
+}
+
+TEST_CASE("a container in the making is not taken for a stray") {
+  World world;
+  world.Apply(kWebClass);
+  world.Create("web", "alice");
+  world.runtime.hold_create = true;
+  auto request = world.Spawn(world.Wake("alice"));
+  world.Settle();
+  world.runtime.Reconnect();
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(request->has_value());
+  CHECK((*request)->ok());
+}
+
+TEST_CASE("a full disk refuses what is new, and lets stops, wakes and destroys use the reserve") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  world.disk_free = 0;
+  world.Advance(5s);
+  CHECK_FALSE(world.disk_reserved);
+  StatusOr<std::shared_ptr<Instance>> refused =
+      world.Await(world.supervisor->GetOrCreate({"web", "bob"}, {}, world.Deadline(), "test"));
+  CHECK(ErrorCodeOf(refused.status()) == code::kDiskFull);
+  CHECK(absl::IsResourceExhausted(refused.status()));
+  std::string name;
+  CHECK(ErrorCodeOf(world
+                        .Await(world.supervisor->ApplyClass(
+                            std::string(kWebClass) + "max_instances = 3\n", "f", &name, "test"))
+                        .status()) == code::kDiskFull);
+  CHECK(world.Await(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test")).ok());
+  CHECK(world.Await(world.Wake("alice")).ok());
+  world.disk_free = int64_t{1} << 40;
+  world.Advance(5s);
+  CHECK(world.disk_reserved);
+  world.Create("web", "bob");
+}
+
+TEST_CASE("a write that the full disk refuses gives the reserve up at once") {
+  World world;
+  world.Apply(kWebClass);
+  CHECK(world.disk_reserved);
+  world.store->error = absl::ResourceExhaustedError("disk full: cannot write");
+  StatusOr<std::shared_ptr<Instance>> refused =
+      world.Await(world.supervisor->GetOrCreate({"web", "bob"}, {}, world.Deadline(), "test"));
+  CHECK(ErrorCodeOf(refused.status()) == code::kDiskFull);
+  CHECK_FALSE(world.disk_reserved);
+}
+
+TEST_CASE("a start that finds no room tries again on what the reserve gave free") {
+  World world;
+  world.Apply(kWebClass);
+  world.Create("web", "alice");
+  world.runtime.create_error = absl::FailedPreconditionError("mkdir: no space left on device");
+  world.on_disk_release = [&] { world.runtime.create_error = absl::OkStatus(); };
+  CHECK(world.Await(world.Wake("alice")).ok());
+  CHECK_FALSE(world.disk_reserved);
+}
+
+}  // namespace
+}  // namespace ctr
