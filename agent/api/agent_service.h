@@ -81,6 +81,8 @@ class AgentService final : public v1::Agent::CallbackService {
                                         v1::RemoveImageResponse* response) override;
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const v1::GetInfoRequest* request, v1::Info* response) override;
+  grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* Exec(
+      grpc::CallbackServerContext* context) override;
 
  private:
   // Runs `handler` on control, with cancellation off but for its waits.
@@ -106,6 +108,8 @@ class AgentService final : public v1::Agent::CallbackService {
                                   v1::ImportImageResponse* response);
   awaitable<Status> DoListImages(v1::ListImagesResponse* response);
   awaitable<Status> DoRemoveImage(const v1::RemoveImageRequest* request);
+  awaitable<Status> DoExec(rpc::CallContext call, rpc::StreamReader<v1::ExecRequest>& reader,
+                           rpc::StreamWriter<v1::ExecResponse>& writer);
   Status DoListInstances(const v1::ListInstancesRequest& request,
                          v1::ListInstancesResponse* response) const;
   Status DoInspect(const v1::InspectInstanceRequest& request,

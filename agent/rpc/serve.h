@@ -57,7 +57,7 @@ class StreamReader {
 
   // The next message, or nothing once the client has sent its last. Throws
   // system_error(operation_aborted), as other cancelled operations do, if the client went away
-  // before.
+  // before. A Read that another coroutine waits for when the handler ends throws the same.
   virtual awaitable<std::optional<Request>> Read() = 0;
 };
 
@@ -114,6 +114,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // From gRPC's thread, at any time; cancels the coroutine unless it is over.
   void Cancel();
   bool IsCancelled() const { return context_->IsCancelled(); }
+  // On the executor: the handler has ended, and the context may be gone.
+  bool over() const { return over_; }
   const asio::any_io_executor& executor() const { return executor_; }
 
  private:
@@ -166,9 +168,11 @@ class StreamBase : public Reactor {
   template <typename Request>
   awaitable<std::optional<Request>> ReadOne() {
     auto message = std::make_shared<Request>();
+    // The handler may be over, and the reactor gone, by the time that this resumes.
+    std::shared_ptr<Session> session = session_;
     const bool ok = co_await read_.Await([this, message] { this->StartRead(message.get()); });
     if (ok) co_return std::move(*message);
-    if (session_->IsCancelled()) Abort();
+    if (session->over() || session->IsCancelled()) Abort();
     co_return std::nullopt;
   }
   template <typename Response>

@@ -14,6 +14,7 @@
 #include "agent/base/time.h"
 #include "agent/model/class_config.h"
 #include "agent/model/names.h"
+#include "agent/runtime/exec_process.h"
 
 namespace ctr {
 
@@ -107,6 +108,19 @@ class Runtime {
   // Returns when the started container has exited, at once if it has; waits on through a restart of
   // the runtime. NOT_FOUND if there is no such task any more.
   virtual awaitable<StatusOr<ContainerExit>> WaitExit(std::string id) = 0;
+
+  // Starts a process beside the first one. NOT_FOUND if the container does not run;
+  // FAILED_PRECONDITION with command_not_found or command_not_executable if its program can't be
+  // run.
+  virtual awaitable<StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecSpec spec) = 0;
+
+  // Its mount namespace, whose root is the container's, and its first process, held by descriptor.
+  // Quick, from the kernel. NOT_FOUND if it does not run.
+  struct Inside {
+    UniqueFd mount_namespace;
+    UniqueFd process;  // a pidfd
+  };
+  virtual StatusOr<Inside> OpenInside(const std::string& id) const = 0;
 
   // SIGKILLs what still runs and removes task, container and snapshot. OK if there is nothing.
   virtual awaitable<Status> Remove(std::string id) = 0;

@@ -28,6 +28,7 @@ Action DefineInspect(CLI::App& app);
 Action DefineRoute(CLI::App& app);
 Action DefineRenew(CLI::App& app);
 Action DefineWait(CLI::App& app);
+Action DefineExec(CLI::App& app);
 Action DefineImageImport(CLI::App& app);
 Action DefineImageLs(CLI::App& app);
 Action DefineImageRm(CLI::App& app);
