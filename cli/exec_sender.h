@@ -10,7 +10,7 @@
 
 #include "agent/base/fd.h"
 #include "cli/terminal.h"
-#include "ctr/v1/agent.pb.h"
+#include "ctr/v1/agent.grpc.pb.h"
 
 namespace ctr::cli {
 

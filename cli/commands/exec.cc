@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <unistd.h>
 
 #include <optional>
@@ -114,8 +115,8 @@ int Stream(const ExecFlags& flags, const v1::ExecRequest& request, Client& clien
     if (unheard) call_context.TryCancel();
     ended_by = sender.ended_by();
   }
-  if (exit_code) return *exit_code;
   grpc::Status finished = call->Finish();
+  if (exit_code) return *exit_code;
   if (ended_by != 0) return 128 + ended_by;
   if (unheard) return 128 + SIGPIPE;
   Status status = client.StatusFrom(finished, call_context);
@@ -149,9 +150,11 @@ Action DefineExec(CLI::App& app) {
       ->type_name("DIR");
   // Everything from the command on is the command's.
   app.prefix_command();
-  app.usage("ctr exec [-i] [-t] [-e NAME=VALUE] [-w DIR] ID [--] COMMAND [ARGUMENT...]\n"
-            "Exit status: the command's; 128+n if signal n ended it; 125 ctr failed, 126 the "
-            "command cannot\nbe executed, 127 it is not there, 124 timed out.");
+  app.description(absl::StrCat(
+      app.get_description(),
+      "\n\nctr exec [-i] [-t] [-e NAME=VALUE] [-w DIR] ID [--] COMMAND [ARGUMENT...]\n"
+      "Exit status: the command's; 128+n if signal n ended it; 125 ctr failed, 126 the command\n"
+      "cannot be executed, 127 it is not there, 124 timed out."));
   return [flags, &app](Context& context) { return Exec(*flags, app.remaining(), context); };
 }
 
