@@ -50,22 +50,23 @@ awaitable<Status> AgentService::DoExec(rpc::CallContext call,
   auto start = [](AgentService* self, v1::ExecStart request,
                   rpc::CallContext caller) -> awaitable<StatusOr<Started>> {
     CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, self->Find(request.ref()));
-    std::string cause = absl::StrCat("ctr exec", caller.caller.empty() ? "" : " by ", caller.caller);
+    std::string cause =
+        absl::StrCat("ctr exec", caller.caller.empty() ? "" : " by ", caller.caller);
     CTR_CO_ASSIGN_OR_RETURN(
         std::shared_ptr<RunningExec> exec,
         co_await RunningExec::Start(&self->supervisor_, &self->runtime_, self->control_,
                                     std::move(instance), SpecOf(request), caller.deadline,
                                     std::move(cause)));
-    auto streams = std::make_shared<ExecStreams>(exec->process().TakeStreams());
+    auto streams = std::make_shared<ExecStreams>(exec->TakeStreams());
     co_return Started{std::move(exec), std::move(streams)};
   };
   CTR_CO_ASSIGN_OR_RETURN(
       Started started,
       co_await asio::co_spawn(control_, start(this, std::move(*first->mutable_start()), call),
                               use_awaitable));
-  auto stream = std::make_shared<ExecStream>(co_await asio::this_coro::executor, control_, clock_,
-                                             reader, writer, std::move(started.exec),
-                                             std::move(*started.streams));
+  auto stream =
+      std::make_shared<ExecStream>(co_await asio::this_coro::executor, control_, clock_, reader,
+                                   writer, std::move(started.exec), std::move(*started.streams));
   co_return co_await stream->Run();
 }
 

@@ -35,6 +35,7 @@ class ExecStream::Closing {
     Close(stream_->output_);
     Close(stream_->error_);
     stream_->input_changed_->Ring();
+    asio::post(stream_->control_, [exec = stream_->exec_] { exec->End(); });
   }
 
  private:
@@ -171,15 +172,12 @@ awaitable<Status> ExecStream::Take(v1::ExecRequest request) {
       TerminalSize size{static_cast<uint16_t>(request.resize().rows()),
                         static_cast<uint16_t>(request.resize().columns())};
       // A process that has just exited needs neither size nor signal.
-      (co_await OnControl(exec_->process().Resize(size))).IgnoreError();
+      (co_await OnControl(exec_->Resize(size))).IgnoreError();
       break;
     }
     case v1::ExecRequest::kSignal: {
       if (request.signal() < 1 || request.signal() > 64) co_return Misuse("no such signal");
-      auto signal = [](std::shared_ptr<RunningExec> exec, int number) -> awaitable<Status> {
-        co_return exec->process().Signal(number);
-      };
-      (co_await OnControl(signal(exec_, request.signal()))).IgnoreError();
+      (co_await OnControl(exec_->Signal(request.signal()))).IgnoreError();
       break;
     }
     default:
@@ -213,7 +211,7 @@ awaitable<void> ExecStream::FeedInput() {
   }
   if (over_ || !input_.is_open()) co_return;
   Close(input_);
-  (co_await OnControl(exec_->process().CloseInput())).IgnoreError();
+  (co_await OnControl(exec_->CloseInput())).IgnoreError();
 }
 
 }  // namespace ctr

@@ -51,8 +51,26 @@ RunningExec::RunningExec(EventLog& events, Visit visit, std::unique_ptr<ExecProc
   Record(absl::StrCat("began: ", command_), std::nullopt);
 }
 
-RunningExec::~RunningExec() {
-  if (!ended_) Record(absl::StrCat("ended, its client went away: ", command_), std::nullopt);
+awaitable<Status> RunningExec::Signal(int signal) {
+  if (!process_) co_return absl::NotFoundError("the process has ended");
+  co_return process_->Signal(signal);
+}
+
+awaitable<Status> RunningExec::Resize(TerminalSize size) {
+  if (!process_) co_return absl::NotFoundError("the process has ended");
+  co_return co_await process_->Resize(size);
+}
+
+awaitable<Status> RunningExec::CloseInput() {
+  if (!process_) co_return absl::NotFoundError("the process has ended");
+  co_return co_await process_->CloseInput();
+}
+
+void RunningExec::End() {
+  if (!std::exchange(ended_, true)) {
+    Record(absl::StrCat("ended, its client went away: ", command_), std::nullopt);
+  }
+  process_.reset();
 }
 
 awaitable<StatusOr<int>> RunningExec::WaitExit() {

@@ -25,12 +25,6 @@ StatusOr<Pidfd> Pidfd::Open(int pid) {
   return ErrnoError(errno, absl::StrCat("pidfd_open of process ", pid));
 }
 
-StatusOr<UniqueFd> Pidfd::Duplicate() const {
-  UniqueFd duplicate(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 3));
-  if (!duplicate.valid()) return ErrnoError(errno, "cannot duplicate a pidfd");
-  return duplicate;
-}
-
 bool Pidfd::HasExited() const {
   pollfd poll = {.fd = fd_.get(), .events = POLLIN, .revents = 0};
   return ::poll(&poll, 1, 0) > 0;

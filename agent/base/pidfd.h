@@ -17,8 +17,6 @@ class Pidfd {
   static StatusOr<Pidfd> Open(int pid);
 
   int pid() const { return pid_; }
-  // Another descriptor of the same process.
-  StatusOr<UniqueFd> Duplicate() const;
   bool HasExited() const;
 
   // NOT_FOUND once it has exited, also while nobody has reaped it.

@@ -20,9 +20,9 @@ struct TerminalSize {
 // A process to run beside a container's first one, as the same user and with the same limits.
 struct ExecSpec {
   std::vector<std::string> argv;
-  std::map<std::string, std::string> env = {};     // over the container's own
-  std::string working_dir = {};                    // absolute; "": the container's own
-  std::optional<TerminalSize> terminal = {};       // it gets a terminal of this size
+  std::map<std::string, std::string> env = {};  // over the container's own
+  std::string working_dir = {};                 // absolute; "": the container's own
+  std::optional<TerminalSize> terminal = {};    // it gets a terminal of this size
   bool wants_stdin = false;
 };
 

@@ -114,14 +114,6 @@ class Runtime {
   // run.
   virtual awaitable<StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecSpec spec) = 0;
 
-  // Its mount namespace, whose root is the container's, and its first process, held by descriptor.
-  // Quick, from the kernel. NOT_FOUND if it does not run.
-  struct Inside {
-    UniqueFd mount_namespace;
-    UniqueFd process;  // a pidfd
-  };
-  virtual StatusOr<Inside> OpenInside(const std::string& id) const = 0;
-
   // SIGKILLs what still runs and removes task, container and snapshot. OK if there is nothing.
   virtual awaitable<Status> Remove(std::string id) = 0;
 

@@ -94,9 +94,9 @@ int Stream(const ExecFlags& flags, const v1::ExecRequest& request, Client& clien
   bool unheard = false;
   int ended_by = 0;
   {
-    ExecSender sender(*call, call_context, signals,
-                      {.input = flags.interactive ? context.io().input : -1,
-                       .terminal = flags.terminal});
+    ExecSender sender(
+        *call, call_context, signals,
+        {.input = flags.interactive ? context.io().input : -1, .terminal = flags.terminal});
     v1::ExecResponse response;
     while (!exit_code && !unheard && call->Read(&response)) {
       if (response.has_started()) {

@@ -163,9 +163,6 @@ class FakeRuntime final : public Runtime {
     execs.back()->spec = std::move(spec);
     co_return std::make_unique<FakeExec>(*this, execs.back());
   }
-  StatusOr<Inside> OpenInside(const std::string&) const override {
-    return absl::UnimplementedError("a container in memory has no file system");
-  }
 
   awaitable<StatusOr<std::vector<Container>>> List() override {
     std::vector<Container> all;

@@ -139,10 +139,6 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> ContainerdRuntime::Exec(std::s
   return Shielded<Made>(StartExec(core_, std::move(id), std::move(spec)), [](Made) {});
 }
 
-StatusOr<Runtime::Inside> ContainerdRuntime::OpenInside(const std::string& id) const {
-  return ctr::OpenInside(*core_, id);
-}
-
 awaitable<Status> ContainerdRuntime::Remove(std::string id) {
   return Shielded<Status>(RemoveContainer(core_, std::move(id)), [](Status) {});
 }

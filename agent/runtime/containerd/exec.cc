@@ -233,8 +233,8 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> StartExec(std::shared_ptr<Core
   };
   std::shared_ptr<StatusOr<Fifos>> fifos = co_await AtWork(core, make_fifos);
   if (!fifos->ok()) co_return fifos->status();
-  StatusOr<google::protobuf::Empty> made = co_await core->client.Call(
-      &TasksApi::Exec, ExecRequest(ids, spec, std::move(process)));
+  StatusOr<google::protobuf::Empty> made =
+      co_await core->client.Call(&TasksApi::Exec, ExecRequest(ids, spec, std::move(process)));
   if (!made.ok()) co_return ExecError(made.status(), spec);
   StatusOr<tasks::StartResponse> started = co_await core->client.Call(
       &TasksApi::Start, RequestFor<tasks::StartRequest>(ids), {.timeout = seconds(60)});
@@ -269,25 +269,6 @@ awaitable<Status> EndLeftExecs(std::shared_ptr<Core> core) {
     co_await RemoveExec(core, std::move(ids));
   }
   co_return absl::OkStatus();
-}
-
-StatusOr<Runtime::Inside> OpenInside(const Core& core, const std::string& id) {
-  auto found = core.processes.find(id);
-  if (found == core.processes.end()) return absl::NotFoundError("the container does not run");
-  const Pidfd& process = *found->second;
-  Runtime::Inside inside;
-  CTR_ASSIGN_OR_RETURN(inside.process, process.Duplicate());
-  inside.mount_namespace = UniqueFd(
-      ::open(absl::StrCat("/proc/", process.pid(), "/ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
-  const int open_errno = errno;
-  // Looked at after opening: until it is reaped, the pid was its own.
-  if (process.HasExited() || !ProcessIsInCgroup(process.pid(), core.CgroupPath(id))) {
-    return absl::NotFoundError("the container has exited");
-  }
-  if (!inside.mount_namespace.valid()) {
-    return ErrnoError(open_errno, "cannot open the container's mount namespace");
-  }
-  return inside;
 }
 
 }  // namespace ctr

@@ -5,7 +5,6 @@
 
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/exec_process.h"
-#include "agent/runtime/runtime.h"
 
 namespace ctr {
 
@@ -16,8 +15,5 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> StartExec(std::shared_ptr<Core
 
 // Kills what an earlier agent, which was killed itself, started so: nobody reads its output.
 awaitable<Status> EndLeftExecs(std::shared_ptr<Core> core);
-
-// Runtime::OpenInside.
-StatusOr<Runtime::Inside> OpenInside(const Core& core, const std::string& id);
 
 }  // namespace ctr

@@ -40,9 +40,9 @@ Status CheckPassable(const ExecSpec& spec) {
                  "there is no command to run");
   }
   if (!spec.working_dir.empty() && spec.working_dir.front() != '/') {
-    return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                 absl::StrCat("the working directory ", spec.working_dir,
-                              " is not an absolute path"));
+    return Error(
+        absl::StatusCode::kInvalidArgument, code::kBadRequest,
+        absl::StrCat("the working directory ", spec.working_dir, " is not an absolute path"));
   }
   return absl::OkStatus();
 }
