@@ -125,7 +125,12 @@ int Stream(const ExecFlags& flags, const v1::ExecRequest& request, Client& clien
 }
 
 int Exec(const ExecFlags& flags, std::vector<std::string> command, Context& context) {
-  if (!command.empty() && command.front() == "--") command.erase(command.begin());
+  if (!command.empty() && command.front() == "--") {
+    command.erase(command.begin());
+  } else if (!command.empty() && command.front().starts_with("-")) {
+    return context.Fail(absl::InvalidArgumentError(
+        absl::StrCat("unknown flag ", command.front(), "; see: ctr exec --help")));
+  }
   StatusOr<v1::ExecRequest> request = RequestOf(flags, std::move(command), context);
   if (!request.ok()) return context.Fail(request.status());
   // Before gRPC makes threads, which would take the signals.
