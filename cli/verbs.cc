@@ -20,7 +20,7 @@ constexpr char kGlobalHelp[] =
       --host ADDRESS      the agent's socket (CTR_HOST; default unix:///run/ctr/agent.sock)
   -c, --class CLASS       the class of an ID without one (CTR_CLASS; default: the only class)
   -o, --output FORMAT     table, json, jsonl or name (CTR_OUTPUT; default table)
-      --timeout DURATION  30s, 5m, a number of seconds; 0 for none (default 60s; none for wait, events and top)
+      --timeout DURATION  30s, 5m, a number of seconds; 0 for none (default 60s; none for what waits or follows)
   -h, --help              of ctr, or of a verb
       --version           of this program alone
 
@@ -111,6 +111,8 @@ std::vector<Verb> MakeVerbs() {
        "ctr logs -f --since 10m web/alice", DefineLogs, kNever},
       {"renew", "", kInstances, "restart an instance's idle timer", "ctr renew web/alice",
        DefineRenew},
+      {"exec", "", kInstances, "run a command in an instance, which it wakes and keeps awake",
+       "ctr exec -it web/alice -- sh", DefineExec, kNever},
       {"route", "", kRouting,
        "choose an instance as the ingress would, and wake it; prints its URL",
        "curl \"$(ctr route web --random=3)\"", DefineRoute},

@@ -95,6 +95,8 @@ class AgentService final : public v1::Agent::CallbackService {
                                                      const v1::ReadLogsRequest* request) override;
   grpc::ServerBidiReactor<v1::RunInstanceRequest, v1::RunInstanceResponse>* RunInstance(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* Exec(
+      grpc::CallbackServerContext* context) override;
 
  private:
   // Runs `handler` on control, with cancellation off but for its waits.
@@ -120,6 +122,8 @@ class AgentService final : public v1::Agent::CallbackService {
                                   v1::ImportImageResponse* response);
   awaitable<Status> DoListImages(v1::ListImagesResponse* response);
   awaitable<Status> DoRemoveImage(const v1::RemoveImageRequest* request);
+  awaitable<Status> DoExec(rpc::CallContext call, rpc::StreamReader<v1::ExecRequest>& reader,
+                           rpc::StreamWriter<v1::ExecResponse>& writer);
   Status DoListInstances(const v1::ListInstancesRequest& request,
                          v1::ListInstancesResponse* response) const;
   Status DoInspect(const v1::InspectInstanceRequest& request,

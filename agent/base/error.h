@@ -32,6 +32,8 @@ inline constexpr std::string_view kUpstreamTimeout = "upstream_timeout";
 inline constexpr std::string_view kDiskFull = "disk_full";
 inline constexpr std::string_view kConflict = "conflict";
 inline constexpr std::string_view kInUse = "in_use";
+inline constexpr std::string_view kCommandNotFound = "command_not_found";
+inline constexpr std::string_view kCommandNotExecutable = "command_not_executable";
 }  // namespace code
 
 // A Status of `status_code` that carries `error_code`. `message` says what failed, on what, and

@@ -57,7 +57,7 @@ class StreamReader {
 
   // The next message, or nothing once the client has sent its last. Throws
   // system_error(operation_aborted), as other cancelled operations do, if the client went away
-  // before.
+  // before. A Read that another coroutine waits for when the handler ends throws the same.
   virtual awaitable<std::optional<Request>> Read() = 0;
 };
 

@@ -15,6 +15,7 @@
 #include "agent/base/time.h"
 #include "agent/model/class_config.h"
 #include "agent/model/names.h"
+#include "agent/runtime/exec_process.h"
 
 namespace ctr {
 
@@ -108,6 +109,11 @@ class Runtime {
   // Returns when the started container has exited, at once if it has; waits on through a restart of
   // the runtime. NOT_FOUND if there is no such task any more.
   virtual awaitable<StatusOr<ContainerExit>> WaitExit(std::string id) = 0;
+
+  // Starts a process beside the first one. NOT_FOUND if the container does not run;
+  // FAILED_PRECONDITION with command_not_found or command_not_executable if its program can't be
+  // run.
+  virtual awaitable<StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecSpec spec) = 0;
 
   // SIGKILLs what still runs and removes task, container and snapshot. OK if there is nothing.
   virtual awaitable<Status> Remove(std::string id) = 0;

@@ -25,6 +25,15 @@ class FakeRuntime final : public Runtime {
     ResourceUsage usage;
   };
 
+  struct ExecEntry {
+    std::string container_id;
+    ExecSpec spec;
+    std::vector<int> signals;
+    bool input_closed = false;
+    std::optional<int> exit_code;
+    bool gone = false;  // nobody holds it any more
+  };
+
   FakeRuntime(asio::any_io_executor executor, Clock& clock)
       : executor_(std::move(executor)), clock_(clock) {}
 
@@ -33,6 +42,7 @@ class FakeRuntime final : public Runtime {
   Status create_error;
   Status start_error;
   Status remove_error;
+  Status exec_error;
   bool hold_create = false;     // Create waits until Release()
   bool hold_remove = false;     // so does Remove
   bool listen_at_start = true;  // 8080 listens as soon as the process runs
@@ -43,6 +53,7 @@ class FakeRuntime final : public Runtime {
 
   // Record.
   std::map<std::string, Entry> containers;
+  std::vector<std::shared_ptr<ExecEntry>> execs;
   int creates = 0;
   int starts = 0;
   int sweeps = 0;
@@ -112,6 +123,51 @@ class FakeRuntime final : public Runtime {
     containers.erase(id);
     RingAll();
     co_return absl::OkStatus();
+  }
+
+  // A process that has no streams and ends when the test says so, or by a signal.
+  class FakeExec final : public ExecProcess {
+   public:
+    FakeExec(FakeRuntime& runtime, std::shared_ptr<ExecEntry> entry)
+        : runtime_(runtime), entry_(std::move(entry)) {}
+    ~FakeExec() override { entry_->gone = true; }
+
+    ExecStreams TakeStreams() override { return {}; }
+    Status Signal(int signal) override {
+      if (entry_->exit_code) return absl::NotFoundError("the process has exited");
+      entry_->signals.push_back(signal);
+      entry_->exit_code = 128 + signal;
+      runtime_.RingAll();
+      return absl::OkStatus();
+    }
+    awaitable<Status> Resize(TerminalSize size) override {
+      entry_->spec.terminal = size;
+      co_return absl::OkStatus();
+    }
+    awaitable<Status> CloseInput() override {
+      entry_->input_closed = true;
+      co_return absl::OkStatus();
+    }
+    awaitable<StatusOr<int>> WaitExit() override {
+      while (!entry_->exit_code) co_await runtime_.Change();
+      co_return *entry_->exit_code;
+    }
+
+   private:
+    FakeRuntime& runtime_;
+    const std::shared_ptr<ExecEntry> entry_;
+  };
+
+  awaitable<StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecSpec spec) override {
+    auto found = containers.find(id);
+    if (found == containers.end() || found->second.exit) {
+      co_return absl::NotFoundError("no container");
+    }
+    if (!exec_error.ok()) co_return exec_error;
+    execs.push_back(std::make_shared<ExecEntry>());
+    execs.back()->container_id = id;
+    execs.back()->spec = std::move(spec);
+    co_return std::make_unique<FakeExec>(*this, execs.back());
   }
 
   awaitable<StatusOr<std::vector<Container>>> List() override {

@@ -7,6 +7,7 @@
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/create.h"
 #include "agent/runtime/containerd/errors.h"
+#include "agent/runtime/containerd/exec.h"
 #include "agent/runtime/containerd/observe.h"
 #include "agent/runtime/containerd/remove.h"
 #include "agent/runtime/containerd/shielded.h"
@@ -91,6 +92,7 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
       Annotate(co_await SweepSnapshots(core), "cannot look for left-over snapshots"));
   CTR_CO_RETURN_IF_ERROR(Annotate(co_await core->image_store.DropUnfinished(),
                                   "cannot let go of an unfinished import"));
+  CTR_CO_RETURN_IF_ERROR(co_await EndLeftExecs(core));
 
   std::unique_ptr<ContainerdRuntime> runtime(
       new ContainerdRuntime(std::move(core), ShortVersion(version->version())));
@@ -128,6 +130,13 @@ awaitable<Status> ContainerdRuntime::Signal(std::string id, int signal) {
 
 awaitable<StatusOr<ContainerExit>> ContainerdRuntime::WaitExit(std::string id) {
   return WaitForExit(core_, std::move(id));
+}
+
+awaitable<StatusOr<std::unique_ptr<ExecProcess>>> ContainerdRuntime::Exec(std::string id,
+                                                                          ExecSpec spec) {
+  using Made = StatusOr<std::unique_ptr<ExecProcess>>;
+  // What a cancelled caller did not get ends as it is destroyed.
+  return Shielded<Made>(StartExec(core_, std::move(id), std::move(spec)), [](Made) {});
 }
 
 awaitable<Status> ContainerdRuntime::Remove(std::string id) {

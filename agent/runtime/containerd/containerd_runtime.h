@@ -31,6 +31,7 @@ class ContainerdRuntime final : public Runtime {
   awaitable<Status> Start(std::string id) override;
   awaitable<Status> Signal(std::string id, int signal) override;
   awaitable<StatusOr<ContainerExit>> WaitExit(std::string id) override;
+  awaitable<StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecSpec spec) override;
   awaitable<Status> Remove(std::string id) override;
   awaitable<StatusOr<std::vector<Container>>> List() override;
   awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() override;

@@ -11,12 +11,14 @@
 namespace ctr {
 namespace {
 
-constexpr std::array<absl::string_view, 10> kPrefixes = {
+constexpr std::array<absl::string_view, 12> kPrefixes = {
     "failed to create shim task: ",
     "failed to create shim: ",
     "failed to start shim: ",
     "OCI runtime create failed: ",
     "OCI runtime start failed: ",
+    "OCI runtime exec failed: ",
+    "exec failed: ",
     "runc create failed: ",
     "runc start failed: ",
     "cannot start a container that has stopped: ",
