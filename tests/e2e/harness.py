@@ -23,13 +23,13 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(condition, what, timeout=DEADLINE):
+def wait_for(condition, what, timeout=DEADLINE, pause=0.01):
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         result = condition()
         if result:
             return result
-        time.sleep(0.01)
+        time.sleep(pause)
     raise AssertionError(f"timed out waiting for {what}")
 
 
