@@ -68,7 +68,9 @@ class Agent:
 
     def start(self):
         self.spawn()
+        return self.await_ready()
 
+    def await_ready(self):
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError("ctr-agent ended:\n" + read(self.root + "/agent.log"))
