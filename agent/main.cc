@@ -102,6 +102,9 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   supervision.class_range = config.class_range;
   supervision.log_dir = data_dir.LogDir();
   supervision.now = SteadyNow;
+  supervision.run_hook = [&clock, pool = work.get_executor()](HookCall call) {
+    return RunHook(&clock, pool, std::move(call));
+  };
   Supervisor supervisor({executor, work.get_executor(), clock, *runtime, *store, cluster}, routes,
                         supervision);
   Ingress ingress(IngressFor(config), publisher, supervisor, clock);
@@ -124,6 +127,7 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   AgentService service(executor, work.get_executor(), clock, supervisor, *runtime, facts);
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<ApiServer> server,
                           ApiServer::Listen(config.run_dir + "/agent.sock", service));
+  supervisor.events().Record({.type = event::kAgentStarted, .message = "version " CTR_VERSION});
   spdlog::info("ctr-agent {} serves {} and {}/agent.sock; {}", CTR_VERSION, facts.http_address,
                config.run_dir, runtime->Describe());
 
@@ -131,6 +135,8 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   spdlog::info("stopping; instances run on");
   co_await ingress.Drain(kDrain);
   co_await ShutDown(server.get(), work.get_executor());
+  supervisor.events().TellCounted();
+  supervisor.events().Record({.type = event::kAgentStopped, .message = "instances run on"});
   co_return absl::OkStatus();
 }
 

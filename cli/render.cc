@@ -62,6 +62,14 @@ Json ToJson(const v1::Class& class_, const Json& settings) {
   return json;
 }
 
+// "12s", "3m": until then; "0s" if it has passed.
+std::string FormatLeft(int64_t unix_ms, WallTime now) {
+  const int64_t now_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+  const int64_t seconds = std::max<int64_t>(unix_ms - now_ms + 999, 0) / 1000;
+  return seconds < 60 ? absl::StrCat(seconds, "s") : absl::StrCat((seconds + 59) / 60, "m");
+}
+
 Cell StateCell(const v1::Instance& instance) {
   const std::string& state = instance.state();
   if (state == "healthy") return {state, Colour::kGreen};
@@ -70,16 +78,21 @@ Cell StateCell(const v1::Instance& instance) {
   return {state, Colour::kYellow};
 }
 
-Cell ReasonCell(const v1::Instance& instance) {
+std::string ReasonText(const v1::Instance& instance) {
+  if (instance.reason() != "exited") return instance.reason();
+  return absl::StrCat("exited (", instance.exit_code(), ")");
+}
+
+Cell ReasonCell(const v1::Instance& instance, WallTime now) {
   const std::string& reason = instance.reason();
-  if (reason == "exited") {
-    bool success = instance.exit_code() == 0;
-    return {absl::StrCat(reason, "(", instance.exit_code(), ")"),
-            success ? Colour::kNone : Colour::kRed};
+  const bool bad = reason == "oom_killed" || reason == "disk_full" || reason == "start_failed" ||
+                   reason == "host_lost" || (reason == "exited" && instance.exit_code() != 0);
+  std::string text = ReasonText(instance);
+  if (instance.state() == "stopped" && instance.failures() > 1) text = "crash loop: " + text;
+  if (instance.next_start_at_ms() != 0) {
+    absl::StrAppend(&text, ", next start in ", FormatLeft(instance.next_start_at_ms(), now));
   }
-  bool bad = reason == "oom_killed" || reason == "disk_full" || reason == "start_failed" ||
-             reason == "host_lost";
-  return {reason, bad ? Colour::kRed : Colour::kNone};
+  return {text, bad ? Colour::kRed : Colour::kNone};
 }
 
 std::string Dump(const Json& json, int indent) {
@@ -104,6 +117,8 @@ Json ToJson(const v1::Instance& instance) {
   json["message"] = TextOrNull(instance.message());
   json["revision"] = TextOrNull(instance.revision());
   json["outdated"] = instance.outdated();
+  json["failures"] = instance.failures();
+  json["next_start"] = TimeOrNull(instance.next_start_at_ms());
   return json;
 }
 
@@ -182,7 +197,7 @@ std::string InstanceTable(const google::protobuf::RepeatedPtrField<v1::Instance>
   for (const v1::Instance& instance : instances) {
     table.Add({{NameOf(instance)},
                StateCell(instance),
-               ReasonCell(instance),
+               ReasonCell(instance, now),
                {FormatAge(instance.since_ms(), now)},
                {instance.url()},
                {absl::StrCat(instance.generation())},

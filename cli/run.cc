@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "cli/complete.h"
 #include "cli/verbs.h"
 
 namespace ctr::cli {
@@ -55,6 +56,10 @@ class Command {
       : args_(args), environment_(environment), io_(io) {}
 
   int Run() {
+    // Of the shells' completion; its words are no flags of ours.
+    if (!args_.empty() && args_[0] == "__complete") {
+      return PrintCompletions({args_.begin() + 1, args_.end()}, environment_, io_);
+    }
     bool help = false;
     bool version = false;
     CLI::App app;

@@ -70,6 +70,10 @@ std::string Table::Render(Style style) const {
   return out;
 }
 
+std::string Coloured(const std::string& text, Colour colour) {
+  return colour == Colour::kNone ? text : Escape(colour) + text + kReset;
+}
+
 std::string Printable(std::string text) {
   for (char& c : text) {
     auto byte = static_cast<unsigned char>(c);

@@ -15,6 +15,9 @@ struct Cell {
 // Whether to use the escape sequences of a terminal.
 enum class Style { kPlain, kColoured };
 
+// `text` with the escape sequences of a colour around it.
+std::string Coloured(const std::string& text, Colour colour);
+
 // Lines with columns, each as wide as its widest cell, two spaces apart, below a line with their
 // names. Nothing is cut off. Control characters are shown as '?'.
 class Table {

@@ -20,7 +20,7 @@ constexpr char kGlobalHelp[] =
       --host ADDRESS      the agent's socket (CTR_HOST; default unix:///run/ctr/agent.sock)
   -c, --class CLASS       the class of an ID without one (CTR_CLASS; default: the only class)
   -o, --output FORMAT     table, json, jsonl or name (CTR_OUTPUT; default table)
-      --timeout DURATION  30s, 5m, a number of seconds; 0 for none (default 60s; none for wait)
+      --timeout DURATION  30s, 5m, a number of seconds; 0 for none (default 60s; none for wait, events and top)
   -h, --help              of ctr, or of a verb
       --version           of this program alone
 
@@ -97,6 +97,14 @@ std::vector<Verb> MakeVerbs() {
        "ctr inspect web/alice | jq .sleeps_at", DefineInspect},
       {"wait", "", kInstances, "wait until an instance is in a state",
        "ctr wait web/alice --for healthy --timeout 30s", DefineWait, kNever},
+      {"why", "", kInstances, "why an instance is in its state, and what led there",
+       "ctr why web/alice", DefineWhy},
+      {"events", "", kInstances, "what has happened, and by whom or what (-f: goes on)",
+       "ctr events -f --type exited -o jsonl", DefineEvents, kNever},
+      {"stats", "", kInstances, "what instances use: CPU, memory, requests", "ctr stats web/alice",
+       DefineStats},
+      {"top", "", kInstances, "the same, live and the busiest first; q quits", "ctr top -c web",
+       DefineTop, kNever},
       {"renew", "", kInstances, "restart an instance's idle timer", "ctr renew web/alice",
        DefineRenew},
       {"route", "", kRouting,
@@ -114,6 +122,8 @@ std::vector<Verb> MakeVerbs() {
       {"image rm", "", kClasses, "remove an image", "ctr image rm demo:latest", DefineImageRm},
       {"info", "", kHost, "what the agent is and where it keeps things", "ctr info -o json",
        DefineInfo},
+      {"completion", "", kHost, "a script that completes verbs, flags, IDs, classes and images",
+       "source <(ctr completion bash)", DefineCompletion},
       {"version", "", kHost, "versions of ctr and of the agent", "ctr version", DefineVersion},
   };
 }

@@ -370,9 +370,9 @@ grpc::ServerUnaryReactor* AgentService::InspectInstance(grpc::CallbackServerCont
 grpc::ServerUnaryReactor* AgentService::RenewInstance(grpc::CallbackServerContext* context,
                                                       const v1::RenewInstanceRequest* request,
                                                       v1::Instance* response) {
-  return Handle(context, [=, this](rpc::CallContext) -> awaitable<Status> {
+  return Handle(context, [=, this](rpc::CallContext call) -> awaitable<Status> {
     CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
-    CTR_CO_RETURN_IF_ERROR(instance->Renew());
+    CTR_CO_RETURN_IF_ERROR(instance->Renew(CauseOf(call, "renew")));
     ctr::ToProto(*instance, response);
     co_return absl::OkStatus();
   });

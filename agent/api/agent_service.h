@@ -81,6 +81,14 @@ class AgentService final : public v1::Agent::CallbackService {
                                         v1::RemoveImageResponse* response) override;
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const v1::GetInfoRequest* request, v1::Info* response) override;
+  grpc::ServerWriteReactor<v1::ListEventsResponse>* ListEvents(
+      grpc::CallbackServerContext* context, const v1::ListEventsRequest* request) override;
+  grpc::ServerUnaryReactor* ExplainInstance(grpc::CallbackServerContext* context,
+                                            const v1::ExplainInstanceRequest* request,
+                                            v1::ExplainInstanceResponse* response) override;
+  grpc::ServerUnaryReactor* ListStats(grpc::CallbackServerContext* context,
+                                      const v1::ListStatsRequest* request,
+                                      v1::ListStatsResponse* response) override;
 
  private:
   // Runs `handler` on control, with cancellation off but for its waits.
@@ -111,6 +119,16 @@ class AgentService final : public v1::Agent::CallbackService {
   Status DoInspect(const v1::InspectInstanceRequest& request,
                    v1::InspectInstanceResponse* response) const;
   void FillInfo(v1::Info* info) const;
+  awaitable<Status> DoListEvents(const v1::ListEventsRequest* request,
+                                 rpc::StreamWriter<v1::ListEventsResponse>& writer);
+  awaitable<Status> DoExplain(const v1::ExplainInstanceRequest* request,
+                              v1::ExplainInstanceResponse* response);
+  awaitable<Status> DoListStats(const v1::ListStatsRequest* request,
+                                v1::ListStatsResponse* response);
+  // The instances that the request is about.
+  StatusOr<std::vector<Supervisor::InstancePtr>> Selected(
+      const v1::ListStatsRequest& request) const;
+  void FillStats(const Instance& instance, v1::InstanceStats* stats) const;
 
   StatusOr<InstanceName> NameOf(const v1::InstanceRef& ref) const;
   StatusOr<Supervisor::InstancePtr> Find(const v1::InstanceRef& ref) const;

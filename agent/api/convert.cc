@@ -15,6 +15,13 @@ std::string DefaultProtocol(const ClassConfig& config) {
 
 }  // namespace
 
+std::string AsUtf8(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+  }
+  return text;
+}
+
 int64_t UnixMilliseconds(WallTime time) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
 }
@@ -43,8 +50,22 @@ void ToProto(const Instance& instance, v1::Instance* proto) {
   proto->set_created_at_ms(UnixMilliseconds(record.created_at));
   proto->set_in_flight(instance.slot()->in_flight());
   proto->set_revision(observed.revision);
+  proto->set_failures(static_cast<uint32_t>(observed.failures));
+  if (observed.next_start) proto->set_next_start_at_ms(UnixMilliseconds(*observed.next_start));
   proto->set_outdated(observed.state != State::kStopped &&
                       observed.revision != instance.class_state()->revision);
+}
+
+void ToProto(const Event& event, v1::Event* proto) {
+  proto->set_number(event.number);
+  proto->set_at_ms(UnixMilliseconds(event.at));
+  proto->set_type(event.type);
+  proto->set_class_(event.instance.class_name);
+  proto->set_id(event.instance.id);
+  proto->set_generation(event.generation);
+  proto->set_message(AsUtf8(event.message));
+  proto->set_cause(AsUtf8(event.cause));
+  if (event.exit_code) proto->set_exit_code(*event.exit_code);
 }
 
 void ToProto(const ClassState& state, int instances, v1::Class* proto) {

@@ -13,6 +13,12 @@ int64_t UnixMilliseconds(WallTime time);
 // Writes an instance as it is now.
 void ToProto(const Instance& instance, v1::Instance* proto);
 
+void ToProto(const Event& event, v1::Event* proto);
+
+// The API carries UTF-8 alone, and a client's request line may be anything: what is not ASCII is
+// shown as '?'.
+std::string AsUtf8(std::string text);
+
 // Writes a class; `instances` is how many IDs of it are known.
 void ToProto(const ClassState& state, int instances, v1::Class* proto);
 

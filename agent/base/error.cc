@@ -2,12 +2,14 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace ctr {
 namespace {
 
 constexpr char kPayload[] = "ctr.error-code";
+constexpr char kRetryAfter[] = "ctr.retry-after";  // nanoseconds
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -28,8 +30,22 @@ std::string ErrorCodeOf(const Status& status) {
 Status Annotate(const Status& status, std::string_view context) {
   if (status.ok()) return status;
   Status annotated(status.code(), absl::StrCat(View(context), ": ", status.message()));
-  if (auto payload = status.GetPayload(kPayload)) annotated.SetPayload(kPayload, *payload);
+  status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {
+    annotated.SetPayload(type, payload);
+  });
   return annotated;
+}
+
+Status WithRetryAfter(Status status, Duration delay) {
+  status.SetPayload(kRetryAfter, absl::Cord(absl::string_view(absl::StrCat(delay.count()))));
+  return status;
+}
+
+std::optional<Duration> RetryAfterOf(const Status& status) {
+  int64_t count = 0;
+  auto payload = status.GetPayload(kRetryAfter);
+  if (!payload || !absl::SimpleAtoi(std::string(*payload), &count)) return std::nullopt;
+  return Duration(count);
 }
 
 Status ErrnoError(int error_number, std::string_view what) {

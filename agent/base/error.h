@@ -1,10 +1,12 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "agent/base/time.h"
 
 namespace ctr {
 
@@ -39,7 +41,11 @@ Status Error(absl::StatusCode status_code, std::string_view error_code, std::str
 // if it is OK.
 std::string ErrorCodeOf(const Status& status);
 
-// `status` with "`context`: " before its message; code and payload are kept. OK stays OK.
+// The same error, worth trying again after `delay`: the ingress says so (Retry-After).
+Status WithRetryAfter(Status status, Duration delay);
+std::optional<Duration> RetryAfterOf(const Status& status);
+
+// `status` with "`context`: " before its message; code and payloads are kept. OK stays OK.
 Status Annotate(const Status& status, std::string_view context);
 
 // What errno says, as a Status: "`what`: No such file or directory".

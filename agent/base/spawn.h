@@ -11,6 +11,7 @@ struct SpawnOptions {
   std::vector<std::string> argv;         // argv[0] is looked up in PATH
   std::vector<std::string> environment;  // "K=V"; the whole environment
   std::string output_path;               // stdout and stderr are appended here; "" for /dev/null
+  int output_fd = -1;                    // or go there, if it is given
 };
 
 // The one way that the agent starts a process: posix_spawn, in a session of its own, stdin from

@@ -15,6 +15,14 @@ namespace {
 
 constexpr size_t kHoldLimit = 4096;  // requests that wait for one instance
 
+// "exited with status 1", "start_failed: …".
+std::string WhyStopped(const Observed& observed) {
+  if (!observed.message.empty()) return observed.message;
+  std::string why(ToString(observed.reason));
+  if (observed.exit_code) absl::StrAppend(&why, " with status ", *observed.exit_code);
+  return why;
+}
+
 }  // namespace
 
 ListenFunction ProbeByNetlink(const Container& container) {
@@ -33,9 +41,11 @@ ListenFunction ProbeByNetlink(const Container& container) {
 // cancelled.
 class Instance::Waiting {
  public:
-  Waiting(Instance* instance, bool wants_start) : instance_(instance) {
+  // `cause`: why it wants the instance to start; none: it only looks on.
+  Waiting(Instance* instance, std::optional<std::string> cause) : instance_(instance) {
     waiter_.alarm = instance->services_.clock.MakeAlarm(instance->services_.executor);
-    waiter_.wants_start = wants_start;
+    waiter_.wants_start = cause.has_value();
+    waiter_.cause = std::move(cause).value_or("");
     position_ = instance->waiters_.insert(instance->waiters_.end(), &waiter_);
   }
   Waiting(const Waiting&) = delete;
@@ -75,14 +85,15 @@ Instance::Instance(InstanceServices& services, std::shared_ptr<ClassState> class
       slot_(std::make_shared<Slot>(record.name)),
       alarm_(services.clock.MakeAlarm(services.executor)),
       edits_(services.executor, services.clock, 1),
-      record_(std::move(record)) {}
+      record_(std::move(record)),
+      hook_turn_(services.executor, services.clock, 1) {}
 
 std::string Instance::LogPath() const {
   return absl::StrCat(services_.log_dir, "/", name().class_name, "/", name().id);
 }
 
 std::optional<MonoTime> Instance::SleepsAt() const {
-  if (state() != State::kHealthy || slot_->in_flight() > 0 || visits_ > 0) return std::nullopt;
+  if (state() != State::kHealthy || !Idle()) return std::nullopt;
   policy::IdleView idle{running_config_->sleep_after, false, slot_->last_activity()};
   return policy::SleepsAt(idle, services_.clock.Now());
 }
@@ -103,7 +114,7 @@ void Instance::SetCommitted(const Status& status) {
 
 awaitable<Status> Instance::AwaitCommitted() {
   auto self = shared_from_this();
-  Waiting waiting(this, false);
+  Waiting waiting(this, std::nullopt);
   while (!committed_ && !forgotten_) co_await waiting->alarm->WaitUntil(MonoTime::max());
   co_return waiting->failure.value_or(absl::OkStatus());
 }
@@ -118,14 +129,49 @@ void Instance::Adopt(Container container) {
   container_ = std::move(container);
   start_deadline_ = services_.clock.Now() + running_config_->start_timeout;
   SetState(State::kStarting);
+  Record(event::kAdopted, absl::StrCat("container ", container_->id));
   ProcessStarted();
-  if (record_.desired != Desired::kRunning) stop_request_.emplace();
+  if (record_.desired != Desired::kRunning) {
+    stop_request_ = StopRequest{.cause = "a stop that an earlier agent began"};
+  }
   Nudge();
 }
 
-awaitable<Status> Instance::EnsureHealthy(MonoTime deadline) {
+void Instance::Resume(bool was_live) {
+  Observed& observed = record_.observed;
+  if (state() != State::kStopped) return;
+  if (was_live && record_.desired == Desired::kStopped) observed.reason = StopReason::kRequested;
+  if (record_.desired != Desired::kRunning) return;
+  if (was_live) {
+    Record(event::kLost, "its container is gone; the host may have been restarted");
+    started_at_ = services_.clock.Now();
+    PlanRestart(true);
+    services_.store.WriteBehind({PutObserved{name(), observed}});
+  } else if (observed.next_start) {
+    const Duration left = *observed.next_start - services_.clock.Wall();
+    backoff_until_ = services_.clock.Now() + std::max(left, Duration::zero());
+    restart_due_ = true;
+  }
+  Nudge();
+}
+
+std::vector<std::string> Instance::ContainerIds() const {
+  std::vector<std::string> ids;
+  if (!observed().container_id.empty()) ids.push_back(observed().container_id);
+  for (const auto& [id, blocks] : removing_) ids.push_back(id);
+  return ids;
+}
+
+void Instance::ForgiveFailures() {
+  backoff_until_.reset();
+  restart_due_ = false;
+  record_.observed.failures = 0;
+  record_.observed.next_start.reset();
+}
+
+awaitable<Status> Instance::EnsureHealthy(MonoTime deadline, std::string cause) {
   auto self = shared_from_this();
-  Waiting waiting(this, true);
+  Waiting waiting(this, std::move(cause));
   const uint64_t generation = observed().generation;
   for (;;) {
     if (waiting->failure) co_return *waiting->failure;
@@ -141,14 +187,14 @@ awaitable<Status> Instance::EnsureHealthy(MonoTime deadline) {
   }
 }
 
-awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline) {
+awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline, std::string cause) {
   auto self = shared_from_this();
   if (waiters_.size() >= kHoldLimit) {
     co_return Error(absl::StatusCode::kResourceExhausted, code::kQueueFull,
                     absl::StrCat(kHoldLimit, " requests already wait for ", name().ToString(),
                                  "; try again later"));
   }
-  Waiting waiting(this, true);
+  Waiting waiting(this, std::move(cause));
   for (;;) {
     if (waiting->failure) co_return *waiting->failure;
     if (state() == State::kHealthy) {
@@ -162,16 +208,17 @@ awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline) {
       }
     }
     if (!start_requested_) CTR_CO_RETURN_IF_ERROR(CheckMayStart());
+    CTR_CO_RETURN_IF_ERROR(CheckBackoff());
     if (services_.clock.Now() >= deadline) co_return StartTimeoutError();
     Nudge();
     co_await waiting.Until(deadline);
   }
 }
 
-awaitable<StatusOr<Visit>> Instance::AdmitVisit(MonoTime deadline) {
+awaitable<StatusOr<Visit>> Instance::AdmitVisit(MonoTime deadline, std::string cause) {
   if (state() != State::kHealthy) {
     CTR_CO_RETURN_IF_ERROR(CheckMayStart());
-    CTR_CO_RETURN_IF_ERROR(co_await EnsureHealthy(deadline));
+    CTR_CO_RETURN_IF_ERROR(co_await EnsureHealthy(deadline, std::move(cause)));
   }
   if (!container_) {
     co_return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
@@ -189,19 +236,40 @@ Status Instance::CheckMayStart() const {
                    name().ToString()));
 }
 
-void Instance::RequestStart() {
+Status Instance::CheckBackoff() const {
+  if (state() != State::kStopped || !backoff_until_ || observed().failures < 2) {
+    return absl::OkStatus();
+  }
+  const Duration left = *backoff_until_ - services_.clock.Now();
+  if (left <= Duration::zero()) return absl::OkStatus();
+  const int64_t seconds = std::chrono::ceil<std::chrono::seconds>(left).count();
+  return WithRetryAfter(
+      Error(absl::StatusCode::kAborted, code::kStartFailed,
+            absl::StrCat(name().ToString(), " is in a crash loop: ", observed().failures,
+                         " starts in a row failed (", WhyStopped(observed()), "); try again in ",
+                         seconds, " s, or now: ctr start ", name().ToString())),
+      left);
+}
+
+void Instance::RequestStart(std::string cause) {
+  if (!start_requested_) start_cause_ = std::move(cause);
   start_requested_ = true;
   Nudge();
 }
 
 void Instance::RequestStop(StopRequest request) {
   start_requested_ = false;
-  if (state() == State::kStopped) return;
+  ForgiveFailures();
+  if (state() == State::kStopped) {
+    services_.store.WriteBehind({PutObserved{name(), observed()}});
+    return;
+  }
   stop_request_ = request;
   Nudge();
 }
 
-void Instance::RequestDestroy() {
+void Instance::RequestDestroy(std::string cause) {
+  if (!destroy_requested_) destroy_cause_ = std::move(cause);
   destroy_requested_ = true;
   Nudge();
 }
@@ -209,7 +277,7 @@ void Instance::RequestDestroy() {
 awaitable<Status> Instance::AwaitState(std::function<bool(const Instance&)> reached,
                                        MonoTime deadline) {
   auto self = shared_from_this();
-  Waiting waiting(this, false);
+  Waiting waiting(this, std::nullopt);
   while (!reached(*this)) {
     if (waiting->failure && forgotten_) co_return *waiting->failure;
     if (services_.clock.Now() >= deadline) {
@@ -221,7 +289,7 @@ awaitable<Status> Instance::AwaitState(std::function<bool(const Instance&)> reac
   co_return absl::OkStatus();
 }
 
-Status Instance::Renew() {
+Status Instance::Renew(std::string cause) {
   if (state() != State::kHealthy && state() != State::kRunning) {
     return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
                  absl::StrCat(name().ToString(), " is ", std::string(ToString(state())),
@@ -229,6 +297,7 @@ Status Instance::Renew() {
                               name().ToString()));
   }
   slot_->Touch(services_.clock.Now());
+  Record(event::kRenewed, "", std::move(cause));
   return absl::OkStatus();
 }
 
@@ -251,15 +320,40 @@ policy::LifecycleView Instance::View() {
   view.start_wanted = StartWanted();
   view.stop_wanted = stop_request_.has_value();
   view.destroy_wanted = destroy_requested_;
+  view.end_blocked = !removing_.empty();
+  view.start_blocked = std::any_of(removing_.begin(), removing_.end(),
+                                   [](const auto& removal) { return removal.second; });
+  if (restart_due_) view.restart_at = backoff_until_;
   view.exited = exit_.has_value();
   view.started_at = started_at_;
   view.start_deadline = start_deadline_;
   if (state() == State::kRunning) view.listening = RequiredPortsListen();
   if (state() == State::kHealthy) {
-    view.idle = {running_config_->sleep_after, slot_->in_flight() > 0 || visits_ > 0,
-                 slot_->last_activity()};
+    view.idle = {running_config_->sleep_after, !Idle(), slot_->last_activity()};
+    if (cpu_looked_at_) {
+      view.look_at = *cpu_looked_at_ + policy::CpuSampleInterval(*running_config_->sleep_after);
+    }
   }
   return view;
+}
+
+// Using more of a core than busy_cpu is activity.
+void Instance::LookAtCpu() {
+  const MonoTime now = services_.clock.Now();
+  const ClassConfig& config = *running_config_;
+  if (!config.busy_cpu || !config.sleep_after) return;
+  if (cpu_looked_at_ && now < *cpu_looked_at_ + policy::CpuSampleInterval(*config.sleep_after)) {
+    return;
+  }
+  StatusOr<ResourceUsage> usage = services_.runtime.Usage(container_->id);
+  if (usage.ok()) {
+    if (cpu_looked_at_ &&
+        policy::IsBusy(usage->cpu_time - cpu_time_, now - *cpu_looked_at_, *config.busy_cpu)) {
+      slot_->Touch(now);
+    }
+    cpu_time_ = usage->cpu_time;
+  }
+  cpu_looked_at_ = now;
 }
 
 bool Instance::RequiredPortsListen() {
@@ -283,10 +377,11 @@ bool Instance::RequiredPortsListen() {
 awaitable<void> Instance::Run() {
   auto self = shared_from_this();
   while (!forgotten_) {
+    if (state() == State::kHealthy) LookAtCpu();
     policy::LifecyclePlan plan = policy::DecideLifecycle(View(), services_.clock.Now());
     if (plan.step != policy::Step::kNone) {
       co_await Perform(plan.step);
-    } else if (state() == State::kStopped) {
+    } else if (state() == State::kStopped && !plan.check_at) {
       break;
     } else {
       co_await alarm_->WaitUntil(plan.check_at.value_or(MonoTime::max()));
@@ -347,13 +442,26 @@ void Instance::SetStopped(StopReason reason, std::string message) {
   Observed& observed = record_.observed;
   observed.reason = reason;
   observed.message = std::move(message);
+  if (reason == StopReason::kRequested || reason == StopReason::kSlept) ForgiveFailures();
   observed.exit_code = exit_ ? std::optional<int>(exit_->code) : std::nullopt;
   container_.reset();
   probe_ = nullptr;
   exit_.reset();
   last_seen_.clear();
   stop_request_.reset();
+  cpu_looked_at_.reset();
+  slot_->ForgetEndpoint();
   SetState(State::kStopped);
+}
+
+void Instance::Record(std::string type, std::string message, std::string cause) {
+  Event event{.type = std::move(type),
+              .instance = name(),
+              .generation = observed().generation,
+              .message = std::move(message),
+              .cause = std::move(cause)};
+  if (exit_) event.exit_code = exit_->code;
+  services_.events.Record(std::move(event));
 }
 
 void Instance::FailWaiters(const Status& status) {

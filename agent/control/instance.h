@@ -11,6 +11,7 @@
 #include "agent/base/clock.h"
 #include "agent/cluster/cluster.h"
 #include "agent/control/event_log.h"
+#include "agent/control/hook.h"
 #include "agent/control/semaphore.h"
 #include "agent/model/instance.h"
 #include "agent/policy/lifecycle.h"
@@ -48,12 +49,15 @@ struct InstanceServices {
   std::string log_dir;
   Passage::NowFunction now;
   std::function<ListenFunction(const Container&)> probe;
+  HookFunction run_hook;
+  Semaphore& hook_queue;
   std::function<void(const InstanceName&)> on_forgotten;  // its row is gone
 };
 
 struct StopRequest {
-  int signal = 0;                 // 0: the class's, else the image's, else SIGTERM
-  std::optional<Duration> grace;  // none: the class's
+  int signal = 0;                      // 0: the class's, else the image's, else SIGTERM
+  std::optional<Duration> grace = {};  // none: the class's
+  std::string cause = {};              // who asks, for the record
 };
 
 class Instance;
@@ -65,7 +69,11 @@ class Visit {
   Visit() = default;
   explicit Visit(std::shared_ptr<Instance> instance);
   Visit(Visit&& other) noexcept = default;
-  Visit& operator=(Visit&&) = delete;
+  Visit& operator=(Visit&& other) noexcept {
+    std::swap(instance_, other.instance_);
+    std::swap(container_id_, other.container_id_);
+    return *this;
+  }
   ~Visit();
 
   // The container that was visited, which may have ended by now.
@@ -96,6 +104,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::shared_ptr<ClassState>& class_state() const { return class_; }
   const std::shared_ptr<Slot>& slot() const { return slot_; }
   const std::optional<Container>& container() const { return container_; }
+  int visits() const { return visits_; }
   std::string LogPath() const;
   // When it falls asleep if nothing more happens; nothing if it is busy, never does or does not
   // run.
@@ -114,29 +123,39 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // Takes over a container of an earlier life of the agent, running or exited; the instance is
   // stopped so far.
   void Adopt(Container container);
+  // Instead, where there is no container of it: goes on with a restart that was due. `was_live`: an
+  // earlier agent left it running, so its container is lost.
+  void Resume(bool was_live);
+
+  // The containers that are this instance's: of its start, and those that are being removed.
+  std::vector<std::string> ContainerIds() const;
+
+  // Somebody asks for it by name: what failed before no longer counts.
+  void ForgiveFailures();
 
   // Starts it if it is stopped, and returns once it is healthy (a job: once its process was
-  // started).
-  awaitable<Status> EnsureHealthy(MonoTime deadline);
-  // The same for a request, which is let in before anything else can happen to the instance.
-  awaitable<StatusOr<Passage>> Admit(MonoTime deadline);
+  // started). `cause`, here and below: who asks, for the record.
+  awaitable<Status> EnsureHealthy(MonoTime deadline, std::string cause);
+  // The same for a request, which is let in before anything else can happen to the instance. In a
+  // crash loop it fails until the next start is due (`start_failed`, with a time to try again).
+  awaitable<StatusOr<Passage>> Admit(MonoTime deadline, std::string cause);
   // The same for what runs inside of it; a job that runs is enough.
-  awaitable<StatusOr<Visit>> AdmitVisit(MonoTime deadline);
+  awaitable<StatusOr<Visit>> AdmitVisit(MonoTime deadline, std::string cause);
   // FAILED_PRECONDITION (`manual_start`) if only `ctr start` may start this instance, which is
   // stopped.
   Status CheckMayStart() const;
   // Asks for a start without waiting for it.
-  void RequestStart();
+  void RequestStart(std::string cause);
 
   // Asks for a stop; a stopped instance stays as it is.
   void RequestStop(StopRequest request);
-  void RequestDestroy();
+  void RequestDestroy(std::string cause);
 
   // Returns once `reached` holds, or DEADLINE_EXCEEDED. It is asked after every change of state.
   awaitable<Status> AwaitState(std::function<bool(const Instance&)> reached, MonoTime deadline);
 
   // Renews the idle timer. FAILED_PRECONDITION if it does not run.
-  Status Renew();
+  Status Renew(std::string cause);
 
   void Nudge();
 
@@ -147,23 +166,32 @@ class Instance : public std::enable_shared_from_this<Instance> {
   struct Waiter {
     std::unique_ptr<Alarm> alarm;
     bool wants_start = false;
+    std::string cause;              // of that wish
     std::optional<Status> failure;  // of the start that it wanted
   };
   class Waiting;
 
   policy::LifecycleView View();
   bool StartWanted() const;
+  bool Idle() const { return slot_->in_flight() == 0 && visits_ == 0; }
+  Status CheckBackoff() const;
+  std::string StartCause() const;
+  void LookAtCpu();
   bool RequiredPortsListen();
 
   awaitable<void> Run();
   awaitable<void> Perform(policy::Step step);
   awaitable<void> Start();
   awaitable<Status> StartContainer();
+  ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   void MarkHealthy();
-  awaitable<void> FailStart(Status status);
+  awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
+  // Plans the next start of one that ended by itself.
+  void PlanRestart(bool failed);
   awaitable<void> Sleep();
+  awaitable<bool> MaySleep();
   awaitable<void> StopContainer(StopRequest request, StopReason reason);
   awaitable<void> AwaitDrained(MonoTime deadline);
   awaitable<void> AwaitExit(MonoTime deadline);
@@ -171,12 +199,16 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<void> Forget();
   awaitable<Status> RemoveContainer();
   void RemoveContainerLater();
+  awaitable<void> RemoveUntilGone(std::string container_id);
   awaitable<void> WatchExit(std::string container_id);
 
   void SetState(State to);
   void SetStopped(StopReason reason, std::string message);
   void FailWaiters(const Status& status);
   void RingAll();
+  void Record(std::string type, std::string message = "", std::string cause = "");
+  HookCall HookOf(const std::vector<std::string>& command, std::string_view name) const;
+  void CallHook(const std::vector<std::string>& command, std::string_view name);
   Status StartTimeoutError() const;
   Status ExitedEarlyError() const;
 
@@ -192,9 +224,20 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool converging_ = false;
   bool start_requested_ = false;
   bool destroy_requested_ = false;
+  std::string start_cause_;  // of start_requested_
+  std::string destroy_cause_;
   std::optional<StopRequest> stop_request_;
   std::list<Waiter*> waiters_;
   int visits_ = 0;
+
+  // After a start that failed or an end by itself: requests are refused until then in a crash loop,
+  // and if restart_due_ it is started again then.
+  std::optional<MonoTime> backoff_until_;
+  bool restart_due_ = false;
+  // Containers that are being removed, and whether the next start has to wait for that: while they
+  // may live, or hold a kept disk.
+  std::map<std::string, bool> removing_;
+  Semaphore hook_turn_;  // the hooks of an instance run in their order
 
   // Of the current start.
   std::shared_ptr<const ClassConfig> running_config_;
@@ -205,6 +248,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out
   MonoTime started_at_;
   MonoTime start_deadline_;
+  std::optional<MonoTime> cpu_looked_at_;  // with busy_cpu: when cpu_time_ was read
+  Duration cpu_time_ = Duration::zero();
 };
 
 }  // namespace ctr

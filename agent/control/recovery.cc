@@ -14,9 +14,14 @@ awaitable<Status> Supervisor::Recover() {
   std::map<InstanceName, Observed> last_seen;
   CTR_CO_RETURN_IF_ERROR(Load(std::move(state), last_seen));
   CTR_CO_ASSIGN_OR_RETURN(std::vector<Container> containers, co_await runtime_.List());
-  CTR_CO_RETURN_IF_ERROR(co_await Adopt(std::move(containers), std::move(last_seen)));
+  CTR_CO_RETURN_IF_ERROR(co_await Adopt(std::move(containers), last_seen));
   for (const auto& [name, instance] : instances_) {
-    if (instance->record().desired == Desired::kDestroyed) instance->RequestDestroy();
+    if (instance->record().desired == Desired::kDestroyed) instance->RequestDestroy("");
+  }
+  for (const auto& [name, instance] : instances_) {
+    if (instance->state() == State::kStopped) {
+      instance->Resume(last_seen[name].state != State::kStopped);
+    }
   }
   Publish();
   co_return absl::OkStatus();

@@ -73,12 +73,15 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       executor_(services.executor),
       routes_(routes),
       start_queue_(services.executor, services.clock, options_.parallel_starts),
-      events_(services.store, services.clock),
-      services_{
-          services.executor, services.work,  services.clock,
-          services.runtime,  services.store, services.cluster,
-          events_,           start_queue_,   options_.log_dir,
-          options_.now,      options_.probe, [this](const InstanceName& name) { Forgotten(name); }},
+      hook_queue_(services.executor, services.clock, options_.parallel_hooks),
+      events_(services.store, services.clock, services.executor),
+      services_{services.executor, services.work,
+                services.clock,    services.runtime,
+                services.store,    services.cluster,
+                events_,           start_queue_,
+                options_.log_dir,  options_.now,
+                options_.probe,    options_.run_hook,
+                hook_queue_,       [this](const InstanceName& name) { Forgotten(name); }},
       class_edits_(services.executor, services.clock, 1) {}
 
 StatusOr<std::shared_ptr<ClassState>> Supervisor::FindClass(const std::string& name) const {
@@ -210,15 +213,17 @@ awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) 
 awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime deadline,
                                     std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
-  if (wait) co_return co_await instance->EnsureHealthy(deadline);
-  if (!Live(*instance)) instance->RequestStart();
+  instance->ForgiveFailures();
+  if (wait) co_return co_await instance->EnsureHealthy(deadline, std::move(cause));
+  if (!Live(*instance)) instance->RequestStart(std::move(cause));
   co_return absl::OkStatus();
 }
 
 awaitable<Status> Supervisor::Stop(InstancePtr instance, StopRequest request, bool wait,
                                    MonoTime deadline, std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kStopped));
-  instance->RequestStop(request);
+  request.cause = std::move(cause);
+  instance->RequestStop(std::move(request));
   if (!wait) co_return absl::OkStatus();
   co_return co_await instance->AwaitState(Stopped, deadline);
 }
@@ -227,21 +232,21 @@ awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime 
                                       std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
   const uint64_t generation = instance->observed().generation;
-  instance->RequestStop(StopRequest());
-  instance->RequestStart();
+  instance->RequestStop({.cause = cause});
+  instance->RequestStart(cause);
   if (!wait) co_return absl::OkStatus();
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(
       [generation](const Instance& it) {
         return Stopped(it) || it.observed().generation > generation;
       },
       deadline));
-  co_return co_await instance->EnsureHealthy(deadline);
+  co_return co_await instance->EnsureHealthy(deadline, std::move(cause));
 }
 
 awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline, std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kDestroyed));
-  instance->RequestDestroy();
+  instance->RequestDestroy(std::move(cause));
   co_return co_await instance->AwaitState([](const Instance& it) { return it.forgotten(); },
                                           deadline);
 }
@@ -249,7 +254,8 @@ awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline, s
 awaitable<StatusOr<Visit>> Supervisor::Enter(InstancePtr instance, MonoTime deadline,
                                              std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
-  co_return co_await instance->AdmitVisit(deadline);
+  instance->ForgiveFailures();
+  co_return co_await instance->AdmitVisit(deadline, std::move(cause));
 }
 
 awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class_name, int n,
@@ -263,8 +269,11 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
                                  class_name, " is ", class_state->config->max_instances));
   }
   InstanceName name{class_name, RoutedId(policy::PickUniform(random_(), n))};
-  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, std::move(cause));
-  CTR_CO_RETURN_IF_ERROR(passage.status());
+  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, cause);
+  if (!passage.ok()) {
+    Refused({name, ErrorCodeOf(passage.status()), std::string(passage.status().message()), cause});
+    co_return passage.status();
+  }
   co_return Find(std::move(name));
 }
 
@@ -286,7 +295,7 @@ awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin ori
     }
     CTR_CO_ASSIGN_OR_RETURN(instance, co_await Create(std::move(name), {}, cause));
   }
-  co_return co_await instance->Admit(deadline);
+  co_return co_await instance->Admit(deadline, std::move(cause));
 }
 
 awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std::string file_name,
@@ -343,7 +352,7 @@ awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime
                        " instances; destroy them, or remove it with them: ctr class rm --force ",
                        name));
     }
-    for (const InstancePtr& instance : members) instance->RequestDestroy();
+    for (const InstancePtr& instance : members) instance->RequestDestroy(cause);
     for (const InstancePtr& instance : members)
       CTR_CO_RETURN_IF_ERROR(co_await Destroy(instance, deadline, cause));
   }

@@ -24,6 +24,8 @@ struct SupervisorOptions {
   int parallel_starts = 4;
   Passage::NowFunction now;
   std::function<ListenFunction(const Container&)> probe = ProbeByNetlink;
+  HookFunction run_hook;
+  int parallel_hooks = 8;
 };
 
 // What the supervisor works with; all of it outlives the supervisor.
@@ -47,8 +49,8 @@ struct InstanceSettings {
 };
 
 // Owns every class and instance of this host, and is the one that changes them. Home: the control
-// loop; EnsureAwake alone may be called from a data loop. Calls that change something return once
-// it is on disk. `cause` says for the record who asked: "ctr stop by root".
+// loop; EnsureAwake and Refused alone may be called from a data loop. Calls that change something
+// return once it is on disk. `cause` says for the record who asked: "ctr stop by root".
 class Supervisor final : public Waker {
  public:
   using InstancePtr = std::shared_ptr<Instance>;
@@ -95,6 +97,7 @@ class Supervisor final : public Waker {
   // Waker:
   awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
                                            std::string cause) override;
+  void Refused(Refusal refusal) override;
 
  private:
   awaitable<StatusOr<Passage>> Admit(InstanceName name, WakeOrigin origin, MonoTime deadline,
@@ -120,6 +123,7 @@ class Supervisor final : public Waker {
   asio::any_io_executor executor_;
   Routes& routes_;
   Semaphore start_queue_;
+  Semaphore hook_queue_;
   EventLog events_;
   InstanceServices services_;
 

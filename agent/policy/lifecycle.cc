@@ -17,6 +17,9 @@ LifecyclePlan DecideRunning(const LifecycleView& view, MonoTime now) {
 LifecyclePlan DecideHealthy(const LifecycleView& view, MonoTime now) {
   std::optional<MonoTime> sleeps_at = SleepsAt(view.idle, now);
   if (sleeps_at && *sleeps_at <= now) return {Step::kSleep, std::nullopt};
+  if (view.look_at && (!sleeps_at || *view.look_at < *sleeps_at)) {
+    return {Step::kNone, std::max(*view.look_at, now)};
+  }
   return {Step::kNone, sleeps_at};
 }
 
@@ -27,11 +30,23 @@ std::optional<MonoTime> SleepsAt(const IdleView& view, MonoTime now) {
   return (view.busy ? now : view.last_activity) + *view.sleep_after;
 }
 
+Duration CpuSampleInterval(Duration sleep_after) {
+  return std::clamp<Duration>(sleep_after / 4, milliseconds(100), seconds(15));
+}
+
+bool IsBusy(Duration cpu_time, Duration elapsed, double limit) {
+  return static_cast<double>(cpu_time.count()) > limit * static_cast<double>(elapsed.count());
+}
+
 LifecyclePlan DecideLifecycle(const LifecycleView& view, MonoTime now) {
   if (view.state == State::kStopped) {
-    if (view.destroy_wanted) return {Step::kForget, std::nullopt};
+    if (view.destroy_wanted) {
+      return {view.end_blocked ? Step::kNone : Step::kForget, std::nullopt};
+    }
+    if (view.start_blocked) return {};
     if (view.start_wanted) return {Step::kStart, std::nullopt};
-    return {};
+    if (view.restart_at && *view.restart_at <= now) return {Step::kStart, std::nullopt};
+    return {Step::kNone, view.restart_at};
   }
   if (view.destroy_wanted) return {Step::kKill, std::nullopt};
   if (view.exited) return {Step::kReap, std::nullopt};

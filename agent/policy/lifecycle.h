@@ -19,6 +19,12 @@ struct IdleView {
 // moment is a whole sleep_after from `now`, since the activity has yet to end.
 std::optional<MonoTime> SleepsAt(const IdleView& view, MonoTime now);
 
+// When to look at the CPU time of an instance with busy_cpu again: a few times before it would
+// fall asleep.
+Duration CpuSampleInterval(Duration sleep_after);
+// Whether an instance that used `cpu_time` in `elapsed` used more than `limit` cores.
+bool IsBusy(Duration cpu_time, Duration elapsed, double limit);
+
 // What the supervisor does next with one instance. The steps that take time (a start, a stop) are
 // performed whole before the policy is asked again.
 enum class Step {
@@ -38,11 +44,15 @@ struct LifecycleView {
   bool start_wanted = false;  // somebody waits for it, or asked without waiting
   bool stop_wanted = false;
   bool destroy_wanted = false;
-  bool exited = false;      // the process has ended
-  bool listening = false;   // every required port listens; looked at while kRunning
-  MonoTime started_at;      // when the process was started; while kRunning
-  MonoTime start_deadline;  // while kRunning
-  IdleView idle;            // while kHealthy
+  bool start_blocked = false;          // an earlier container of it may still live
+  bool end_blocked = false;            // one of its containers is still being removed
+  std::optional<MonoTime> restart_at;  // while kStopped: when it is to be started again
+  bool exited = false;                 // the process has ended
+  bool listening = false;              // every required port listens; looked at while kRunning
+  MonoTime started_at;                 // when the process was started; while kRunning
+  MonoTime start_deadline;             // while kRunning
+  IdleView idle;                       // while kHealthy
+  std::optional<MonoTime> look_at;     // while kHealthy: when to look at its CPU time again
 };
 
 struct LifecyclePlan {

@@ -87,6 +87,7 @@ void DataLoop::Turn() {
     if (context_->sessions.contains(session)) session->Sweep(now);
   }
   context_->upstreams.Sweep(now);
+  context_->refusals.Sweep(now);
   context_->routes.Newest();  // an idle loop lets go of old tables, too
   sweep_->expires_after(kSweepInterval);
   sweep_->async_wait([this](ErrorCode error) {

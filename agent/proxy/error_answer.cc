@@ -1,5 +1,6 @@
 #include "agent/proxy/error_answer.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -86,7 +87,12 @@ std::string ErrorAnswer(const Status& error, AnswerForm form) {
       "HTTP/1.1 ", status, " ", std::string(ReasonOf(status)),
       "\r\nContent-Type: ", form.json ? "application/json" : "text/plain; charset=utf-8",
       "\r\nContent-Length: ", body.size(), "\r\nCtr-Error: ", code, "\r\n");
-  if (status == 503) out += "Retry-After: 1\r\n";
+  std::optional<Duration> retry_after = RetryAfterOf(error);
+  if (status == 503 && !retry_after) retry_after = std::chrono::seconds(1);
+  if (retry_after) {
+    const auto delay = std::chrono::ceil<std::chrono::seconds>(*retry_after).count();
+    absl::StrAppend(&out, "Retry-After: ", std::max<int64_t>(1, delay), "\r\n");
+  }
   AppendConnection(out, form.http10, form.keep_alive);
   out += "\r\n";
   if (!form.head) out += body;

@@ -33,6 +33,7 @@ Exchange::~Exchange() {
 
 awaitable<After> Exchange::Run(Route route) {
   origin_ = PickInstance(route, loop_.random);
+  name_ = {route.class_route->name, route.id};
   hold_until_ = loop_.clock.Now() + route.class_route->hold_timeout;
   if (Status reached = co_await Reach(route); !reached.ok()) co_return co_await Fail(reached);
   StatusOr<ResponseHead> head = co_await Ask();
@@ -207,6 +208,8 @@ awaitable<After> Exchange::Fail(Status error) {
   upstream_ = nullptr;
   if (uploading()) co_await upload_->Stop();
   if (upload_ && upload_->state() == Upload::State::kClientGone) co_return After::kClose;
+  if (name_.class_name.empty()) name_.class_name = ClassOf(error);
+  loop_.refusals.Add(name_, error, [this] { return Cause(); }, loop_.clock.Now());
   const bool unread = request_.rest.kind != BodyKind::kNone;
   request_.form.keep_alive &= !unread && !loop_.draining;
   std::string answer = ErrorAnswer(error, request_.form);

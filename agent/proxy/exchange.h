@@ -39,7 +39,7 @@ class Exchange {
   Exchange(const Exchange&) = delete;
 
   awaitable<After> Run(Route route);
-  // Answers with an error of ours.
+  // Answers with an error of ours, which is recorded.
   awaitable<After> Fail(Status error);
 
  private:
@@ -60,6 +60,7 @@ class Exchange {
   const std::shared_ptr<Stream> client_;
   Request request_;
 
+  InstanceName name_;  // of the route; "" parts before there is one
   WakeOrigin origin_ = WakeOrigin::kRequest;
   MonoTime hold_until_;
   Passage passage_;

@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "agent/base/clock.h"
+#include "agent/proxy/refusal_log.h"
 #include "agent/proxy/route_table.h"
 #include "agent/proxy/upstream.h"
 #include "agent/proxy/waker.h"
@@ -24,7 +25,12 @@ struct SessionLimits {
 struct LoopContext {
   LoopContext(asio::any_io_executor executor, const RoutePublisher& routes, Waker& waker,
               Clock& clock, SessionLimits limits)
-      : executor(std::move(executor)), waker(waker), clock(clock), limits(limits), routes(routes) {}
+      : executor(std::move(executor)),
+        waker(waker),
+        clock(clock),
+        limits(limits),
+        routes(routes),
+        refusals([this](Refusal refusal) { this->waker.Refused(std::move(refusal)); }) {}
 
   const asio::any_io_executor executor;
   Waker& waker;
@@ -33,6 +39,7 @@ struct LoopContext {
 
   RouteReader routes;
   UpstreamPool upstreams;
+  RefusalLog refusals;
   std::mt19937_64 random{std::random_device()()};
   absl::flat_hash_set<Session*> sessions;
   bool draining = false;  // every response closes its connection

@@ -12,6 +12,8 @@
 namespace ctr {
 namespace {
 
+constexpr char kClassPayload[] = "ctr.class";
+
 // A class and maybe an ID, as an address, a header or a name says it. Views into the request or
 // the table.
 struct Choice {
@@ -177,13 +179,21 @@ StatusOr<Route> RouteByChoice(const RouteTable& table, const Choice& choice,
   }
   if (!route.class_route->create_by_request) {
     std::string name = absl::StrCat(Text(choice.class_name), "/", Text(choice.id));
-    return Error(absl::StatusCode::kNotFound, code::kUnknownInstance,
-                 absl::StrCat("there is no instance ", name, "; create it with: ctr get ", name));
+    Status unknown =
+        Error(absl::StatusCode::kNotFound, code::kUnknownInstance,
+              absl::StrCat("there is no instance ", name, "; create it with: ctr get ", name));
+    unknown.SetPayload(kClassPayload, absl::Cord(route.class_route->name));
+    return unknown;
   }
   return route;
 }
 
 }  // namespace
+
+std::string ClassOf(const Status& error) {
+  const absl::optional<absl::Cord> name = error.GetPayload(kClassPayload);
+  return name ? std::string(*name) : "";
+}
 
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target) {
   if (target.local_address != 0) {

@@ -108,4 +108,7 @@ struct Route {
 // undeclared port).
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target);
 
+// The class whose instance a ResolveRoute that failed did not know; "" if it failed otherwise.
+std::string ClassOf(const Status& error);
+
 }  // namespace ctr

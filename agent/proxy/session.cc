@@ -131,6 +131,8 @@ awaitable<After> Session::Serve(size_t head_size) {
 
 // Answers what can't be understood: where the next request would begin is not known.
 awaitable<After> Session::Refuse(Status error) {
+  loop_.refusals.Add(
+      {}, error, [this] { return absl::StrCat("a request from ", peer_); }, loop_.clock.Now());
   std::string answer = ErrorAnswer(error, {});
   WriteBatch batch;
   batch.Add(answer);

@@ -50,6 +50,7 @@ class Slot {
   // from.
   void Leave(MonoTime now) {
     Touch(now);
+    served_.fetch_add(1, std::memory_order_relaxed);
     gate_.fetch_sub(1, std::memory_order_release);
   }
 
@@ -65,6 +66,8 @@ class Slot {
   MonoTime last_activity() const {
     return MonoTime(MonoTime::duration(last_activity_.load(std::memory_order_relaxed)));
   }
+  // Requests that were let in and have ended, since the agent's start.
+  uint64_t served() const { return served_.load(std::memory_order_relaxed); }
   // Includes requests that are just finding the gate closed.
   uint64_t in_flight() const { return gate_.load(std::memory_order_acquire) & ~kClosed; }
   bool closed() const { return gate_.load(std::memory_order_acquire) & kClosed; }
@@ -87,6 +90,11 @@ class Slot {
     return gate_.compare_exchange_strong(idle, kClosed, std::memory_order_acq_rel) ||
            (idle & kClosed);
   }
+  // Lets go of the last start's namespace, once it has ended. It stays where a request is still in
+  // it.
+  void ForgetEndpoint() {
+    if (closed() && in_flight() == 0) endpoint_.store(nullptr, std::memory_order_release);
+  }
   void set_max_concurrency(uint32_t limit) {
     max_concurrency_.store(limit, std::memory_order_relaxed);
   }
@@ -97,6 +105,7 @@ class Slot {
   const InstanceName name_;
   std::atomic<uint64_t> gate_{kClosed};
   std::atomic<int64_t> last_activity_{0};
+  std::atomic<uint64_t> served_{0};
   std::atomic<uint32_t> max_concurrency_{0};  // 0: no limit
   std::atomic<std::shared_ptr<const Endpoint>> endpoint_;
 };

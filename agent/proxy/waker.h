@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "agent/base/asio.h"
@@ -14,6 +15,15 @@ namespace ctr {
 // the class says so.
 enum class WakeOrigin { kRequest, kRoute };
 
+// Requests that a data loop answered with an error of ours.
+struct Refusal {
+  InstanceName name;    // so far as it is known: "" parts are not
+  std::string code;     // Ctr-Error's
+  std::string message;  // of the answer
+  std::string cause;    // who asked: "GET /x from 10.0.0.1"
+  uint64_t times = 1;   // so many alike, of which this is one
+};
+
 // The one way from the data loops to control. Called on a data loop, resumes there.
 class Waker {
  public:
@@ -27,6 +37,9 @@ class Waker {
   // manual_start, max_instances, overloaded, queue_full, draining, start_failed, start_timeout.
   virtual awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
                                                    MonoTime deadline, std::string cause) = 0;
+
+  // For the record. Never blocks; the loops call it a few times a second at most (RefusalLog).
+  virtual void Refused(Refusal refusal) = 0;
 };
 
 }  // namespace ctr

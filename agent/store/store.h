@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <variant>
 #include <vector>
@@ -29,12 +31,24 @@ struct StoredState {
   std::string lost;
 };
 
-// Which events are wanted; the oldest first.
+// Which events are wanted; they are given the oldest first.
 struct EventQuery {
-  InstanceName instance;  // "" parts: of all
-  WallTime since;         // at or after
-  int64_t after = 0;      // numbers above
-  int limit = 1000;       // the newest so many of them
+  enum class Pick { kNewest, kOldest };
+
+  InstanceName instance = {};                            // "" parts: of all
+  std::vector<std::string> types = {};                   // none: all
+  WallTime since = {};                                   // at or after
+  int64_t after = 0;                                     // numbers above
+  int64_t before = std::numeric_limits<int64_t>::max();  // numbers below
+  int limit = 1000;
+  Pick pick = Pick::kNewest;  // which of them, if there are more than `limit`
+
+  bool Wants(const Event& event) const {
+    return event.number > after && event.number < before && event.at >= since &&
+           (types.empty() || std::find(types.begin(), types.end(), event.type) != types.end()) &&
+           (instance.class_name.empty() || instance.class_name == event.instance.class_name) &&
+           (instance.id.empty() || instance.id == event.instance.id);
+  }
 };
 
 struct PutClass {
@@ -58,12 +72,17 @@ struct DeleteInstance {
 struct PutCursors {
   AddressCursors cursors;
 };
-// Adds it; the oldest beyond the bounds of age and count go.
+// Adds it. Every so often those beyond kMaxEvents or older than kMaxEventAge go.
 struct PutEvent {
   Event event;
 };
 using Change = std::variant<PutClass, DeleteClass, PutInstance, PutObserved, DeleteInstance,
                             PutCursors, PutEvent>;
+
+// How many events are kept, and how long. A hundred thousand are some 20 MB, which a small disk has
+// and a look through all of them takes a fraction of a second; a week is how far back one asks why.
+inline constexpr int64_t kMaxEvents = 100'000;
+inline constexpr Duration kMaxEventAge = std::chrono::hours(24 * 7);
 
 // The agent's memory across restarts. Called on the control loop; the work is done on the store's
 // own thread, in the order of the calls. Changes of one call are one transaction.
@@ -73,7 +92,7 @@ class Store {
 
   virtual awaitable<StatusOr<StoredState>> Load() = 0;
 
-  // Also those that are still to be written behind.
+  // Of those on disk and those that are still to be written behind.
   virtual awaitable<StatusOr<std::vector<Event>>> ReadEvents(EventQuery query) = 0;
 
   // Returns once the changes are on disk (synchronous=FULL); commits that wait together share one

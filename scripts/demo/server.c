@@ -9,6 +9,7 @@
 //   /status/N    status N         /env         the environment
 //   /exit/N      ends the server with exit status N
 //   /crash       ends it by SIGSEGV
+//   /cpu/S       computes for S seconds, then answers
 //
 // Environment: CTR_ID; PORT (8080); BIND (0.0.0.0); LISTEN_DELAY_MS: starts to listen that late;
 // IGNORE_TERM=1: SIGTERM does nothing.
@@ -181,6 +182,13 @@ static bool Number(const char* path, const char* prefix, double scale, uint64_t*
   return true;
 }
 
+static void Compute(uint64_t milliseconds) {
+  volatile uint64_t sum = 0;
+  for (int64_t end = Now() + (int64_t)milliseconds; Now() < end;) {
+    for (int i = 0; i < 100000; ++i) sum += (uint64_t)i;
+  }
+}
+
 static void Respond(struct Connection* c, const char* path) {
   uint64_t n;
   if (c->is_echo) {
@@ -196,6 +204,9 @@ static void Respond(struct Connection* c, const char* path) {
   } else if (Number(path, "/sleep?s=", 1000, &n)) {
     AnswerHello(c);
     c->wake_at = Now() + (int64_t)n;
+  } else if (Number(path, "/cpu/", 1000, &n)) {
+    Compute(n);
+    AnswerHello(c);
   } else if (Number(path, "/status/", 1, &n) && n >= 200 && n <= 599) {
     AnswerText(c, (int)n, "status %d\n", (int)n);
   } else if (Number(path, "/exit/", 1, &n) && n <= 255) {

@@ -32,6 +32,7 @@ class FakeRuntime final : public Runtime {
   std::set<std::string> images = {"docker.io/library/demo:latest"};
   Status create_error;
   Status start_error;
+  Status remove_error;
   bool hold_create = false;     // Create waits until Release()
   bool listen_at_start = true;  // 8080 listens as soon as the process runs
   bool exit_on_sigterm = true;
@@ -103,6 +104,7 @@ class FakeRuntime final : public Runtime {
   }
 
   awaitable<Status> Remove(std::string id) override {
+    if (!remove_error.ok()) co_return remove_error;
     containers.erase(id);
     RingAll();
     co_return absl::OkStatus();

@@ -34,15 +34,13 @@ class FakeStore final : public Store {
   awaitable<StatusOr<std::vector<Event>>> ReadEvents(EventQuery query) override {
     std::vector<Event> found;
     for (const Event& event : events) {
-      const InstanceName& name = query.instance;
-      if (event.number > query.after && event.at >= query.since &&
-          (name.class_name.empty() || name.class_name == event.instance.class_name) &&
-          (name.id.empty() || name.id == event.instance.id)) {
-        found.push_back(event);
-      }
+      if (query.Wants(event)) found.push_back(event);
     }
-    if (found.size() > static_cast<size_t>(query.limit)) {
-      found.erase(found.begin(), found.end() - query.limit);
+    const size_t limit = std::min(found.size(), static_cast<size_t>(query.limit));
+    if (query.pick == EventQuery::Pick::kNewest) {
+      found.erase(found.begin(), found.end() - static_cast<ptrdiff_t>(limit));
+    } else {
+      found.resize(limit);
     }
     co_return found;
   }

@@ -52,6 +52,15 @@ class FakeWaker final : public Waker {
     return waiting_;
   }
 
+  std::vector<Refusal> refusals() const {
+    std::lock_guard lock(mutex_);
+    return refusals_;
+  }
+  void Refused(Refusal refusal) override {
+    std::lock_guard lock(mutex_);
+    refusals_.push_back(std::move(refusal));
+  }
+
   awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
                                            std::string) override {
     Enter({name, origin});
@@ -105,6 +114,7 @@ class FakeWaker final : public Waker {
   mutable std::mutex mutex_;
   std::map<InstanceName, Instance> instances_;
   std::vector<Call> calls_;
+  std::vector<Refusal> refusals_;
   Status error_;
   bool held_ = false;
   int starts_ = 0;

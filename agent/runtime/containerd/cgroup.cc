@@ -91,9 +91,12 @@ Cgroups Cgroups::FromMountinfo(const std::string& mountinfo) {
       cgroups.unified_mount_ = mount_point;
     } else if (filesystem[0] == "cgroup") {
       std::vector<absl::string_view> options = absl::StrSplit(filesystem[2], ',');
-      if (std::find(options.begin(), options.end(), "memory") != options.end()) {
-        cgroups.memory_mount_ = mount_point;
-      }
+      const auto has = [&](absl::string_view controller) {
+        return std::find(options.begin(), options.end(), controller) != options.end();
+      };
+      if (has("memory")) cgroups.memory_mount_ = mount_point;
+      if (has("cpuacct")) cgroups.cpuacct_mount_ = mount_point;
+      if (has("pids")) cgroups.pids_mount_ = mount_point;
     } else {
       continue;
     }

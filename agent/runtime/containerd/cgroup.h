@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/runtime/runtime.h"
 
 namespace ctr {
 
@@ -21,6 +22,9 @@ class Cgroups {
   // How many processes of the cgroup the kernel killed for want of memory; 0 if the cgroup is gone.
   int64_t OomKills(const std::string& path) const;
 
+  // What the cgroup's processes use, and its limits. NOT_FOUND if it is gone.
+  StatusOr<ResourceUsage> Usage(const std::string& path) const;
+
   // The processes in the cgroup and in those below it.
   std::vector<int> Processes(const std::string& path) const;
 
@@ -36,7 +40,10 @@ class Cgroups {
 
  private:
   std::vector<std::string> mount_points_;
-  std::string memory_mount_;   // of version 1's memory controller; "" if there is none
+  // Of version 1's controllers; "" if there is none.
+  std::string memory_mount_;
+  std::string cpuacct_mount_;
+  std::string pids_mount_;
   std::string unified_mount_;  // of version 2; "" if there is none
 };
 

@@ -152,8 +152,8 @@ awaitable<void> ContainerdRuntime::AwaitReconnect() {
   co_await core_->clock->SleepUntil(MonoTime::max());
 }
 
-StatusOr<ResourceUsage> ContainerdRuntime::Usage(const std::string&) const {
-  return absl::UnimplementedError("usage");
+StatusOr<ResourceUsage> ContainerdRuntime::Usage(const std::string& id) const {
+  return core_->cgroups.Usage(core_->CgroupPath(id));
 }
 
 awaitable<Status> ContainerdRuntime::CheckImage(std::string reference) {

@@ -1,6 +1,5 @@
 #include "agent/store/sqlite/tables.h"
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -43,6 +42,13 @@ Status Tables::Prepare() {
       prepare(delete_instance_, "DELETE FROM instances WHERE class = ?1 AND id = ?2"));
   CTR_RETURN_IF_ERROR(prepare(
       put_event_, "INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"));
+  CTR_RETURN_IF_ERROR(prepare(count_events_, "SELECT COUNT(*) FROM events"));
+  CTR_RETURN_IF_ERROR(prepare(drop_oldest_events_,
+                              "DELETE FROM events WHERE number <= "
+                              "(SELECT number FROM events ORDER BY number LIMIT 1 OFFSET ?1)"));
+  CTR_RETURN_IF_ERROR(prepare(drop_aged_events_,
+                              "DELETE FROM events WHERE number IN (SELECT number FROM events "
+                              "ORDER BY number LIMIT ?2) AND at < ?1"));
   return prepare(put_cursors_, "INSERT OR REPLACE INTO cursors VALUES (1, ?1, ?2)");
 }
 
@@ -102,14 +108,6 @@ Status Tables::Apply(const PutCursors& put) {
   return put_cursors_->Run(int64_t{put.cursors.instance}, int64_t{put.cursors.class_});
 }
 
-Status Tables::Apply(const PutEvent& put) {
-  const Event& event = put.event;
-  return put_event_->Run(event.number, ToNanoseconds(event.at), event.type,
-                         event.instance.class_name, event.instance.id,
-                         static_cast<int64_t>(event.generation), event.message, event.cause,
-                         AsInteger(event.exit_code));
-}
-
 StatusOr<StoredState> Tables::Load() {
   StoredState state;
   CTR_ASSIGN_OR_RETURN(
@@ -132,32 +130,6 @@ StatusOr<StoredState> Tables::Load() {
   CTR_ASSIGN_OR_RETURN(Statement newest, database_.Prepare("SELECT MAX(number) FROM events"));
   CTR_RETURN_IF_ERROR(newest.RunEach([&] { state.last_event = newest.Integer(0); }));
   return state;
-}
-
-StatusOr<std::vector<Event>> Tables::ReadEvents(const EventQuery& query) {
-  CTR_ASSIGN_OR_RETURN(
-      Statement rows,
-      database_.Prepare("SELECT number, at, type, class, id, generation, message, cause, exit_code "
-                        "FROM events WHERE number > ?1 AND at >= ?2 AND (?3 = '' OR class = ?3) "
-                        "AND (?4 = '' OR id = ?4) ORDER BY number DESC LIMIT ?5"));
-  std::vector<Event> events;
-  const auto add = [&] {
-    Event event;
-    event.number = rows.Integer(0);
-    event.at = FromNanoseconds(rows.Integer(1));
-    event.type = rows.Text(2);
-    event.instance = {rows.Text(3), rows.Text(4)};
-    event.generation = static_cast<uint64_t>(rows.Integer(5));
-    event.message = rows.Text(6);
-    event.cause = rows.Text(7);
-    if (!rows.IsNull(8)) event.exit_code = static_cast<int>(rows.Integer(8));
-    events.push_back(std::move(event));
-  };
-  CTR_RETURN_IF_ERROR(rows.RunEach(add, query.after, ToNanoseconds(query.since),
-                                   query.instance.class_name, query.instance.id,
-                                   int64_t{query.limit}));
-  std::reverse(events.begin(), events.end());
-  return events;
 }
 
 Status Tables::LoadInstances(std::vector<InstanceRecord>& instances) {

@@ -28,6 +28,8 @@ class Tables {
   Status Apply(const DeleteInstance& del);
   Status Apply(const PutCursors& put);
   Status Apply(const PutEvent& put);
+  // Lets go of the events beyond the store's bounds.
+  Status PruneEvents(WallTime now);
   Status LoadInstances(std::vector<InstanceRecord>& instances);
 
   Database database_;
@@ -38,6 +40,10 @@ class Tables {
   std::optional<Statement> delete_instance_;
   std::optional<Statement> put_cursors_;
   std::optional<Statement> put_event_;
+  std::optional<Statement> count_events_;
+  std::optional<Statement> drop_oldest_events_;
+  std::optional<Statement> drop_aged_events_;
+  int inserts_until_prune_ = 0;  // the first one looks
 };
 
 }  // namespace ctr::sqlite

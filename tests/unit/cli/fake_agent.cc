@@ -270,4 +270,26 @@ grpc::Status FakeAgent::GetInfo(Context*, const v1::GetInfoRequest* request, v1:
   return Status::OK;
 }
 
+grpc::Status FakeAgent::ListEvents(Context*, const v1::ListEventsRequest* request,
+                                   grpc::ServerWriter<v1::ListEventsResponse>* writer) {
+  Record(*request);
+  for (const v1::ListEventsResponse& response : events) writer->Write(response);
+  return events_end;
+}
+
+grpc::Status FakeAgent::ExplainInstance(Context* context, const v1::ExplainInstanceRequest* request,
+                                        v1::ExplainInstanceResponse* response) {
+  Record(*request);
+  *response = explained;
+  return Answer(context, request->ref(), response->mutable_instance());
+}
+
+grpc::Status FakeAgent::ListStats(Context*, const v1::ListStatsRequest* request,
+                                  v1::ListStatsResponse* response) {
+  Record(*request);
+  std::lock_guard lock(mutex_);
+  if (!stats.empty()) *response = stats[std::min(stats_calls_++, stats.size() - 1)];
+  return Status::OK;
+}
+
 }  // namespace ctr::cli

@@ -56,6 +56,10 @@ class FakeAgent final : public v1::Agent::Service {
   v1::ListImagesResponse images;
   v1::InspectInstanceResponse inspected;
   v1::Info info;
+  std::vector<v1::ListEventsResponse> events;  // of one call, in turn
+  grpc::Status events_end;
+  v1::ExplainInstanceResponse explained;
+  std::vector<v1::ListStatsResponse> stats;  // of one call each, the last one again and again
   v1::ApplyClassResponse applied;
   bool refuse_import = false;
   bool expect_cancel = false;  // an import does not return before its client has cancelled it
@@ -87,6 +91,11 @@ class FakeAgent final : public v1::Agent::Service {
   Status ListImages(Context*, const v1::ListImagesRequest*, v1::ListImagesResponse*) override;
   Status RemoveImage(Context*, const v1::RemoveImageRequest*, v1::RemoveImageResponse*) override;
   Status GetInfo(Context*, const v1::GetInfoRequest*, v1::Info*) override;
+  Status ListEvents(Context*, const v1::ListEventsRequest*,
+                    grpc::ServerWriter<v1::ListEventsResponse>*) override;
+  Status ExplainInstance(Context*, const v1::ExplainInstanceRequest*,
+                         v1::ExplainInstanceResponse*) override;
+  Status ListStats(Context*, const v1::ListStatsRequest*, v1::ListStatsResponse*) override;
 
   struct Failure {
     grpc::StatusCode status;
@@ -106,6 +115,7 @@ class FakeAgent final : public v1::Agent::Service {
   std::condition_variable changed_;
   bool ended_ = false;
   int stops_ = 0;
+  size_t stats_calls_ = 0;
   int stops_wanted_ = 0;
   bool import_begun_ = false;
   bool import_cancelled_ = false;

@@ -41,7 +41,8 @@ TEST_CASE("an instance has every key, null where there is nothing to say") {
         R"({"class":"web","id":"alice","state":"healthy","reason":null,"exit_code":null,)"
         R"("url":"http://127.77.0.2:8080","address":"127.77.0.2","generation":3,)"
         R"("since":"2026-11-23T20:59:48.250Z","created_at":"2026-11-23T20:00:00.250Z",)"
-        R"("in_flight":2,"message":null,"revision":"abc","outdated":false})");
+        R"("in_flight":2,"message":null,"revision":"abc","outdated":false,)"
+        R"("failures":0,"next_start":null})");
   Json job = ToJson(Job("j", "exited", 0));
   CHECK(job["exit_code"] == 0);
   CHECK(job["reason"] == "exited");
@@ -113,10 +114,28 @@ TEST_CASE("the table of instances is aligned, two spaces between columns") {
   *instances.Add() = Job("nightly", "exited", 3);
   *instances.Add() = Job("n", "slept", 0);
   CHECK(InstanceTable(instances, kNow, Style::kPlain) ==
-        "INSTANCE       STATE    REASON     AGE  URL                     STARTS  IN-FLIGHT\n"
-        "web/alice      healthy  -          12s  http://127.77.0.2:8080  3       2\n"
-        "batch/nightly  stopped  exited(3)  2d   -                       0       0\n"
-        "batch/n        stopped  slept      2d   -                       0       0\n");
+        "INSTANCE       STATE    REASON      AGE  URL                     STARTS  IN-FLIGHT\n"
+        "web/alice      healthy  -           12s  http://127.77.0.2:8080  3       2\n"
+        "batch/nightly  stopped  exited (3)  2d   -                       0       0\n"
+        "batch/n        stopped  slept       2d   -                       0       0\n");
+}
+
+TEST_CASE("the table shows a crash loop, and when the next start is due") {
+  google::protobuf::RepeatedPtrField<v1::Instance> instances;
+  *instances.Add() = Job("a", "exited", 1);
+  instances[0].set_failures(3);
+  instances[0].set_next_start_at_ms(kNowMs + 11'500);
+  *instances.Add() = Job("b", "exited", 1);
+  instances[1].set_failures(1);
+  instances[1].set_next_start_at_ms(kNowMs + 500);
+  *instances.Add() = Job("c", "oom_killed", 137);
+  const std::string table = InstanceTable(instances, kNow, Style::kPlain);
+  CHECK(table.find("  crash loop: exited (1), next start in 12s  ") != std::string::npos);
+  CHECK(table.find("  exited (1), next start in 1s  ") != std::string::npos);
+  CHECK(table.find("  oom_killed  ") != std::string::npos);
+  Json json = ToJson(instances[0]);
+  CHECK(json["failures"] == 3);
+  CHECK(json["next_start"] == "2026-11-23T21:00:11.750Z");
 }
 
 TEST_CASE("a table without rows is its header") {

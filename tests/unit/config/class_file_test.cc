@@ -39,6 +39,7 @@ TEST_CASE("a class file of two lines is a job with the defaults") {
   expected.name = "web";
   expected.image = "demo:latest";
   expected.sleep_after = std::nullopt;
+  expected.restart = RestartPolicy::kNever;
   CHECK(config == expected);
   CHECK(config.IsJob());
 }
@@ -121,6 +122,7 @@ internet = false
   expected.stop_signal = 2;
   expected.stop_grace = 0s;
   expected.drain = 1500ms;
+  expected.restart = RestartPolicy::kNever;
   expected.dial = Dial::kLoopback;
   expected.max_concurrency = 4;
   expected.nofile = 4096;
@@ -277,8 +279,6 @@ TEST_CASE("impossible values are refused") {
 }
 
 TEST_CASE("what is not built yet is refused by name") {
-  CHECK(RefusalOf("disk = \"keep\"") ==
-        "web.toml:3: disk: \"keep\" is not built yet in this version");
   CHECK(RefusalOf("autoscale = true") ==
         "web.toml:3: autoscale: true is not built yet in this version");
   CHECK(RefusalOf("[readiness]\ntcp = true") ==
@@ -286,20 +286,55 @@ TEST_CASE("what is not built yet is refused by name") {
   for (const char* setting : {
            "default_port = 80\ndefault_protocol = \"tcp\"",
            "default_port = 80\n[[port]]\nport = 81\nprotocol = \"tcp\"",
-           "restart = \"on-failure\"",
-           "restart = \"always\"",
            "pull_policy = \"always\"",
-           "busy_cpu = 0.1",
            "tcp_idle = \"5m\"",
            "[autoscale]\nmin = 1",
-           "[hooks]\non_start = [\"true\"]",
            "[[volume]]\nhost = \"/a\"\npath = \"/b\"",
-           "[log]\nfiles = 3",
            "[network]\ninternet = true",
            "[route]\npolicy = \"nearest\"",
        }) {
     CHECK(RefusalOf(setting).ends_with("not built yet in this version"));
   }
+}
+
+TEST_CASE("restart, disk, busy_cpu, hooks and log are read") {
+  const ClassConfig config = Parse(std::string(kTop) + R"(
+restart = "always"
+disk = "keep"
+busy_cpu = 0.05
+[hooks]
+on_start = ["/bin/notify", "up"]
+on_activity_expired = ["/bin/may-sleep"]
+[log]
+max_size = "1MiB"
+files = 5
+)");
+  CHECK(config.restart == RestartPolicy::kAlways);
+  CHECK(config.disk == Disk::kKeep);
+  CHECK(config.busy_cpu == 0.05);
+  CHECK(config.hooks.on_start == std::vector<std::string>{"/bin/notify", "up"});
+  CHECK(config.hooks.on_stop.empty());
+  CHECK(config.hooks.on_activity_expired == std::vector<std::string>{"/bin/may-sleep"});
+  CHECK(config.log == LogLimits{1 << 20, 5});
+}
+
+TEST_CASE("a class with a port is restarted on failure by default, a job is not") {
+  CHECK(Parse(std::string(kTop) + "default_port = 80\n").restart == RestartPolicy::kOnFailure);
+  CHECK(Parse(kTop).restart == RestartPolicy::kNever);
+  CHECK(Parse(std::string(kTop) + "restart = \"always\"\n").restart == RestartPolicy::kAlways);
+}
+
+TEST_CASE("impossible hooks, logs and restarts are refused") {
+  CHECK(RefusalOf("restart = \"sometimes\"").starts_with("web.toml:3: restart: "));
+  CHECK(RefusalOf("disk = 1").starts_with("web.toml:3: disk: "));
+  CHECK(RefusalOf("busy_cpu = 0").starts_with("web.toml:3: busy_cpu: "));
+  CHECK(RefusalOf("[hooks]\non_start = []").starts_with("web.toml:4: hooks.on_start: must name"));
+  CHECK(RefusalOf("[hooks]\non_start = \"true\"").starts_with("web.toml:4: hooks.on_start: "));
+  CHECK(
+      RefusalOf("[hooks]\non_wake = [\"a\"]").starts_with("web.toml:4: unknown key \"hooks.on_wake\""));
+  CHECK(RefusalOf("[log]\nmax_size = \"1KiB\"") ==
+        "web.toml:4: log.max_size: must be at least 64KiB");
+  CHECK(RefusalOf("[log]\nfiles = 0").starts_with("web.toml:4: log.files: "));
 }
 
 TEST_CASE("sleep_after takes never and seconds, also for a job") {
@@ -328,9 +363,12 @@ TEST_CASE("the settings of a job are shown with their effective values") {
         R"("default_protocol":null,"required_ports":[],"entrypoint":null,"env":{},"labels":{},)"
         R"("sleep_after":"never","manual_start":false,"create":"get","max_instances":20,)"
         R"("max_concurrency":null,"start_timeout":"20s","stop_signal":null,"stop_grace":"10s",)"
-        R"("drain":"30s","restart":"never","disk":"ephemeral","read_only":false,"nofile":1024,)"
+        R"("drain":"30s","restart":"never","busy_cpu":null,"disk":"ephemeral",)"
+        R"("read_only":false,"nofile":1024,)"
         R"("dial":"private","autoscale":false,"port":[],)"
         R"("resources":{"cpus":null,"memory":null,"pids":512},)"
+        R"("hooks":{"on_start":null,"on_stop":null,"on_error":null,"on_activity_expired":null},)"
+        R"("log":{"max_size":"10MiB","files":2},)"
         R"("route":{"policy":"random","instances":3},"network":{"internet":false}})");
 }
 

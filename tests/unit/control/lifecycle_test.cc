@@ -63,12 +63,12 @@ TEST_CASE("renew restarts the idle timer of a running instance, and is refused f
   world.Apply(kWebClass);
   std::shared_ptr<Instance> alice = world.Started("web", "alice");
   world.Advance(9s);
-  CHECK(alice->Renew().ok());
+  CHECK(alice->Renew("test").ok());
   world.Advance(9s);
   CHECK(alice->state() == State::kHealthy);
   world.Advance(1s);
   CHECK(alice->state() == State::kStopped);
-  CHECK(absl::IsFailedPrecondition(alice->Renew()));
+  CHECK(absl::IsFailedPrecondition(alice->Renew("test")));
 }
 
 TEST_CASE("a request that arrives while the instance stops waits, and then starts it again") {
@@ -217,7 +217,7 @@ TEST_CASE("a get of an ID that is being destroyed makes it anew") {
   World world;
   world.Apply(kWebClass);
   std::shared_ptr<Instance> alice = world.Started("web", "alice");
-  alice->RequestDestroy();
+  alice->RequestDestroy("test");
   CHECK(world.Started("web", "alice") != alice);
 }
 

@@ -51,6 +51,7 @@ class World {
         return sockets;
       };
     };
+    options.run_hook = [this](HookCall call) { return RunFakeHook(std::move(call)); };
     supervisor = std::make_unique<Supervisor>(
         SupervisorServices{io.get_executor(), work.get_executor(), clock, runtime, *store, cluster},
         routes, options);
@@ -126,7 +127,17 @@ class World {
                                    "GET / from 127.0.0.1");
   }
 
+  awaitable<Status> RunFakeHook(HookCall call) {
+    hooks.push_back(call);
+    co_await clock.SleepUntil(clock.Now() + hook_time);
+    co_return hook_result;
+  }
+
   MonoTime Deadline() { return clock.Now() + std::chrono::seconds(60); }
+
+  std::vector<HookCall> hooks;  // that were called
+  Duration hook_time = Duration::zero();
+  Status hook_result;
 
   static inline ManualClock* clock_now = nullptr;
 

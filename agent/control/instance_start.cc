@@ -1,0 +1,233 @@
+// The steps that bring an instance up. Each leaves the instance in a state from which the policy
+// can go on.
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "agent/base/duration.h"
+#include "agent/base/ulid.h"
+#include "agent/control/instance.h"
+#include "agent/control/work.h"
+#include "agent/model/reference.h"
+#include "agent/policy/restart.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+constexpr Duration kFullRetry = std::chrono::seconds(1);
+
+Status MakeFolder(std::string path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error)
+    return absl::InternalError(absl::StrCat("cannot create ", path, ": ", error.message()));
+  return absl::OkStatus();
+}
+
+// The status of a start that failed, under the ingress's name for it; what a user must tell apart
+// keeps its own.
+Status AsStartFailure(const Status& status) {
+  std::string error = ErrorCodeOf(status);
+  if (error == code::kStartTimeout || error == code::kUnknownImage) return status;
+  return Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message()));
+}
+
+// What `work` gives, or `late` at `deadline`; `work` is cancelled then, and undoes what it began.
+template <typename T>
+awaitable<T> Before(Clock& clock, MonoTime deadline, awaitable<T> work, Status late) {
+  using asio::experimental::awaitable_operators::operator||;
+  auto first = co_await (std::move(work) || clock.SleepUntil(deadline));
+  if (first.index() == 0) co_return std::get<0>(std::move(first));
+  co_return late;
+}
+
+}  // namespace
+
+awaitable<void> Instance::Start() {
+  const ClassConfig& config = *class_->config;
+  if (class_->live >= config.max_instances) {
+    const Status full =
+        Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,
+              absl::StrCat("cannot start ", name().ToString(), ": ", class_->live,
+                           " instances of class ", config.name, " are live and max_instances is ",
+                           config.max_instances, "; stop one or raise max_instances"));
+    if (restart_due_) backoff_until_ = services_.clock.Now() + kFullRetry;
+    FailWaiters(full);
+    co_return;
+  }
+  stop_request_.reset();
+  exit_.reset();
+  adopted_ = false;
+  running_config_ = class_->config;
+  started_at_ = services_.clock.Now();
+  Record(event::kWake, "", StartCause());
+  backoff_until_.reset();
+  restart_due_ = false;
+  record_.observed.next_start.reset();
+  SetState(State::kStarting);
+  Semaphore::Permit permit = co_await services_.start_queue.Acquire();
+  if (stop_request_ || destroy_requested_) {
+    SetStopped(StopReason::kRequested, "");
+    co_return;
+  }
+  start_deadline_ = services_.clock.Now() + running_config_->start_timeout;
+  Status started = co_await StartContainer();
+  if (!started.ok()) {
+    co_await FailStart(Annotate(started, "cannot start " + name().ToString()));
+    co_return;
+  }
+  ProcessStarted();
+}
+
+// Who asked first.
+std::string Instance::StartCause() const {
+  for (const Waiter* waiter : waiters_) {
+    if (waiter->wants_start) return waiter->cause;
+  }
+  return start_requested_ ? start_cause_ : "its restart policy";
+}
+
+awaitable<Status> Instance::StartContainer() {
+  Observed& observed = record_.observed;
+  CTR_CO_ASSIGN_OR_RETURN(observed.generation,
+                          co_await services_.cluster.Acquire(name(), observed.generation));
+  observed.container_id = NewUlid(services_.clock.Wall());
+  observed.revision = class_->revision;
+  Record(event::kStarting, absl::StrCat("start ", observed.generation));
+  CTR_CO_RETURN_IF_ERROR(
+      co_await OnWork(services_.work, [folder = LogPath()] { return MakeFolder(folder); }));
+  CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(running_config_->image));
+  CTR_CO_ASSIGN_OR_RETURN(
+      container_,
+      co_await Before(services_.clock, start_deadline_,
+                      services_.runtime.Create(SpecOf(std::move(image))), StartTimeoutError()));
+  co_return co_await Before(services_.clock, start_deadline_,
+                            services_.runtime.Start(container_->id), StartTimeoutError());
+}
+
+ContainerSpec Instance::SpecOf(std::string image) const {
+  const ClassConfig& config = *running_config_;
+  ContainerSpec spec;
+  spec.id = observed().container_id;
+  spec.name = name();
+  spec.generation = observed().generation;
+  spec.revision = observed().revision;
+  spec.image = std::move(image);
+  spec.entrypoint = record_.entrypoint ? record_.entrypoint : config.entrypoint;
+  spec.command = record_.command;
+  spec.env = config.env;
+  for (const auto& [key, value] : record_.env) spec.env[key] = value;
+  spec.env["CTR_CLASS"] = name().class_name;
+  spec.env["CTR_ID"] = name().id;
+  spec.hostname = name().id;
+  spec.resources = config.resources;
+  spec.nofile = config.nofile;
+  spec.read_only = config.read_only;
+  spec.keep_disk = config.disk == Disk::kKeep;
+  spec.log = {LogPath(), config.log};
+  return spec;
+}
+
+void Instance::ProcessStarted() {
+  started_at_ = services_.clock.Now();
+  probe_ = services_.probe(*container_);
+  SpawnOrDie(services_.executor, WatchExit(container_->id), "exit of " + name().ToString());
+  SetState(State::kRunning);
+  Record(event::kRunning);
+}
+
+void Instance::MarkHealthy() {
+  start_requested_ = false;
+  last_seen_.clear();
+  auto endpoint = std::make_shared<Endpoint>();
+  endpoint->netns = container_->netns;
+  endpoint->dial_loopback = running_config_->dial == Dial::kLoopback;
+  endpoint->generation = observed().generation;
+  slot_->set_max_concurrency(static_cast<uint32_t>(running_config_->max_concurrency.value_or(0)));
+  slot_->Touch(services_.clock.Now());
+  if (record_.desired == Desired::kStopped) {  // woken by a request: a later agent must not take it
+                                               // for a half-done stop
+    record_.desired = Desired::kRunning;
+    services_.store.WriteBehind({PutInstance{record_}});
+  }
+  slot_->Open(std::move(endpoint));
+  SetState(State::kHealthy);
+  Record(event::kHealthy);
+  CallHook(running_config_->hooks.on_start, "on_start");
+}
+
+awaitable<void> Instance::FailStart(Status status, StopReason reason) {
+  slot_->Close();
+  if (state() != State::kStarting) SetState(State::kStopping);
+  (co_await RemoveContainer()).IgnoreError();  // logged there
+  Status failure = AsStartFailure(status);
+  spdlog::warn("{}", std::string(failure.message()));
+  if (reason == StopReason::kOomKilled) Record(event::kOomKilled);
+  Record(event::kStartFailed, std::string(failure.message()));
+  PlanRestart(true);
+  CallHook(running_config_->hooks.on_error, "on_error");
+  if (backoff_until_) {
+    failure = WithRetryAfter(std::move(failure), *backoff_until_ - services_.clock.Now());
+  }
+  SetStopped(reason, std::string(failure.message()));
+  FailWaiters(failure);
+}
+
+void Instance::PlanRestart(bool failed) {
+  Observed& observed = record_.observed;
+  const ClassConfig& config = running_config_ ? *running_config_ : *class_->config;
+  const MonoTime now = services_.clock.Now();
+  const bool ends = stop_request_ || destroy_requested_;
+  policy::RestartPlan plan = policy::DecideRestart(
+      {config.restart, observed.failures, failed && !ends, now - started_at_});
+  observed.failures = plan.failures;
+  backoff_until_.reset();
+  observed.next_start.reset();
+  if (plan.backoff) backoff_until_ = now + *plan.backoff;
+  restart_due_ = plan.restart && !ends;
+  if (restart_due_) {
+    observed.next_start =
+        services_.clock.Wall() + std::chrono::duration_cast<WallTime::duration>(*plan.backoff);
+    Record(event::kRestart, absl::StrCat("starts again in ", FormatDuration(*plan.backoff),
+                                         plan.failures > 1 ? ": a crash loop" : ""));
+  } else if (plan.gave_up && !ends) {
+    Record(event::kGaveUp,
+           absl::StrCat("not restarted any more: ", plan.failures, " starts in a row failed"));
+  }
+}
+
+Status Instance::StartTimeoutError() const {
+  std::string message = absl::StrCat(name().ToString(), " was not healthy in time");
+  const ClassConfig& config = running_config_ ? *running_config_ : *class_->config;
+  if (state() == State::kRunning && !config.required_ports.empty()) {
+    absl::StrAppend(&message, " (start_timeout ",
+                    config.start_timeout / std::chrono::milliseconds(1), " ms): port ",
+                    absl::StrJoin(config.required_ports, ", "), " must listen");
+    bool on_loopback = std::any_of(last_seen_.begin(), last_seen_.end(),
+                                   [](const auto& socket) { return socket.loopback; });
+    if (on_loopback && config.dial == Dial::kPrivate) {
+      absl::StrAppend(
+          &message,
+          ", but it listens on 127.0.0.1 only; listen on 0.0.0.0 or set dial = \"loopback\"");
+    } else {
+      absl::StrAppend(&message, "; see its output in ", LogPath());
+    }
+  }
+  return Error(absl::StatusCode::kDeadlineExceeded, code::kStartTimeout, message);
+}
+
+Status Instance::ExitedEarlyError() const {
+  const std::string how = exit_->oom_killed ? "was killed for want of memory (resources.memory)"
+                                            : absl::StrCat("exited with status ", exit_->code);
+  return Error(absl::StatusCode::kAborted, code::kStartFailed,
+               absl::StrCat(name().ToString(), " ", how, " before port ",
+                            absl::StrJoin(running_config_->required_ports, ", "),
+                            " listened; see its output in ", LogPath()));
+}
+
+}  // namespace ctr

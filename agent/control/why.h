@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/model/class_config.h"
+#include "agent/model/event.h"
+#include "agent/model/instance.h"
+
+namespace ctr {
+
+// What is known about an instance when somebody asks why it is as it is.
+struct WhyView {
+  InstanceRecord record;
+  ClassConfig config;         // of its class, as it is now
+  std::vector<Event> events;  // the newest ones of it, the oldest first
+  WallTime now;
+  uint64_t in_flight = 0;
+  int visits = 0;                         // exec sessions in it
+  std::optional<WallTime> last_activity;  // while it runs
+  std::optional<WallTime> sleeps_at;      // if nothing more happens
+  bool outdated = false;                  // it runs another revision than the class has now
+};
+
+// Why the instance is in its state, what led there and what comes next, in sentences for a person.
+// Pure.
+std::vector<std::string> Explain(const WhyView& view);
+
+}  // namespace ctr

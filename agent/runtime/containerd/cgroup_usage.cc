@@ -1,0 +1,107 @@
+// What a container uses, as its cgroups say: a handful of small files, some 10 µs each.
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "agent/base/fd.h"
+#include "agent/runtime/containerd/cgroup.h"
+
+namespace ctr {
+namespace {
+
+// Version 1 writes "no limit" as the largest multiple of a page.
+constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max() / 4096 * 4096 / 2;
+
+StatusOr<std::string> ReadFile(const std::string& path) {
+  const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return ErrnoError(errno, absl::StrCat("cannot read ", path));
+  std::string text;
+  std::array<char, 4096> buffer;
+  for (;;) {
+    const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      // A cgroup that goes while it is read.
+      const int error = errno == ENODEV ? ENOENT : errno;
+      return ErrnoError(error, absl::StrCat("cannot read ", path));
+    }
+    if (count == 0) return text;
+    text.append(buffer.data(), static_cast<size_t>(count));
+  }
+}
+
+// The one number in a file; nothing for "max".
+StatusOr<std::optional<int64_t>> ReadNumber(const std::string& path) {
+  CTR_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  const absl::string_view word = absl::StripAsciiWhitespace(text);
+  if (word == "max") return std::optional<int64_t>();
+  // Version 1's largest values do not fit into an int64_t on every kernel.
+  uint64_t value = 0;
+  if (!absl::SimpleAtoi(word, &value)) {
+    return absl::InternalError(absl::StrCat(path, " holds no number: ", word));
+  }
+  constexpr uint64_t kMost = std::numeric_limits<int64_t>::max();
+  return std::optional<int64_t>(static_cast<int64_t>(std::min(value, kMost)));
+}
+
+// The number after `key` in a file of "key value" lines.
+StatusOr<int64_t> ReadField(const std::string& path, absl::string_view key) {
+  CTR_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    const std::pair<absl::string_view, absl::string_view> fields =
+        absl::StrSplit(line, absl::MaxSplits(' ', 1));
+    int64_t value = 0;
+    if (fields.first == key && absl::SimpleAtoi(fields.second, &value)) return value;
+  }
+  return absl::InternalError(absl::StrCat(path, " has no line \"", key, "\""));
+}
+
+StatusOr<Duration> ReadCpuTime(const std::string& cpuacct, const std::string& unified) {
+  if (!cpuacct.empty()) {
+    CTR_ASSIGN_OR_RETURN(std::optional<int64_t> nanoseconds,
+                         ReadNumber(cpuacct + "/cpuacct.usage"));
+    return std::chrono::nanoseconds(nanoseconds.value_or(0));
+  }
+  CTR_ASSIGN_OR_RETURN(int64_t microseconds, ReadField(unified + "/cpu.stat", "usage_usec"));
+  return std::chrono::microseconds(microseconds);
+}
+
+}  // namespace
+
+StatusOr<ResourceUsage> Cgroups::Usage(const std::string& path) const {
+  const auto in = [&](const std::string& mount) { return mount.empty() ? "" : mount + path; };
+  const std::string unified = in(unified_mount_);
+  ResourceUsage usage;
+  CTR_ASSIGN_OR_RETURN(usage.cpu_time, ReadCpuTime(in(cpuacct_mount_), unified));
+
+  const bool v1 = !memory_mount_.empty();
+  const std::string memory = v1 ? in(memory_mount_) : unified;
+  CTR_ASSIGN_OR_RETURN(std::optional<int64_t> bytes,
+                       ReadNumber(memory + (v1 ? "/memory.usage_in_bytes" : "/memory.current")));
+  // The page cache that the kernel takes back before anything else is in nobody's way; what counts
+  // against the limit beyond it is the working set, as others show it.
+  CTR_ASSIGN_OR_RETURN(int64_t inactive, ReadField(memory + "/memory.stat",
+                                                   v1 ? "total_inactive_file" : "inactive_file"));
+  usage.memory_bytes = std::max<int64_t>(bytes.value_or(0) - inactive, 0);
+  CTR_ASSIGN_OR_RETURN(usage.memory_limit_bytes,
+                       ReadNumber(memory + (v1 ? "/memory.limit_in_bytes" : "/memory.max")));
+  if (usage.memory_limit_bytes.value_or(0) >= kNoLimit) usage.memory_limit_bytes.reset();
+
+  const std::string pids = pids_mount_.empty() ? unified : in(pids_mount_);
+  CTR_ASSIGN_OR_RETURN(std::optional<int64_t> processes, ReadNumber(pids + "/pids.current"));
+  usage.processes = processes.value_or(0);
+  return usage;
+}
+
+}  // namespace ctr
