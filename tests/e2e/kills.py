@@ -139,7 +139,7 @@ def kill_containerd(agent, names, kills, say=lambda text: None):
             os.kill(pid, signal.SIGKILL)
             wait_for(lambda: containerd_pid(agent) != pid and answers(agent), "another containerd", pause=0.02)
             times.append(time.monotonic() - begin)
-            agent.ctr("get", f"web/new{n}")
+            wait_for(lambda: agent.ctr("get", f"web/new{n}", check=False).returncode == 0, "a new instance", pause=0.1)
             agent.ctr("destroy", f"web/new{n}")
             say(f"kill {n + 1}: containerd answers after {times[-1] * 1000:.0f} ms")
     load.assert_right()
