@@ -155,6 +155,10 @@ void Instance::Resume(bool was_live) {
   Nudge();
 }
 
+void Instance::NoteGeneration(uint64_t generation) {
+  record_.observed.generation = std::max(record_.observed.generation, generation);
+}
+
 std::vector<std::string> Instance::ContainerIds() const {
   std::vector<std::string> ids;
   if (!observed().container_id.empty()) ids.push_back(observed().container_id);

@@ -127,6 +127,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // earlier agent left it running, so its container is lost.
   void Resume(bool was_live);
 
+  // It has been started that often, whatever its row says.
+  void NoteGeneration(uint64_t generation);
+
   // The containers that are this instance's: of its start, and those that are being removed.
   std::vector<std::string> ContainerIds() const;
 

@@ -19,6 +19,7 @@
 namespace ctr {
 namespace {
 
+constexpr Duration kRuntimeRetry = std::chrono::milliseconds(100);
 constexpr Duration kFullRetry = std::chrono::seconds(1);
 
 Status MakeFolder(std::string path) {
@@ -96,16 +97,22 @@ awaitable<Status> Instance::StartContainer() {
   Observed& observed = record_.observed;
   CTR_CO_ASSIGN_OR_RETURN(observed.generation,
                           co_await services_.cluster.Acquire(name(), observed.generation));
-  observed.container_id = NewUlid(services_.clock.Wall());
   observed.revision = class_->revision;
   Record(event::kStarting, absl::StrCat("start ", observed.generation));
   CTR_CO_RETURN_IF_ERROR(
       co_await OnWork(services_.work, [folder = LogPath()] { return MakeFolder(folder); }));
   CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(running_config_->image));
-  CTR_CO_ASSIGN_OR_RETURN(
-      container_,
-      co_await Before(services_.clock, start_deadline_,
-                      services_.runtime.Create(SpecOf(std::move(image))), StartTimeoutError()));
+  StatusOr<Container> made = absl::UnavailableError("");
+  // A runtime that is away comes back: containerd is started again when it ends.
+  while (absl::IsUnavailable(made.status()) && !stop_request_ && !destroy_requested_) {
+    observed.container_id = NewUlid(services_.clock.Wall());
+    made = co_await Before(services_.clock, start_deadline_,
+                           services_.runtime.Create(SpecOf(image)), StartTimeoutError());
+    const MonoTime again = services_.clock.Now() + kRuntimeRetry;
+    if (!absl::IsUnavailable(made.status()) || again >= start_deadline_) break;
+    co_await services_.clock.SleepUntil(again);
+  }
+  CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
   co_return co_await Before(services_.clock, start_deadline_,
                             services_.runtime.Start(container_->id), StartTimeoutError());
 }

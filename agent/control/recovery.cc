@@ -72,8 +72,12 @@ awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
                          container.generation >= last_seen[container.name].generation;
     // An exit that was seen is already recorded with its reason; what is left of it only needs to
     // be removed.
-    const bool exit_is_news = container.phase == ContainerPhase::kExited &&
-                              last_seen[container.name].state != State::kStopped;
+    const Observed& seen = last_seen[container.name];
+    const bool exit_is_news =
+        container.phase == ContainerPhase::kExited &&
+        (seen.state != State::kStopped || container.generation > seen.generation);
+    // Written behind, the row may not know of the newest start.
+    if (instance != nullptr) instance->NoteGeneration(container.generation);
     if (current && (container.phase == ContainerPhase::kRunning || exit_is_news)) {
       spdlog::info("{}: taken over, container {}", container.name.ToString(), container.id);
       instance->Adopt(std::move(container));

@@ -2,8 +2,11 @@
 
 #include <signal.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "agent/runtime/sha256.h"
 
 namespace ctr {
 namespace {
@@ -86,6 +89,14 @@ awaitable<Status> RemoveSnapshot(std::shared_ptr<Core> core, std::string id) {
                      absl::StrCat("cannot remove the file system of ", id));
 }
 
+// The socket of the task's shim, as containerd names it (runtime/v2/shim/util_unix.go,
+// SocketAddress). A shim that was killed leaves it.
+std::string ShimSocketOf(const Core& core, const std::string& id) {
+  const std::string digest = Sha256Digest(
+      absl::StrCat(core.client.socket(), "/", core.client.containerd_namespace(), "/", id));
+  return absl::StrCat("/run/containerd/s/", absl::StripPrefix(digest, "sha256:"));
+}
+
 // What a shim that was killed leaves behind: processes, cgroups, the root file system's mount.
 // Blocks.
 Status RemoveRemains(const Core& core, const std::string& id) {
@@ -106,6 +117,7 @@ awaitable<Status> RemoveRemainsAtWork(std::shared_ptr<Core> core, std::string id
 awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id) {
   CTR_CO_RETURN_IF_ERROR(co_await DeleteTask(core, id));
   core->processes.erase(id);
+  ::unlink(ShimSocketOf(*core, id).c_str());
   if (core->cgroups.Exists(core->CgroupPath(id))) {
     CTR_CO_RETURN_IF_ERROR(
         co_await asio::co_spawn(core->work, RemoveRemainsAtWork(core, id), use_awaitable));

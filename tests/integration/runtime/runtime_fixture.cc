@@ -14,6 +14,7 @@
 #include "agent/runtime/containerd/client.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/purge.h"
+#include "agent/runtime/sha256.h"
 #include "tests/integration/runtime/runtime_image.h"
 
 namespace ctr {
@@ -174,6 +175,11 @@ std::vector<std::string> RuntimeFixture::PartsOf(const std::string& id) {
     parts.emplace_back("cgroup");
   }
   if (absl::StrContains(ReadWholeFile("/proc/self/mountinfo"), id)) parts.emplace_back("mount");
+  const std::string digest =
+      Sha256Digest(absl::StrCat(options_.Socket(), "/ctr-", options_.agent_id, "/", id));
+  if (fs::exists("/run/containerd/s/" + digest.substr(digest.find(':') + 1))) {
+    parts.emplace_back("shim socket");
+  }
   return parts;
 }
 

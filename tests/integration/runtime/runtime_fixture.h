@@ -54,7 +54,7 @@ class RuntimeFixture {
   void AwaitOutput(const std::string& id, const std::string& text);
 
   // What there is of a container on the machine, by its parts: "task", "record", "snapshot",
-  // "cgroup", "mount".
+  // "cgroup", "mount", "shim socket".
   std::vector<std::string> PartsOf(const std::string& id);
 
   static int ParentOf(int pid);

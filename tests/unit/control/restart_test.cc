@@ -187,6 +187,43 @@ TEST_CASE("a start that the runtime never answers is torn down at start_timeout"
   CHECK(world.runtime.containers.size() == 1);
 }
 
+TEST_CASE("a start waits for a runtime that is away, as long as start_timeout allows") {
+  World world;
+  world.Apply(kWebClass);
+  world.Create("web", "alice");
+  world.runtime.create_error = absl::UnavailableError("containerd is away");
+  auto request = world.Spawn(world.Wake("alice"));
+  for (int i = 0; i < 50; ++i) world.Advance(100ms);
+  CHECK_FALSE(request->has_value());
+  world.runtime.create_error = absl::OkStatus();
+  world.Advance(100ms);
+  REQUIRE(request->has_value());
+  CHECK((*request)->ok());
+
+  world.Create("web", "bob");
+  world.runtime.create_error = absl::UnavailableError("containerd is away");
+  auto refused = world.Spawn(world.Wake("bob"));
+  for (int i = 0; i < 200; ++i) world.Advance(100ms);
+  REQUIRE(refused->has_value());
+  CHECK(ErrorCodeOf((*refused)->status()) == code::kStartFailed);
+}
+
+TEST_CASE("an exit that no row tells of is recorded by the next agent, and its start counted") {
+  auto store = std::make_shared<FakeStore>();
+  World before(store, nullptr);
+  before.Apply(kWebClass);
+  before.Started("web", "alice");
+  // The agent was killed before the start was written behind.
+  store->instances[{"web", "alice"}].observed = Observed();
+  before.runtime.Exit(before.runtime.Only().container.id, {.code = 5});
+  World after(store, &before.runtime);
+  after.Settle();
+  std::shared_ptr<Instance> alice = after.supervisor->instances().at({"web", "alice"});
+  CHECK(alice->observed().reason == StopReason::kExited);
+  CHECK(alice->observed().exit_code == 5);
+  CHECK(alice->observed().generation == 1);
+}
+
 TEST_CASE("while a container can't be removed and may live, no other one of its ID starts") {
   World world;
   world.Apply(kWebClass);
