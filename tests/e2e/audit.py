@@ -131,8 +131,8 @@ def instances(agent):
 def compare(what, expected, found):
     """One line for each difference of two lists; what is there twice counts twice."""
     expected, found = collections.Counter(list(expected)), collections.Counter(list(found))
-    return ([f"{what}: {name} is missing" for name in sorted((expected - found).elements())] +
-            [f"{what}: {name} is unknown to the state" for name in sorted((found - expected).elements())])
+    return ([f"{what}: {name} is missing" for name in sorted((expected - found).elements(), key=str)] +
+            [f"{what}: {name} is unknown to the state" for name in sorted((found - expected).elements(), key=str)])
 
 
 def differences(agent, processes_each=None, keep_disk=()):

@@ -1,6 +1,7 @@
 """Operations at random on a few IDs from several clients, with the agent killed at random: in the end the host is what the
 state says, and the state is what the answered operations leave."""
 
+import os
 import random
 import threading
 import time
@@ -107,7 +108,7 @@ def run(agent, count, kills, ids=50, clients=8, seed=None, pause=3.0, say=lambda
                 if len(done) % 100 == 0:
                     say(f"{len(done)} operations")
             if operation.status == 5:
-                time.sleep(0.05)  # the agent is away
+                time.sleep(0.3)  # the agent is away
 
     threads = [threading.Thread(target=client, args=(random.Random(seed * 100 + n),)) for n in range(clients)]
     begin = time.monotonic()
@@ -119,7 +120,7 @@ def run(agent, count, kills, ids=50, clients=8, seed=None, pause=3.0, say=lambda
     elapsed = time.monotonic() - begin
     try:
         settle(agent)
-        audit.assert_clean(agent, timeout=90, processes_each=1)
+        audit.assert_clean(agent, timeout=int(os.environ.get("SETTLE","90")), processes_each=1)
         assert_explained(agent, names, done)
     except AssertionError as error:
         raise AssertionError(f"seed {seed}: {error}") from None
