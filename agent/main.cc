@@ -1,14 +1,18 @@
 // ctr-agent: the one place where its objects are wired, in the order in which they start.
 #include <signal.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/api_server.h"
+#include "agent/base/descriptors.h"
+#include "agent/base/fd_store.h"
 #include "agent/cluster/cluster.h"
 #include "agent/config/command_line.h"
 #include "agent/control/data_dir.h"
@@ -25,10 +29,23 @@ namespace ctr {
 namespace {
 
 constexpr int kWorkThreads = 4;
-constexpr Duration kDrain = std::chrono::seconds(30);
 constexpr Duration kApiPatience = std::chrono::seconds(2);
 
 MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }
+
+// ctr-logger is installed beside ctr-agent; CTR_LOGGER names another.
+StatusOr<std::string> FindLogger() {
+  const char* given = std::getenv("CTR_LOGGER");
+  std::error_code error;
+  std::string path = given != nullptr ? given
+                                      : std::filesystem::read_symlink("/proc/self/exe", error)
+                                            .replace_filename("ctr-logger")
+                                            .string();
+  if (path.starts_with('/') && ::access(path.c_str(), X_OK) == 0) return path;
+  return absl::FailedPreconditionError(
+      absl::StrCat("cannot run the logger of the containers, ", path,
+                   "; install ctr-logger beside ctr-agent, or name it with CTR_LOGGER=/PATH"));
+}
 
 ContainerdOptions OptionsFor(const AgentConfig& config, std::string agent_id,
                              const std::string& containerd) {
@@ -52,18 +69,14 @@ IngressConfig IngressFor(const AgentConfig& config) {
   return ingress;
 }
 
-// As many descriptors as the host lets us have: connections and namespaces take two and one each.
-void RaiseDescriptorLimit() {
-  rlimit limit;
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-// Returns at SIGTERM or SIGINT.
+// Returns at SIGTERM or SIGINT; a second one ends the process at once.
 awaitable<void> UntilSignalled() {
-  asio::signal_set signals(co_await asio::this_coro::executor, SIGTERM, SIGINT);
-  co_await signals.async_wait(use_awaitable);
+  auto signals =
+      std::make_shared<asio::signal_set>(co_await asio::this_coro::executor, SIGTERM, SIGINT);
+  co_await signals->async_wait(use_awaitable);
+  signals->async_wait([signals](ErrorCode error, int) {
+    if (!error) std::_Exit(0);
+  });
 }
 
 // Shutdown waits for handlers that run on control: it is called on the work pool, and awaited here.
@@ -77,11 +90,13 @@ awaitable<void> ShutDown(ApiServer* server, asio::any_io_executor work) {
 // Serves until a signal. What it refers to lives as long as the process.
 awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio::thread_pool& work,
                         Clock& clock) {
+  FdStore fd_store = FdStore::FromEnvironment();
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  CTR_CO_RETURN_IF_ERROR(PrepareRunDir(config.run_dir));
+  CTR_CO_ASSIGN_OR_RETURN(UniqueFd run_lock, PrepareRunDir(config.run_dir));
   CTR_CO_ASSIGN_OR_RETURN(std::string agent_id, data_dir.AgentId());
   CTR_CO_ASSIGN_OR_RETURN(std::string containerd, data_dir.DecideContainerd(config.containerd));
-  const ContainerdOptions options = OptionsFor(config, agent_id, containerd);
+  ContainerdOptions options = OptionsFor(config, agent_id, containerd);
+  CTR_CO_ASSIGN_OR_RETURN(options.logger_path, FindLogger());
 
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,
                           SqliteStore::Open(data_dir.StatePath()));
@@ -107,7 +122,7 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   };
   Supervisor supervisor({executor, work.get_executor(), clock, *runtime, *store, cluster}, routes,
                         supervision);
-  Ingress ingress(IngressFor(config), publisher, supervisor, clock);
+  Ingress ingress(IngressFor(config), publisher, supervisor, clock, fd_store);
   ingress_pointer = &ingress;
   CTR_CO_RETURN_IF_ERROR(ingress.Open());
   CTR_CO_RETURN_IF_ERROR(co_await supervisor.Recover());
@@ -126,14 +141,20 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
                    config.class_range.ToString()};
   AgentService service(executor, work.get_executor(), clock, supervisor, *runtime, facts);
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<ApiServer> server,
-                          ApiServer::Listen(config.run_dir + "/agent.sock", service));
+                          ApiServer::Listen(config.run_dir + "/agent.sock", service, fd_store,
+                                            executor, work.get_executor()));
   supervisor.events().Record({.type = event::kAgentStarted, .message = "version " CTR_VERSION});
+  fd_store.DiscardRest();
+  asio::co_spawn(executor, WatchDescriptors(), asio::detached);
+  fd_store.Notify("READY=1");
   spdlog::info("ctr-agent {} serves {} and {}/agent.sock; {}", CTR_VERSION, facts.http_address,
                config.run_dir, runtime->Describe());
 
   co_await UntilSignalled();
   spdlog::info("stopping; instances run on");
-  co_await ingress.Drain(kDrain);
+  fd_store.Notify("STOPPING=1");
+  server->StopAccepting();
+  co_await ingress.Drain(config.drain);
   co_await ShutDown(server.get(), work.get_executor());
   supervisor.events().TellCounted();
   supervisor.events().Record({.type = event::kAgentStopped, .message = "instances run on"});
@@ -174,6 +195,7 @@ int Run(const CommandLine& command_line) {
 }
 
 int Main(int argc, char** argv) {
+  ReserveDescriptors();
   StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
   if (!command_line.ok()) return Fail(command_line.status());
   if (!command_line->help.empty()) {
@@ -185,7 +207,6 @@ int Main(int argc, char** argv) {
     return 0;
   }
   ::signal(SIGPIPE, SIG_IGN);
-  RaiseDescriptorLimit();
   spdlog::set_level(spdlog::level::from_str(command_line->config.log_level));
   spdlog::flush_on(spdlog::level::info);
   return Run(*command_line);

@@ -6,33 +6,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/api/convert.h"
+#include "agent/api/requests.h"
 #include "agent/control/work.h"
 #include "agent/model/reference.h"
 
 namespace ctr {
 namespace {
 
-// Who asks, for the record: "ctr stop by root".
-std::string CauseOf(const rpc::CallContext& call, std::string_view verb) {
-  return absl::StrCat("ctr ", std::string(verb), call.caller.empty() ? "" : " by ", call.caller);
-}
-
 InstanceSettings SettingsOf(const google::protobuf::Map<std::string, std::string>& env,
                             const google::protobuf::RepeatedPtrField<std::string>& entrypoint) {
   return {{env.begin(), env.end()}, {entrypoint.begin(), entrypoint.end()}, std::nullopt};
-}
-
-Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env) {
-  for (const auto& [key, value] : env) {
-    bool nul = key.find('\0') != std::string::npos || value.find('\0') != std::string::npos;
-    if (key.empty() || key.find('=') != std::string::npos || nul) {
-      return Error(
-          absl::StatusCode::kInvalidArgument, code::kBadRequest,
-          absl::StrCat("\"", key,
-                       "\" is not a name of an environment variable; write -e NAME=VALUE"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 int CountOf(const Supervisor& supervisor, const std::string& class_name) {
@@ -63,7 +46,8 @@ AgentService::AgentService(asio::any_io_executor control, asio::any_io_executor 
       clock_(clock),
       supervisor_(supervisor),
       runtime_(runtime),
-      facts_(std::move(facts)) {}
+      facts_(std::move(facts)),
+      log_watcher_(control_) {}
 
 grpc::ServerUnaryReactor* AgentService::Handle(grpc::CallbackServerContext* context,
                                                rpc::UnaryHandler handler) {

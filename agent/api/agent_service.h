@@ -1,8 +1,10 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 
+#include "agent/control/log_watcher.h"
 #include "agent/control/supervisor.h"
 #include "agent/rpc/serve.h"
 #include "ctr/v1/agent.grpc.pb.h"
@@ -89,6 +91,10 @@ class AgentService final : public v1::Agent::CallbackService {
   grpc::ServerUnaryReactor* ListStats(grpc::CallbackServerContext* context,
                                       const v1::ListStatsRequest* request,
                                       v1::ListStatsResponse* response) override;
+  grpc::ServerWriteReactor<v1::LogRecords>* ReadLogs(grpc::CallbackServerContext* context,
+                                                     const v1::ReadLogsRequest* request) override;
+  grpc::ServerBidiReactor<v1::RunInstanceRequest, v1::RunInstanceResponse>* RunInstance(
+      grpc::CallbackServerContext* context) override;
 
  private:
   // Runs `handler` on control, with cancellation off but for its waits.
@@ -129,6 +135,14 @@ class AgentService final : public v1::Agent::CallbackService {
   StatusOr<std::vector<Supervisor::InstancePtr>> Selected(
       const v1::ListStatsRequest& request) const;
   void FillStats(const Instance& instance, v1::InstanceStats* stats) const;
+  awaitable<Status> DoReadLogs(const v1::ReadLogsRequest* request,
+                               rpc::StreamWriter<v1::LogRecords>& writer);
+  awaitable<Status> DoRunInstance(rpc::CallContext call,
+                                  rpc::StreamReader<v1::RunInstanceRequest>& reader,
+                                  rpc::StreamWriter<v1::RunInstanceResponse>& writer);
+  // Returns once everything that the start wrote is in its files, or after a while that a logger in
+  // trouble does not deserve to exceed.
+  awaitable<void> AwaitLogWritten(std::string folder, uint64_t generation);
 
   StatusOr<InstanceName> NameOf(const v1::InstanceRef& ref) const;
   StatusOr<Supervisor::InstancePtr> Find(const v1::InstanceRef& ref) const;
@@ -141,6 +155,10 @@ class AgentService final : public v1::Agent::CallbackService {
   Supervisor& supervisor_;
   Runtime& runtime_;
   const AgentFacts facts_;
+
+  // On the control loop.
+  LogWatcher log_watcher_;
+  std::set<InstanceName> runs_;  // jobs that a RunInstance is at
 };
 
 }  // namespace ctr

@@ -68,6 +68,17 @@ void ToProto(const Event& event, v1::Event* proto) {
   if (event.exit_code) proto->set_exit_code(*event.exit_code);
 }
 
+void ToProto(const LogRecord& record, v1::LogRecord* proto) {
+  proto->set_time_ns(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(record.time.time_since_epoch()).count());
+  proto->set_stream(record.stream == LogStream::kStdout ? v1::LogRecord::STREAM_STDOUT
+                                                        : v1::LogRecord::STREAM_STDERR);
+  proto->set_data(record.text);
+  proto->set_partial(record.partial);
+  proto->set_generation(record.generation);
+  proto->set_lost_bytes(record.lost_bytes);
+}
+
 void ToProto(const ClassState& state, int instances, v1::Class* proto) {
   const ClassConfig& config = *state.config;
   proto->set_name(config.name);

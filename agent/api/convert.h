@@ -4,6 +4,7 @@
 #include <string>
 
 #include "agent/control/instance.h"
+#include "agent/control/log_record.h"
 #include "ctr/v1/agent.pb.h"
 
 namespace ctr {
@@ -18,6 +19,8 @@ void ToProto(const Event& event, v1::Event* proto);
 // The API carries UTF-8 alone, and a client's request line may be anything: what is not ASCII is
 // shown as '?'.
 std::string AsUtf8(std::string text);
+
+void ToProto(const LogRecord& record, v1::LogRecord* proto);
 
 // Writes a class; `instances` is how many IDs of it are known.
 void ToProto(const ClassState& state, int instances, v1::Class* proto);

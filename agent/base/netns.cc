@@ -19,6 +19,7 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/descriptors.h"
 
 namespace ctr {
 namespace {
@@ -128,7 +129,7 @@ StatusOr<NetworkNamespace> NetworkNamespace::OfProcess(int pid) {
 StatusOr<NetworkNamespace> NetworkNamespace::Current() { return Open("/proc/thread-self/ns/net"); }
 
 StatusOr<NetworkNamespace> NetworkNamespace::Open(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd fd(OpenDescriptor([&path] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   if (!fd.valid()) return ErrnoError(errno, path);
   return NetworkNamespace(std::move(fd));
 }
@@ -139,7 +140,7 @@ StatusOr<UniqueFd> NetworkNamespace::Socket(int domain, int type, int protocol) 
   if (::setns(fd_.get(), CLONE_NEWNET) != 0) {
     return ErrnoError(errno, "cannot enter the instance's network namespace");
   }
-  UniqueFd socket(::socket(domain, type | SOCK_CLOEXEC, protocol));
+  UniqueFd socket(OpenDescriptor([=] { return ::socket(domain, type | SOCK_CLOEXEC, protocol); }));
   int socket_errno = errno;
   if (::setns(home, CLONE_NEWNET) != 0) std::abort();
   if (!socket.valid())

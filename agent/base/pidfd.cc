@@ -15,11 +15,12 @@ extern "C" {
 }
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/descriptors.h"
 
 namespace ctr {
 
 StatusOr<Pidfd> Pidfd::Open(int pid) {
-  UniqueFd fd(::pidfd_open(pid, 0));
+  UniqueFd fd(OpenDescriptor([pid] { return ::pidfd_open(pid, 0); }));
   if (fd.valid()) return Pidfd(pid, std::move(fd));
   if (errno == ESRCH) return absl::NotFoundError(absl::StrCat("no process ", pid));
   return ErrnoError(errno, absl::StrCat("pidfd_open of process ", pid));
@@ -40,7 +41,7 @@ Status Pidfd::Signal(int signal) const {
 
 awaitable<void> Pidfd::WaitExit() const {
   asio::posix::stream_descriptor descriptor(co_await asio::this_coro::executor);
-  int duplicate = ::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0);
+  const int duplicate = OpenDescriptor([this] { return ::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0); });
   if (duplicate < 0) throw boost::system::system_error(errno, boost::system::system_category());
   descriptor.assign(duplicate);
   co_await descriptor.async_wait(asio::posix::stream_descriptor::wait_read, use_awaitable);

@@ -165,6 +165,7 @@ StatusOr<AgentConfig> ParseAgentConfig(std::string_view toml, std::string_view f
                                                {"sk_lookup", SteeringChoice::kSkLookup},
                                                {"bind", SteeringChoice::kBind}})
           .value_or(config.steering);
+  config.drain = file.Interval("drain", Duration::zero()).value_or(config.drain);
   config.data_threads = static_cast<int>(
       file.Integer("data_threads", 1, kMaxDataThreads).value_or(config.data_threads));
   config.log_level = ReadLogLevel(file).value_or(config.log_level);

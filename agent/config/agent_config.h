@@ -7,6 +7,7 @@
 
 #include "agent/base/error.h"
 #include "agent/base/ipv4.h"
+#include "agent/base/time.h"
 
 namespace ctr {
 
@@ -34,6 +35,8 @@ struct AgentConfig {
   std::vector<std::string> domains = {"localhost"};  // of the ingress's names, lower case
   bool trust_ctr_headers = false;                    // also on listeners that are not loopback
   SteeringChoice steering = SteeringChoice::kAuto;
+  // How long a planned stop waits for requests in flight.
+  Duration drain = std::chrono::seconds(30);
   int data_threads;                // by default one for each core, at most four
   std::string log_level = "info";  // as spdlog names them
 

@@ -2,14 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <utility>
@@ -109,24 +106,17 @@ Status DataDir::ForgetContainerd() const {
   return absl::OkStatus();
 }
 
-Status PrepareRunDir(const std::string& path) {
+StatusOr<UniqueFd> PrepareRunDir(const std::string& path) {
   CTR_RETURN_IF_ERROR(MakeFolder(path, 0755));
-  const std::string socket_path = path + "/agent.sock";
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (socket_path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(socket_path, " is longer than ", sizeof address.sun_path - 1,
-                     " bytes, which a socket can't be; give a shorter --run-dir"));
+  const std::string lock_path = path + "/lock";
+  UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+  if (!lock.valid()) return ErrnoError(errno, absl::StrCat("cannot write ", lock_path));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("another ctr-agent serves ", path,
+                                                      "/agent.sock; stop it, or give another "
+                                                      "--run-dir"));
   }
-  std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (fd.valid() &&
-      ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) {
-    return absl::FailedPreconditionError(absl::StrCat("another ctr-agent serves ", socket_path,
-                                                      "; stop it, or give another --run-dir"));
-  }
-  return absl::OkStatus();
+  return lock;
 }
 
 }  // namespace ctr

@@ -37,7 +37,9 @@ class DataDir {
   UniqueFd lock_;
 };
 
-// Creates RUN with mode 0755, and refuses it while another agent serves RUN/agent.sock.
-Status PrepareRunDir(const std::string& path);
+// Creates RUN with mode 0755, and locks it: RUN/lock is held as long as what is returned.
+// FAILED_PRECONDITION while another agent has it. (That somebody can connect to RUN/agent.sock says
+// nothing: it may wait for us in the service manager's store.)
+StatusOr<UniqueFd> PrepareRunDir(const std::string& path);
 
 }  // namespace ctr

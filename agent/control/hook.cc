@@ -11,8 +11,6 @@
 #include <memory>
 #include <utility>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "agent/base/fd.h"

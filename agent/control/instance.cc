@@ -199,6 +199,7 @@ awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline, std::string caus
                                  "; try again later"));
   }
   Waiting waiting(this, std::move(cause));
+  waiting->is_request = true;
   for (;;) {
     if (waiting->failure) co_return *waiting->failure;
     if (state() == State::kHealthy) {
@@ -313,9 +314,11 @@ void Instance::Nudge() {
 }
 
 bool Instance::StartWanted() const {
+  const bool refusing = !CheckBackoff().ok();
   return start_requested_ ||
-         std::any_of(waiters_.begin(), waiters_.end(),
-                     [](const Waiter* waiter) { return waiter->wants_start && !waiter->failure; });
+         std::any_of(waiters_.begin(), waiters_.end(), [refusing](const Waiter* waiter) {
+           return waiter->wants_start && !waiter->failure && !(waiter->is_request && refusing);
+         });
 }
 
 policy::LifecycleView Instance::View() {

@@ -170,6 +170,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
     std::unique_ptr<Alarm> alarm;
     bool wants_start = false;
     std::string cause;              // of that wish
+    bool is_request = false;        // which a crash loop refuses
     std::optional<Status> failure;  // of the start that it wanted
   };
   class Waiting;
@@ -185,6 +186,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<void> Run();
   awaitable<void> Perform(policy::Step step);
   awaitable<void> Start();
+  // Nothing if it was stopped while it waited for its turn.
+  awaitable<std::optional<Status>> StartInTurn();
   awaitable<Status> StartContainer();
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();

@@ -4,8 +4,6 @@
 #include <filesystem>
 #include <utility>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/base/duration.h"
@@ -71,18 +69,21 @@ awaitable<void> Instance::Start() {
   restart_due_ = false;
   record_.observed.next_start.reset();
   SetState(State::kStarting);
-  Semaphore::Permit permit = co_await services_.start_queue.Acquire();
-  if (stop_request_ || destroy_requested_) {
+  std::optional<Status> started = co_await StartInTurn();
+  if (!started) {
     SetStopped(StopReason::kRequested, "");
-    co_return;
+  } else if (started->ok()) {
+    ProcessStarted();
+  } else {
+    co_await FailStart(Annotate(*started, "cannot start " + name().ToString()));
   }
+}
+
+awaitable<std::optional<Status>> Instance::StartInTurn() {
+  Semaphore::Permit permit = co_await services_.start_queue.Acquire();
+  if (stop_request_ || destroy_requested_) co_return std::nullopt;
   start_deadline_ = services_.clock.Now() + running_config_->start_timeout;
-  Status started = co_await StartContainer();
-  if (!started.ok()) {
-    co_await FailStart(Annotate(started, "cannot start " + name().ToString()));
-    co_return;
-  }
-  ProcessStarted();
+  co_return co_await StartContainer();
 }
 
 // Who asked first.
@@ -170,8 +171,7 @@ void Instance::MarkHealthy() {
 
 awaitable<void> Instance::FailStart(Status status, StopReason reason) {
   slot_->Close();
-  if (state() != State::kStarting) SetState(State::kStopping);
-  (co_await RemoveContainer()).IgnoreError();  // logged there
+  SetState(State::kStopping);
   Status failure = AsStartFailure(status);
   spdlog::warn("{}", std::string(failure.message()));
   if (reason == StopReason::kOomKilled) Record(event::kOomKilled);
@@ -181,8 +181,10 @@ awaitable<void> Instance::FailStart(Status status, StopReason reason) {
   if (backoff_until_) {
     failure = WithRetryAfter(std::move(failure), *backoff_until_ - services_.clock.Now());
   }
-  SetStopped(reason, std::string(failure.message()));
+  // Who waits is not kept waiting for the removal, which a runtime in trouble may take long over.
   FailWaiters(failure);
+  (co_await RemoveContainer()).IgnoreError();  // logged there
+  SetStopped(reason, std::string(failure.message()));
 }
 
 void Instance::PlanRestart(bool failed) {
@@ -222,7 +224,7 @@ Status Instance::StartTimeoutError() const {
           &message,
           ", but it listens on 127.0.0.1 only; listen on 0.0.0.0 or set dial = \"loopback\"");
     } else {
-      absl::StrAppend(&message, "; see its output in ", LogPath());
+      absl::StrAppend(&message, "; see its output: ctr logs ", name().ToString());
     }
   }
   return Error(absl::StatusCode::kDeadlineExceeded, code::kStartTimeout, message);
@@ -234,7 +236,7 @@ Status Instance::ExitedEarlyError() const {
   return Error(absl::StatusCode::kAborted, code::kStartFailed,
                absl::StrCat(name().ToString(), " ", how, " before port ",
                             absl::StrJoin(running_config_->required_ports, ", "),
-                            " listened; see its output in ", LogPath()));
+                            " listened; see its output: ctr logs ", name().ToString()));
 }
 
 }  // namespace ctr

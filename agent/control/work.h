@@ -38,13 +38,14 @@ inline awaitable<void> AllowCancellation(bool allow) {
 }
 
 // Runs the blocking `function` on the work pool; resumes on the caller's executor with what it
-// returned.
+// returned. A caller that is cancelled meanwhile learns it at its next co_await: work that runs on
+// another thread is not interrupted.
 template <typename Function>
 awaitable<std::invoke_result_t<Function>> OnWork(asio::any_io_executor pool, Function function) {
   using Result = std::invoke_result_t<Function>;
   co_return co_await asio::co_spawn(
       pool, [](Function body) -> awaitable<Result> { co_return body(); }(std::move(function)),
-      use_awaitable);
+      asio::bind_cancellation_slot(asio::cancellation_slot(), use_awaitable));
 }
 
 }  // namespace ctr

@@ -37,7 +37,7 @@ void DataLoop::Adopt(Accepted accepted) {
   context_->connections.fetch_add(1, std::memory_order_relaxed);
   asio::post(*io_, [context = context_.get(), accepted = std::move(accepted)]() mutable {
     try {
-      if (!context->draining) std::make_shared<Session>(*context, std::move(accepted))->Start();
+      if (!context->stopping) std::make_shared<Session>(*context, std::move(accepted))->Start();
     } catch (const std::exception& error) {
       spdlog::error("cannot serve a connection: {}", error.what());
     }
@@ -46,11 +46,14 @@ void DataLoop::Adopt(Accepted accepted) {
 }
 
 void DataLoop::BeginDrain() {
+  asio::post(*io_, [this] { context_->draining = true; });
+}
+
+void DataLoop::CloseIdle() {
   asio::post(*io_, [this] {
-    context_->draining = true;
     const std::vector<Session*> sessions(context_->sessions.begin(), context_->sessions.end());
     for (Session* session : sessions) {
-      if (context_->sessions.contains(session)) session->Drain();
+      if (context_->sessions.contains(session)) session->CloseIfIdle();
     }
   });
 }
@@ -58,7 +61,7 @@ void DataLoop::BeginDrain() {
 void DataLoop::Stop() {
   if (!thread_.joinable()) return;
   asio::post(*io_, [this] {
-    context_->draining = true;
+    context_->stopping = true;
     sweep_->cancel();
     AbortAll();
   });

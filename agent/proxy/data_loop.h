@@ -21,8 +21,10 @@ class DataLoop {
 
   // Any thread, below. Takes over a connection.
   void Adopt(Accepted accepted);
-  // Lets requests in flight finish, and nothing begin.
+  // From now on every answer closes its connection.
   void BeginDrain();
+  // Ends the connections on which nothing was sent that is not answered.
+  void CloseIdle();
   // Open ones, and those that are on their way here.
   size_t connections() const { return context_->connections.load(std::memory_order_acquire); }
   // Ends every connection and waits for the thread. The waker need not answer any more: if it was

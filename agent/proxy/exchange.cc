@@ -200,7 +200,10 @@ awaitable<After> Exchange::Finish(bool complete, bool upstream_keep_alive, bool 
   upstream_ = nullptr;
   if (!complete) co_return After::kClose;
   if (!sent) co_return After::kLinger;
-  co_return client_keep_alive ? After::kKeepAlive : After::kClose;
+  if (client_keep_alive) co_return After::kKeepAlive;
+  // The client wanted to go on, and may be sending already: that must not reset the answer away.
+  if (loop_.draining && request_.form.keep_alive) co_return After::kLinger;
+  co_return After::kClose;
 }
 
 awaitable<After> Exchange::Fail(Status error) {
@@ -216,7 +219,7 @@ awaitable<After> Exchange::Fail(Status error) {
   WriteBatch batch;
   batch.Add(answer);
   if (!co_await client_->Write(std::move(batch))) co_return After::kClose;
-  if (unread) co_return After::kLinger;
+  if (unread || loop_.draining) co_return After::kLinger;
   co_return request_.form.keep_alive ? After::kKeepAlive : After::kClose;
 }
 

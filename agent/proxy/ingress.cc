@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
+#include "spdlog/spdlog.h"
+
 namespace ctr {
 namespace {
 
 constexpr Duration kDrainPoll = std::chrono::milliseconds(10);
+// A client may be sending its next request while its idle connection is being closed.
+constexpr Duration kIdleGrace = std::chrono::seconds(1);
 
 size_t LoopCount(int configured) {
   if (configured > 0) return static_cast<size_t>(configured);
@@ -15,19 +20,33 @@ size_t LoopCount(int configured) {
 
 }  // namespace
 
-Ingress::Ingress(IngressConfig config, const RoutePublisher& routes, Waker& waker, Clock& clock)
-    : config_(std::move(config)), routes_(routes), waker_(waker), clock_(clock) {}
+Ingress::Ingress(IngressConfig config, const RoutePublisher& routes, Waker& waker, Clock& clock,
+                 FdStore& store)
+    : config_(std::move(config)), routes_(routes), waker_(waker), clock_(clock), store_(store) {}
 
 Ingress::~Ingress() { Stop(); }
 
 Status Ingress::Open() {
   for (const std::string& address : config_.http) {
     CTR_ASSIGN_OR_RETURN(std::shared_ptr<Listener> listener,
-                         Listener::Open(address, config_.trust_ctr_headers));
+                         OpenHttp(address, absl::StrCat("http-", listeners_.size())));
     listeners_.push_back(std::move(listener));
   }
-  CTR_ASSIGN_OR_RETURN(steering_, Steering::Create(config_.ranges, config_.steering));
+  CTR_ASSIGN_OR_RETURN(steering_, Steering::Create(config_.ranges, config_.steering, store_));
   return absl::OkStatus();
+}
+
+StatusOr<std::shared_ptr<Listener>> Ingress::OpenHttp(const std::string& address,
+                                                      const std::string& name) {
+  if (UniqueFd kept = store_.Take(name); kept.valid()) {
+    auto resumed = Listener::Resume(std::move(kept), address, config_.trust_ctr_headers);
+    if (resumed.ok()) return resumed;
+    spdlog::warn("\"{}\" was kept, but {}", name, std::string(resumed.status().message()));
+    store_.Remove(name);
+  }
+  auto listener = Listener::Open(address, config_.trust_ctr_headers);
+  if (listener.ok()) store_.Keep(name, (*listener)->fd());
+  return listener;
 }
 
 void Ingress::Start() {
@@ -53,13 +72,31 @@ void Ingress::Accept(std::shared_ptr<Listener> listener) {
   auto sink = [this](Accepted accepted) {
     loops_[next_loop_++ % loops_.size()]->Adopt(std::move(accepted));
   };
-  asio::co_spawn(loops_.front()->executor(), AcceptOn(std::move(listener), std::move(sink)),
-                 asio::detached);
+  accepting_.fetch_add(1);
+  const asio::any_io_executor executor = loops_.front()->executor();
+  asio::post(executor, [this, executor, listener, sink = std::move(sink)] {
+    asio::co_spawn(
+        executor, AcceptOn(listener, sink),
+        asio::bind_cancellation_slot(listener->stop_slot(), [this, listener](std::exception_ptr) {
+          accepting_.fetch_sub(1);
+        }));
+  });
 }
 
 void Ingress::CloseListeners() {
-  for (const std::shared_ptr<Listener>& listener : listeners_) listener->Close();
   if (steering_) steering_->Close();
+  if (store_.available()) return;
+  for (const std::shared_ptr<Listener>& listener : listeners_) listener->Close();
+}
+
+void Ingress::StopAccepting() {
+  CloseListeners();
+  if (loops_.empty()) return;
+  std::vector<std::shared_ptr<Listener>> listeners = steering_->listeners();
+  listeners.insert(listeners.end(), listeners_.begin(), listeners_.end());
+  asio::post(loops_.front()->executor(), [listeners] {
+    for (const std::shared_ptr<Listener>& listener : listeners) listener->StopAccepting();
+  });
 }
 
 size_t Ingress::connections() const {
@@ -69,16 +106,22 @@ size_t Ingress::connections() const {
 }
 
 awaitable<void> Ingress::Drain(Duration limit) {
-  CloseListeners();
+  StopAccepting();
+  const MonoTime begin = clock_.Now();
+  const MonoTime end = begin + limit;
+  auto pause = [this, end] { return clock_.SleepUntil(std::min(end, clock_.Now() + kDrainPoll)); };
+  // Connections that are just being accepted are served, too.
+  while (accepting_ > 0 && clock_.Now() < end) co_await pause();
   for (const std::unique_ptr<DataLoop>& loop : loops_) loop->BeginDrain();
-  const MonoTime end = clock_.Now() + limit;
   while (connections() > 0 && clock_.Now() < end) {
-    co_await clock_.SleepUntil(std::min(end, clock_.Now() + kDrainPoll));
+    co_await pause();
+    if (clock_.Now() - begin < kIdleGrace) continue;
+    for (const std::unique_ptr<DataLoop>& loop : loops_) loop->CloseIdle();
   }
 }
 
 void Ingress::Stop() {
-  CloseListeners();
+  StopAccepting();
   // In order: the first hands connections to the others.
   for (const std::unique_ptr<DataLoop>& loop : loops_) loop->Stop();
   loops_.clear();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,7 +24,9 @@ struct IngressConfig {
 // refers to outlives it.
 class Ingress {
  public:
-  Ingress(IngressConfig config, const RoutePublisher& routes, Waker& waker, Clock& clock);
+  // Listeners of an earlier process are taken from `store`, and kept there.
+  Ingress(IngressConfig config, const RoutePublisher& routes, Waker& waker, Clock& clock,
+          FdStore& store);
   // As Stop.
   ~Ingress();
 
@@ -38,26 +41,32 @@ class Ingress {
   // Those that config.http became: "127.0.0.1:8080", with the port where 0 was asked for.
   std::vector<std::string> http_addresses() const;
 
-  // Refuses new connections, closes idle ones, and returns when no request is in flight, or after
-  // `limit`. What is held for a wake counts as in flight.
+  // Takes no more connections: they wait for the next process if the store keeps the listeners, and
+  // are refused else. Every client gets the answer to what it has sent, with `Connection: close`;
+  // idle connections are closed after a grace. Returns when none is left, or after `limit`. What is
+  // held for a wake counts as in flight.
   awaitable<void> Drain(Duration limit);
   // Ends whatever is left, and the threads; within seconds. Blocks.
   void Stop();
 
  private:
   void Accept(std::shared_ptr<Listener> listener);
+  StatusOr<std::shared_ptr<Listener>> OpenHttp(const std::string& address, const std::string& name);
   void CloseListeners();
+  void StopAccepting();
   size_t connections() const;
 
   const IngressConfig config_;
   const RoutePublisher& routes_;
   Waker& waker_;
   Clock& clock_;
+  FdStore& store_;
 
   std::vector<std::shared_ptr<Listener>> listeners_;
   std::unique_ptr<Steering> steering_;
   std::vector<std::unique_ptr<DataLoop>> loops_;
-  size_t next_loop_ = 0;  // used by the first loop
+  size_t next_loop_ = 0;              // used by the first loop
+  std::atomic<size_t> accepting_{0};  // listeners
 };
 
 }  // namespace ctr

@@ -11,6 +11,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/descriptors.h"
+#include "agent/base/fd_store.h"
 #include "agent/base/ipv4.h"
 #include "spdlog/spdlog.h"
 
@@ -67,6 +69,34 @@ std::string WithPort(const Peer& peer) {
              : absl::StrCat(peer.text, ":", peer.port);
 }
 
+StatusOr<asio::ip::tcp::endpoint> ParseEndpoint(const std::string& address) {
+  const size_t colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  ErrorCode invalid;
+  const asio::ip::address ip = asio::ip::make_address(host, invalid);
+  uint32_t port = 0;
+  if (colon == std::string::npos || invalid ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port > 65535) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", address, "\" is no address to listen on; write IP:PORT, as in 127.0.0.1:8080"));
+  }
+  return asio::ip::tcp::endpoint(ip, static_cast<uint16_t>(port));
+}
+
+ListenerKind KindOf(const asio::ip::tcp::endpoint& endpoint, bool trust_ctr_headers) {
+  return endpoint.address().is_loopback() || trust_ctr_headers ? ListenerKind::kTrusted
+                                                               : ListenerKind::kUntrusted;
+}
+
+sockaddr_in SocketAddress(uint32_t address, uint16_t port) {
+  sockaddr_in endpoint = {};
+  endpoint.sin_family = AF_INET;
+  endpoint.sin_addr.s_addr = htonl(address);
+  endpoint.sin_port = htons(port);
+  return endpoint;
+}
+
 void SetOption(int fd, int level, int option, int value) {
   ::setsockopt(fd, level, option, &value, sizeof value);
 }
@@ -84,8 +114,10 @@ void KeepAlive(int fd) {
 int AcceptOne(const Listener& listener, Accepted& accepted) {
   sockaddr_storage address = {};
   socklen_t size = sizeof address;
-  UniqueFd fd(::accept4(listener.fd(), reinterpret_cast<sockaddr*>(&address), &size,
-                        SOCK_CLOEXEC | SOCK_NONBLOCK));
+  UniqueFd fd(OpenDescriptor([&] {
+    return ::accept4(listener.fd(), reinterpret_cast<sockaddr*>(&address), &size,
+                     SOCK_CLOEXEC | SOCK_NONBLOCK);
+  }));
   if (!fd.valid()) return errno;
   SetOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
   Peer peer = Describe(address);
@@ -99,6 +131,32 @@ int AcceptOne(const Listener& listener, Accepted& accepted) {
   accepted.peer = std::move(peer.text);
   return 0;
 }
+
+// Says once a second how clients fare that find no descriptor.
+class ShortageLog {
+ public:
+  void TurnedAway(const std::string& address) {
+    ++count_;
+    if (!IsTime()) return;
+    spdlog::warn("{}: {} clients turned away for want of file descriptors", address, count_);
+    count_ = 0;
+  }
+  void CannotAccept(const std::string& address, int error_number) {
+    if (!IsTime()) return;
+    spdlog::warn("cannot accept on {}: {}; clients wait", address, std::strerror(error_number));
+  }
+
+ private:
+  bool IsTime() {
+    const MonoTime now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::seconds(1)) return false;
+    last_ = now;
+    return true;
+  }
+
+  size_t count_ = 0;
+  MonoTime last_;  // the epoch: long ago
+};
 
 enum class AcceptError { kNothingThere, kTransient, kExhausted, kClosed };
 
@@ -136,46 +194,67 @@ StatusOr<std::shared_ptr<Listener>> Listener::Bind(const sockaddr* address, sock
 
 StatusOr<std::shared_ptr<Listener>> Listener::Open(const std::string& address,
                                                    bool trust_ctr_headers) {
-  const size_t colon = address.rfind(':');
-  std::string host = address.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  ErrorCode invalid;
-  const asio::ip::address ip = asio::ip::make_address(host, invalid);
-  uint32_t port = 0;
-  if (colon == std::string::npos || invalid ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port > 65535) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "\"", address, "\" is no address to listen on; write IP:PORT, as in 127.0.0.1:8080"));
-  }
-  const asio::ip::tcp::endpoint endpoint(ip, static_cast<uint16_t>(port));
-  const ListenerKind kind =
-      ip.is_loopback() || trust_ctr_headers ? ListenerKind::kTrusted : ListenerKind::kUntrusted;
-  auto listener = Bind(endpoint.data(), static_cast<socklen_t>(endpoint.size()), kind);
+  CTR_ASSIGN_OR_RETURN(const asio::ip::tcp::endpoint endpoint, ParseEndpoint(address));
+  auto listener = Bind(endpoint.data(), static_cast<socklen_t>(endpoint.size()),
+                       KindOf(endpoint, trust_ctr_headers));
   if (listener.ok()) return listener;
   if (absl::IsAlreadyExists(listener.status())) {
     return Error(
         absl::StatusCode::kAlreadyExists, code::kInUse,
         absl::StrCat("cannot listen on ", address,
-                     ": another server has this address; find it with: ss -ltnp 'sport = :", port,
-                     "', or give ctr-agent another one with --http"));
+                     ": another server has this address; find it with: ss -ltnp 'sport = :",
+                     endpoint.port(), "', or give ctr-agent another one with --http"));
   }
   return Annotate(listener.status(), absl::StrCat("cannot listen on ", address));
 }
 
 StatusOr<std::shared_ptr<Listener>> Listener::OpenSteered(uint32_t address, uint16_t port) {
-  sockaddr_in endpoint = {};
-  endpoint.sin_family = AF_INET;
-  endpoint.sin_addr.s_addr = htonl(address);
-  endpoint.sin_port = htons(port);
+  const sockaddr_in endpoint = SocketAddress(address, port);
   return Bind(reinterpret_cast<const sockaddr*>(&endpoint), sizeof endpoint,
               ListenerKind::kSteered);
+}
+
+StatusOr<std::shared_ptr<Listener>> Listener::Resume(UniqueFd fd, const std::string& address,
+                                                     bool trust_ctr_headers) {
+  CTR_ASSIGN_OR_RETURN(const asio::ip::tcp::endpoint endpoint, ParseEndpoint(address));
+  return Resume(std::move(fd), endpoint.data(), KindOf(endpoint, trust_ctr_headers));
+}
+
+StatusOr<std::shared_ptr<Listener>> Listener::ResumeSteered(UniqueFd fd, uint32_t address,
+                                                            uint16_t port) {
+  const sockaddr_in endpoint = SocketAddress(address, port);
+  return Resume(std::move(fd), reinterpret_cast<const sockaddr*>(&endpoint),
+                ListenerKind::kSteered);
+}
+
+StatusOr<std::shared_ptr<Listener>> Listener::Resume(UniqueFd fd, const sockaddr* address,
+                                                     ListenerKind kind) {
+  CTR_RETURN_IF_ERROR(CheckListening(fd.get(), address->sa_family));
+  sockaddr_storage wanted = {};
+  std::memcpy(&wanted, address,
+              address->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
+  const Peer want = Describe(wanted);
+  const Peer have = LocalAddress(fd.get());
+  if (have.text != want.text || (want.port != 0 && have.port != want.port)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("it listens on ", WithPort(have), ", not on ", WithPort(want)));
+  }
+  if (::fcntl(fd.get(), F_SETFL, O_NONBLOCK) != 0) return ErrnoError(errno, "fcntl");
+  return std::shared_ptr<Listener>(new Listener(std::move(fd), kind, WithPort(have)));
 }
 
 awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink) {
   auto executor = co_await asio::this_coro::executor;
   // A descriptor of its own, as Asio closes what it waits on.
-  asio::posix::stream_descriptor waiter(executor, ::fcntl(listener->fd(), F_DUPFD_CLOEXEC, 3));
+  const int duplicate =
+      OpenDescriptor([&listener] { return ::fcntl(listener->fd(), F_DUPFD_CLOEXEC, 3); });
+  if (duplicate < 0) {
+    spdlog::error("cannot accept on {}: {}", listener->address(), std::strerror(errno));
+    co_return;
+  }
+  asio::posix::stream_descriptor waiter(executor, duplicate);
   asio::steady_timer pause(executor);
+  ShortageLog shortage;
   ErrorCode error;
   while (!error) {
     co_await waiter.async_wait(asio::posix::stream_descriptor::wait_read,
@@ -183,6 +262,10 @@ awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink
     for (int i = 0; i < kAcceptsPerTurn && !error; ++i) {
       Accepted accepted;
       const int failure = AcceptOne(*listener, accepted);
+      if (failure == 0 && DescriptorsAreScarce()) {
+        shortage.TurnedAway(listener->address());
+        continue;
+      }
       if (failure == 0) {
         sink(std::move(accepted));
         continue;
@@ -191,8 +274,7 @@ awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink
       if (kind == AcceptError::kClosed) co_return;
       if (kind == AcceptError::kNothingThere) break;
       if (kind == AcceptError::kExhausted) {
-        spdlog::warn("cannot accept on {}: {}; waiting for connections to end", listener->address(),
-                     std::strerror(failure));
+        shortage.CannotAccept(listener->address(), failure);
         pause.expires_after(kDescriptorWait);
         co_await pause.async_wait(asio::redirect_error(use_awaitable, error));
       }

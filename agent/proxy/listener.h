@@ -24,8 +24,13 @@ class Listener {
                                                   bool trust_ctr_headers);
   // One that steering leads connections to. `address` in host byte order.
   static StatusOr<std::shared_ptr<Listener>> OpenSteered(uint32_t address, uint16_t port);
+  // The same with a socket of an earlier process, and the connections that wait on it.
+  // INVALID_ARGUMENT if it does not listen there; port 0 is any.
+  static StatusOr<std::shared_ptr<Listener>> Resume(UniqueFd fd, const std::string& address,
+                                                    bool trust_ctr_headers);
+  static StatusOr<std::shared_ptr<Listener>> ResumeSteered(UniqueFd fd, uint32_t address,
+                                                           uint16_t port);
 
-  ~Listener() { Close(); }
   int fd() const { return fd_.get(); }
   ListenerKind kind() const { return kind_; }
   // "127.0.0.1:8080", with the port that it got.
@@ -35,21 +40,29 @@ class Listener {
   // accepts on it stops.
   void Close() { ::shutdown(fd_.get(), SHUT_RDWR); }
 
+  // On the loop that accepts: AcceptOn ends, and connections wait for whoever has the socket, too.
+  void StopAccepting() { stop_.emit(asio::cancellation_type::terminal); }
+  asio::cancellation_slot stop_slot() { return stop_.slot(); }
+
  private:
   Listener(UniqueFd fd, ListenerKind kind, std::string address)
       : fd_(std::move(fd)), kind_(kind), address_(std::move(address)) {}
   static StatusOr<std::shared_ptr<Listener>> Bind(const sockaddr* address, socklen_t size,
                                                   ListenerKind kind);
+  static StatusOr<std::shared_ptr<Listener>> Resume(UniqueFd fd, const sockaddr* address,
+                                                    ListenerKind kind);
 
   const UniqueFd fd_;
   const ListenerKind kind_;
   const std::string address_;
+  asio::cancellation_signal stop_;  // used on the loop that accepts
 };
 
 using ConnectionSink = std::function<void(Accepted)>;
 
-// Accepts on `listener` until it is closed; each connection goes to `sink`, close-on-exec,
-// non-blocking and with its addresses. Where descriptors run out it waits for some to be closed.
+// Accepts on `listener` until it is closed or told to stop; each connection goes to `sink`,
+// close-on-exec, non-blocking and with its addresses. Where descriptors run out it waits for some
+// to be closed.
 awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink);
 
 }  // namespace ctr

@@ -43,6 +43,7 @@ struct LoopContext {
   std::mt19937_64 random{std::random_device()()};
   absl::flat_hash_set<Session*> sessions;
   bool draining = false;  // every response closes its connection
+  bool stopping = false;  // no connection begins
 
   // Any thread.
   std::atomic<size_t> connections{0};  // open ones

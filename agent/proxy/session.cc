@@ -10,6 +10,9 @@
 namespace ctr {
 namespace {
 
+// How long a drain waits for the first request of a connection.
+constexpr Duration kFirstRequestGrace = std::chrono::seconds(3);
+
 // The methods that may be sent again without harm (RFC 9110, 9.2.2).
 bool IsIdempotent(std::string_view method) {
   constexpr std::array<std::string_view, 6> kMethods = {"GET",   "HEAD", "OPTIONS",
@@ -43,6 +46,7 @@ Session::Session(LoopContext& loop, Accepted accepted)
       local_address_(accepted.local_address),
       local_port_(accepted.local_port),
       peer_(std::move(accepted.peer)),
+      begin_(loop.clock.Now()),
       deadline_(loop.clock.Now() + loop.limits.header_timeout) {
   loop_.sessions.insert(this);
   loop_.connections.fetch_add(1, std::memory_order_relaxed);
@@ -80,8 +84,10 @@ void Session::Sweep(MonoTime now) {
   if (!stream_->reading() && stream_->in().empty() && stream_->PeerClosed()) Abort();
 }
 
-void Session::Drain() {
-  if (!serving_) Abort();
+void Session::CloseIfIdle() {
+  if (serving_ || !stream_->in().empty() || stream_->Readable()) return;
+  if (!served_ && loop_.clock.Now() - begin_ < kFirstRequestGrace) return;
+  Abort();
 }
 
 awaitable<void> Session::Run() {
@@ -96,6 +102,7 @@ awaitable<void> Session::Run() {
       serving_ = true;
       after = co_await Serve(*head_size);
       serving_ = false;
+      served_ = true;
     }
     deadline_ = loop_.clock.Now() + loop_.limits.idle_timeout;
   }

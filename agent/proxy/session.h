@@ -40,8 +40,9 @@ class Session : public std::enable_shared_from_this<Session> {
   // Ends it if its deadline has passed, or its client went away in the middle of a request. Called
   // now and then: that costs a request nothing, where a timer and a second read would.
   void Sweep(MonoTime now);
-  // Ends it unless it is serving a request; that one closes the connection.
-  void Drain();
+  // Ends it unless it is serving a request, or has sent a part of one: for a drain. A client that
+  // has not sent anything yet is given a while to.
+  void CloseIfIdle();
   void Abort() { cancel_.emit(asio::cancellation_type::terminal); }
 
  private:
@@ -59,9 +60,11 @@ class Session : public std::enable_shared_from_this<Session> {
   const uint32_t local_address_;
   const uint16_t local_port_;
   const std::string peer_;
+  const MonoTime begin_;
 
   bool serving_ = false;
-  MonoTime deadline_;  // while not serving
+  bool served_ = false;  // at least one request
+  MonoTime deadline_;    // while not serving
   asio::cancellation_signal cancel_;
 };
 

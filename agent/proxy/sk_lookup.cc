@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -182,6 +183,39 @@ StatusOr<UniqueFd> LoadProgram(const std::vector<bpf_insn>& instructions) {
   return log.empty() ? failed : Annotate(failed, log.substr(0, log.find('\n')));
 }
 
+// What the kernel says about a BPF descriptor; `Info` is bpf_map_info or bpf_link_info.
+template <typename Info>
+Status GetInfo(int fd, Info& info) {
+  bpf_attr attributes = {};
+  attributes.info.bpf_fd = static_cast<uint32_t>(fd);
+  attributes.info.info_len = sizeof info;
+  attributes.info.info = Pointer(&info);
+  if (Bpf(BPF_OBJ_GET_INFO_BY_FD, attributes) != 0) return ErrnoError(errno, "BPF_OBJ_GET_INFO");
+  return absl::OkStatus();
+}
+
+Status CheckMap(int fd, uint32_t type, uint32_t key_size, uint32_t value_size) {
+  bpf_map_info info = {};
+  CTR_RETURN_IF_ERROR(GetInfo(fd, info));
+  if (info.type != type || info.key_size != key_size || info.value_size != value_size) {
+    return absl::InvalidArgumentError("it is another kind of map");
+  }
+  return absl::OkStatus();
+}
+
+// A link of an sk_lookup program to this network namespace.
+Status CheckLink(int fd) {
+  bpf_link_info info = {};
+  CTR_RETURN_IF_ERROR(GetInfo(fd, info));
+  struct stat here = {};
+  if (::stat("/proc/thread-self/ns/net", &here) != 0) return ErrnoError(errno, "/proc");
+  if (info.type != BPF_LINK_TYPE_NETNS || info.netns.attach_type != BPF_SK_LOOKUP ||
+      info.netns.netns_ino != here.st_ino) {
+    return absl::InvalidArgumentError("it is no link of steering to this network namespace");
+  }
+  return absl::OkStatus();
+}
+
 StatusOr<UniqueFd> AttachHere(int program) {
   UniqueFd netns(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
   if (!netns.valid()) return ErrnoError(errno, "/proc/thread-self/ns/net");
@@ -208,6 +242,37 @@ StatusOr<SkLookup> SkLookup::Attach(std::span<const Ipv4Range> ranges, int liste
                        LoadProgram(SteeringProgram(ranges, pairs.get(), sockets.get())));
   CTR_ASSIGN_OR_RETURN(UniqueFd link, AttachHere(program.get()));
   return SkLookup(std::move(pairs), std::move(sockets), std::move(program), std::move(link));
+}
+
+StatusOr<SkLookup> SkLookup::Resume(Kept kept, std::span<const Ipv4Range> ranges, int listener) {
+  CTR_RETURN_IF_ERROR(CheckMap(kept.pairs.get(), BPF_MAP_TYPE_HASH, sizeof(PairKey), 1));
+  CTR_RETURN_IF_ERROR(
+      CheckMap(kept.sockets.get(), BPF_MAP_TYPE_SOCKMAP, sizeof(uint32_t), sizeof(uint64_t)));
+  CTR_RETURN_IF_ERROR(CheckLink(kept.link.get()));
+  const uint32_t index = 0;
+  const auto socket = static_cast<uint64_t>(listener);
+  CTR_RETURN_IF_ERROR(PutInMap(kept.sockets.get(), &index, &socket));
+  CTR_ASSIGN_OR_RETURN(UniqueFd program,
+                       LoadProgram(SteeringProgram(ranges, kept.pairs.get(), kept.sockets.get())));
+  bpf_attr attributes = {};
+  attributes.link_update.link_fd = static_cast<uint32_t>(kept.link.get());
+  attributes.link_update.new_prog_fd = static_cast<uint32_t>(program.get());
+  if (Bpf(BPF_LINK_UPDATE, attributes) != 0) return ErrnoError(errno, "BPF_LINK_UPDATE");
+  return SkLookup(std::move(kept.pairs), std::move(kept.sockets), std::move(program),
+                  std::move(kept.link));
+}
+
+std::vector<std::pair<uint32_t, uint16_t>> SkLookup::List() const {
+  std::vector<std::pair<uint32_t, uint16_t>> found;
+  PairKey key = {};
+  bpf_attr attributes = {};
+  attributes.map_fd = static_cast<uint32_t>(pairs_.get());
+  attributes.next_key = Pointer(&key);
+  while (Bpf(BPF_MAP_GET_NEXT_KEY, attributes) == 0) {
+    found.emplace_back(ntohl(key.address), static_cast<uint16_t>(key.port));
+    attributes.key = Pointer(&key);
+  }
+  return found;
 }
 
 Status SkLookup::Add(uint32_t address, uint16_t port) {

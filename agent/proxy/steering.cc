@@ -5,11 +5,22 @@
 #include "absl/strings/str_cat.h"
 #include "agent/base/netns.h"
 #include "agent/proxy/range_lock.h"
+#include "spdlog/spdlog.h"
 
 namespace ctr {
 namespace {
 
 constexpr Ipv4Range kLoopback{127u << 24, 8};
+
+// Names in the FdStore.
+constexpr char kKeptListener[] = "steer-listener";
+constexpr char kKeptPairs[] = "steer-pairs";
+constexpr char kKeptSockets[] = "steer-sockets";
+constexpr char kKeptLink[] = "steer-link";
+
+std::string BoundName(uint32_t address, uint16_t port) {
+  return absl::StrCat("bound-", FormatIpv4(address), "-", port);
+}
 
 // Who listens on `port` so that nobody else can bind it on `address`: "0.0.0.0:80".
 std::string ConflictOf(uint32_t address, uint16_t port) {
@@ -29,7 +40,7 @@ std::string ConflictOf(uint32_t address, uint16_t port) {
 }  // namespace
 
 StatusOr<std::unique_ptr<Steering>> Steering::Create(std::vector<Ipv4Range> ranges,
-                                                     SteeringMode mode) {
+                                                     SteeringMode mode, FdStore& store) {
   std::vector<UniqueFd> locks;
   for (const Ipv4Range& range : ranges) {
     if (!kLoopback.Contains(range.base) || range.prefix < kLoopback.prefix) {
@@ -39,7 +50,7 @@ StatusOr<std::unique_ptr<Steering>> Steering::Create(std::vector<Ipv4Range> rang
     CTR_ASSIGN_OR_RETURN(UniqueFd lock, LockRange(range));
     locks.push_back(std::move(lock));
   }
-  std::unique_ptr<Steering> steering(new Steering(std::move(locks)));
+  std::unique_ptr<Steering> steering(new Steering(std::move(locks), store));
   if (mode == SteeringMode::kBind) {
     steering->description_ = "bind: as configured";
     return steering;
@@ -59,24 +70,53 @@ StatusOr<std::unique_ptr<Steering>> Steering::Create(std::vector<Ipv4Range> rang
 
 Status Steering::UseSkLookup(const std::vector<Ipv4Range>& ranges) {
   if (ranges.empty()) return absl::InvalidArgumentError("there is no range to steer");
+  Status resumed = ResumeSkLookup(ranges);
+  if (resumed.ok()) return resumed;
+  if (!absl::IsNotFound(resumed)) {
+    spdlog::warn("steering is set up anew: {}", std::string(resumed.message()));
+    for (const char* name : {kKeptListener, kKeptPairs, kKeptSockets, kKeptLink}) {
+      store_.Remove(name);
+    }
+  }
   // On the range's own network address, which no instance gets: the program then refuses whoever
   // would connect to the listener itself.
   CTR_ASSIGN_OR_RETURN(std::shared_ptr<Listener> listener,
                        Listener::OpenSteered(ranges.front().base, 0));
   CTR_ASSIGN_OR_RETURN(sk_lookup_, SkLookup::Attach(ranges, listener->fd()));
   shared_ = std::move(listener);
+  store_.Keep(kKeptListener, shared_->fd());
+  store_.Keep(kKeptPairs, sk_lookup_->pairs());
+  store_.Keep(kKeptSockets, sk_lookup_->sockets());
+  store_.Keep(kKeptLink, sk_lookup_->link());
+  return absl::OkStatus();
+}
+
+// NOT_FOUND if nothing was kept. What was kept has steered all the while, and connections wait.
+Status Steering::ResumeSkLookup(const std::vector<Ipv4Range>& ranges) {
+  UniqueFd listener = store_.Take(kKeptListener);
+  SkLookup::Kept kept{store_.Take(kKeptPairs), store_.Take(kKeptSockets), store_.Take(kKeptLink)};
+  const int count =
+      listener.valid() + kept.pairs.valid() + kept.sockets.valid() + kept.link.valid();
+  if (count == 0) return absl::NotFoundError("nothing was kept");
+  if (count < 4) return absl::InvalidArgumentError("not all of it was kept");
+  CTR_ASSIGN_OR_RETURN(std::shared_ptr<Listener> resumed,
+                       Listener::ResumeSteered(std::move(listener), ranges.front().base, 0));
+  CTR_ASSIGN_OR_RETURN(sk_lookup_, SkLookup::Resume(std::move(kept), ranges, resumed->fd()));
+  shared_ = std::move(resumed);
+  for (const Target& target : sk_lookup_->List()) stale_.insert(target);
   return absl::OkStatus();
 }
 
 Status Steering::Add(uint32_t address, uint16_t port) {
   if (closed_) return absl::UnavailableError("the agent is stopping");
+  stale_.erase(Target(address, port));
   return sk_lookup_ ? sk_lookup_->Add(address, port) : Bind(address, port);
 }
 
 Status Steering::Bind(uint32_t address, uint16_t port) {
   const Target target(address, port);
   if (bound_.contains(target)) return absl::OkStatus();
-  StatusOr<std::shared_ptr<Listener>> listener = Listener::OpenSteered(address, port);
+  StatusOr<std::shared_ptr<Listener>> listener = OpenBound(address, port);
   if (absl::IsAlreadyExists(listener.status())) {
     const std::string conflict = ConflictOf(address, port);
     return Error(absl::StatusCode::kAlreadyExists, code::kInUse,
@@ -93,6 +133,20 @@ Status Steering::Bind(uint32_t address, uint16_t port) {
   return absl::OkStatus();
 }
 
+// The one of an earlier process, or a new one.
+StatusOr<std::shared_ptr<Listener>> Steering::OpenBound(uint32_t address, uint16_t port) {
+  const std::string name = BoundName(address, port);
+  if (UniqueFd kept = store_.Take(name); kept.valid()) {
+    auto resumed = Listener::ResumeSteered(std::move(kept), address, port);
+    if (resumed.ok()) return resumed;
+    spdlog::warn("\"{}\" was kept, but {}", name, std::string(resumed.status().message()));
+    store_.Remove(name);
+  }
+  auto listener = Listener::OpenSteered(address, port);
+  if (listener.ok()) store_.Keep(name, (*listener)->fd());
+  return listener;
+}
+
 void Steering::Remove(uint32_t address, uint16_t port) {
   if (sk_lookup_) {
     sk_lookup_->Remove(address, port);
@@ -101,20 +155,27 @@ void Steering::Remove(uint32_t address, uint16_t port) {
   auto found = bound_.find(Target(address, port));
   if (found == bound_.end()) return;
   found->second->Close();
+  store_.Remove(BoundName(address, port));
   bound_.erase(found);
 }
 
 void Steering::Serve(OnListener on_listener) {
   on_listener_ = std::move(on_listener);
-  if (shared_) on_listener_(shared_);
-  for (const auto& [target, listener] : bound_) on_listener_(listener);
+  for (const auto& [address, port] : std::exchange(stale_, {})) sk_lookup_->Remove(address, port);
+  for (const std::shared_ptr<Listener>& listener : listeners()) on_listener_(listener);
+}
+
+std::vector<std::shared_ptr<Listener>> Steering::listeners() const {
+  std::vector<std::shared_ptr<Listener>> listeners;
+  if (shared_) listeners.push_back(shared_);
+  for (const auto& [target, listener] : bound_) listeners.push_back(listener);
+  return listeners;
 }
 
 void Steering::Close() {
   closed_ = true;
-  if (shared_) shared_->Close();
-  for (const auto& [target, listener] : bound_) listener->Close();
-  bound_.clear();
+  if (store_.available()) return;
+  for (const std::shared_ptr<Listener>& listener : listeners()) listener->Close();
 }
 
 }  // namespace ctr

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/descriptors.h"
 
 namespace ctr {
 namespace {
@@ -86,6 +87,10 @@ awaitable<int> WaitConnected(UpstreamPtr connection, Duration limit) {
 
 awaitable<StatusOr<UpstreamPtr>> Dial(std::shared_ptr<const Endpoint> endpoint, uint16_t port,
                                       Duration limit) {
+  if (!MayTakeDescriptor()) {
+    co_return Error(absl::StatusCode::kUnavailable, code::kOverloaded,
+                    "the agent has no file descriptors left; try again, or raise its limit");
+  }
   StatusOr<UniqueFd> fd = OpenSocket(*endpoint, port);
   if (!fd.ok()) {
     co_return Error(absl::StatusCode::kUnavailable, code::kUpstreamError,

@@ -3,13 +3,16 @@
 #include <exception>
 
 #include "absl/strings/str_cat.h"
+#include "agent/rpc/callers.h"
 
 namespace ctr::rpc {
 namespace {
 
 // The root of every handler: what it throws ends here.
-awaitable<Status> RunHandler(std::shared_ptr<const UnaryHandler> handler, CallContext call) {
+awaitable<Status> RunHandler(std::shared_ptr<const UnaryHandler> handler, CallContext call,
+                             std::string peer) {
   try {
+    call.caller = Callers::Of(co_await asio::this_coro::executor).Find(peer);
     co_return co_await (*handler)(call);
   } catch (const boost::system::system_error& error) {
     if (error.code() == asio::error::operation_aborted) {
@@ -70,8 +73,10 @@ Session::Session(grpc::CallbackServerContext* context, asio::any_io_executor exe
 
 void Session::Run(UnaryHandler body) {
   auto handler = std::make_shared<const UnaryHandler>(std::move(body));
-  asio::co_spawn(executor_, RunHandler(std::move(handler), {.deadline = DeadlineOf(*context_)}),
-                 asio::bind_cancellation_slot(cancel_.slot(), Ending(shared_from_this())));
+  asio::co_spawn(
+      executor_,
+      RunHandler(std::move(handler), {.deadline = DeadlineOf(*context_)}, context_->peer()),
+      asio::bind_cancellation_slot(cancel_.slot(), Ending(shared_from_this())));
 }
 
 void Session::Cancel() {

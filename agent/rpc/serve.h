@@ -82,7 +82,8 @@ grpc::ServerWriteReactor<Response>* ServeWriter(grpc::CallbackServerContext* con
                                                 WriterHandler<Response> handler);
 
 // Runs a method with a stream in each direction. Reader and writer may be used by two coroutines of
-// the handler at a time, on `executor`.
+// the handler at a time, on `executor`. A Read that is open when the handler ends throws, and the
+// reader is gone.
 template <typename Request, typename Response>
 using BidiHandler =
     std::function<awaitable<Status>(CallContext, StreamReader<Request>&, StreamWriter<Response>&)>;
@@ -113,7 +114,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void Run(UnaryHandler body);
   // From gRPC's thread, at any time; cancels the coroutine unless it is over.
   void Cancel();
-  bool IsCancelled() const { return context_->IsCancelled(); }
+  // Also once the handler is over. On the executor.
+  bool IsCancelled() const { return over_ || context_->IsCancelled(); }
   const asio::any_io_executor& executor() const { return executor_; }
 
  private:
@@ -166,9 +168,10 @@ class StreamBase : public Reactor {
   template <typename Request>
   awaitable<std::optional<Request>> ReadOne() {
     auto message = std::make_shared<Request>();
+    auto session = session_;  // the handler may end, and gRPC delete the reactor, during the read
     const bool ok = co_await read_.Await([this, message] { this->StartRead(message.get()); });
     if (ok) co_return std::move(*message);
-    if (session_->IsCancelled()) Abort();
+    if (session->IsCancelled()) Abort();
     co_return std::nullopt;
   }
   template <typename Response>

@@ -28,6 +28,8 @@ Action DefineInspect(CLI::App& app);
 Action DefineRoute(CLI::App& app);
 Action DefineRenew(CLI::App& app);
 Action DefineWait(CLI::App& app);
+Action DefineLogs(CLI::App& app);
+Action DefineRun(CLI::App& app);
 Action DefineWhy(CLI::App& app);
 Action DefineEvents(CLI::App& app);
 Action DefineStats(CLI::App& app);

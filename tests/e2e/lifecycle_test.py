@@ -1,6 +1,8 @@
 """What happens to an instance that fails, computes, or is about to sleep; from outside."""
 
 import os
+import signal
+import subprocess
 import time
 import unittest
 
@@ -99,6 +101,24 @@ class Lifecycle(Case):
         self.assertEqual(self.inspect("busy/a")["state"], "healthy")
         self.agent.ctr("wait", "busy/a", "--for", "stopped")  # its loop comes to an end
         self.assertEqual(self.inspect("busy/a")["reason"], "slept")
+
+    def test_a_start_that_containerd_does_not_answer_ends_at_start_timeout_and_leaves_nothing(self):
+        self.agent.apply(named("hung", 'start_timeout = "1s"\n'))
+        containerd = int(read(self.agent.data + "/containerd/containerd.pid"))
+        os.kill(containerd, signal.SIGSTOP)
+        try:
+            result = self.agent.ctr("get", "hung/a", check=False)
+        finally:
+            os.kill(containerd, signal.SIGCONT)
+        self.assertExit(result, 124, "hung/a", "was not healthy in time")
+        self.agent.ctr("get", "hung/a")
+        self.assertEqual(self.agent.get(host="a.hung.localhost")[0], 200)
+        self.agent.ctr("destroy", "hung/a")
+        # What was begun for the first start goes, too.
+        info = self.agent.json("info")
+        client = ["/usr/bin/ctr", "--address", info["containerd_socket"], "--namespace", info["containerd_namespace"]]
+        wait_for(lambda: not subprocess.run([*client, "containers", "ls", "-q", 'labels."ctr.class"==hung'], check=True,
+                                            capture_output=True, text=True).stdout, "the first start's end")
 
     def test_one_that_is_killed_after_the_grace_says_so(self):
         self.agent.apply(named("deaf", 'stop_grace = "200ms"\nenv = { IGNORE_TERM = "1" }\n'))

@@ -159,8 +159,8 @@ class MainJob(Case):
                          '"cat /proc/self/status; exit 5"]\n')
         self.agent.ctr("get", "probe/p")
         self.assertEqual(self.agent.ctr("wait", "probe/p", "--for", "stopped"), "5")
-        with open(self.agent.json("inspect", "probe/p")["log_path"]) as log:
-            status = dict(line.split(":", 1) for line in log if ":" in line)
+        lines = self.agent.ctr("logs", "probe/p").splitlines()
+        status = dict(line.split(":", 1) for line in lines if ":" in line)
         self.assertEqual(status["CapEff"].strip(), "00000000a80425fb")
         self.assertEqual(status["NoNewPrivs"].strip(), "1")
         self.assertEqual(status["Seccomp"].strip(), "2")

@@ -34,6 +34,7 @@ class FakeRuntime final : public Runtime {
   Status start_error;
   Status remove_error;
   bool hold_create = false;     // Create waits until Release()
+  bool hold_remove = false;     // so does Remove
   bool listen_at_start = true;  // 8080 listens as soon as the process runs
   bool exit_on_sigterm = true;
   std::optional<ContainerExit> exit_at_start;
@@ -48,6 +49,7 @@ class FakeRuntime final : public Runtime {
 
   void Release() {
     hold_create = false;
+    hold_remove = false;
     RingAll();
   }
   // The one container there is.
@@ -105,6 +107,7 @@ class FakeRuntime final : public Runtime {
 
   awaitable<Status> Remove(std::string id) override {
     if (!remove_error.ok()) co_return remove_error;
+    while (hold_remove) co_await Change();
     containers.erase(id);
     RingAll();
     co_return absl::OkStatus();

@@ -104,10 +104,10 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
   return request;
 }
 
-// The shim reads it as a URL.
-std::string FileUrl(const std::string& path) {
-  std::string url = "file://";
-  for (unsigned char c : path) {
+// Percent-encoded, for the path and for a value of the query alike.
+std::string UrlEncode(const std::string& text) {
+  std::string url;
+  for (unsigned char c : text) {
     if (absl::ascii_isalnum(c) ||
         absl::StrContains("/-_.~", std::string(1, static_cast<char>(c)))) {
       url.push_back(static_cast<char>(c));
@@ -116,6 +116,14 @@ std::string FileUrl(const std::string& path) {
     }
   }
   return url;
+}
+
+// The shim runs the logger itself, with the query's keys and values as its arguments.
+std::string LoggerUrl(const Core& core, const ContainerSpec& spec) {
+  return absl::StrCat("binary://", UrlEncode(core.options.logger_path),
+                      "?folder=", UrlEncode(spec.log.folder),
+                      "&max_size=", spec.log.limits.max_size_bytes,
+                      "&files=", spec.log.limits.files, "&generation=", spec.generation);
 }
 
 // A call that ended so may still be at work in containerd.
@@ -138,12 +146,12 @@ awaitable<void> AwaitLateTask(std::shared_ptr<Core> core, std::string id) {
   }
 }
 
-awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id,
-                                    std::string log_path, std::string image, Mounts mounts) {
+awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, std::string output,
+                                    std::string image, Mounts mounts) {
   tasks::CreateTaskRequest request;
   request.set_container_id(id);
   *request.mutable_rootfs() = std::move(mounts);
-  request.set_stdout(FileUrl(log_path));
+  request.set_stdout(std::move(output));
   request.set_stderr(request.stdout());
   StatusOr<tasks::CreateTaskResponse> task =
       co_await core->client.Call(&TasksApi::Create, std::move(request), {.timeout = seconds(60)});
@@ -162,9 +170,8 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
   if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
-  CTR_CO_ASSIGN_OR_RETURN(
-      int pid, co_await CreateTask(core, spec.id, spec.log.folder + "/output.log", spec.image,
-                                   std::move(mounts)));
+  CTR_CO_ASSIGN_OR_RETURN(int pid, co_await CreateTask(core, spec.id, LoggerUrl(*core, spec),
+                                                       spec.image, std::move(mounts)));
   CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
   CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
   core->processes[spec.id] = opened.process;

@@ -10,8 +10,9 @@ namespace ctr {
 // Which containerd, and in whose name.
 struct ContainerdOptions {
   std::string agent_id;
-  std::string data_dir;  // absolute
-  std::string run_dir;   // absolute
+  std::string data_dir;     // absolute
+  std::string run_dir;      // absolute
+  std::string logger_path;  // absolute, of ctr-logger
   // The socket of somebody else's containerd; none: a private one below data_dir and run_dir.
   std::optional<std::string> external_socket;
 

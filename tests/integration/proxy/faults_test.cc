@@ -374,31 +374,38 @@ TEST_CASE("a connection that sends no request is closed after the header's time"
   CHECK(idle.Closed());
 }
 
-TEST_CASE("a drain finishes what is in flight and closes the rest") {
+TEST_CASE("a drain answers what was sent, also on idle connections, and closes the rest") {
   Latch latch;
   World world([&](ServerConnection& connection) {
-    connection.ReadHead();
-    latch.Wait();
-    connection.Write(Ok("late"));
+    for (std::string head = connection.ReadHead(); !head.empty(); head = connection.ReadHead()) {
+      if (head.starts_with("GET /held")) latch.Wait();
+      connection.Write(Ok("late"));
+    }
   });
   RawClient idle(world.address);
+  RawClient kept(world.address);
+  CHECK(kept.Ask(World::Get("/")).Field("Connection").empty());
   RawClient busy(world.address);
-  busy.Send(World::Get("/"));
-  CHECK(Eventually([&] { return world.server.connections() == 1; }));
+  busy.Send(World::Get("/held"));
+  CHECK(Eventually([&] { return world.alice->in_flight() == 1; }));
   asio::io_context control;
   bool drained = false;
   asio::co_spawn(control, world.ingress->Drain(std::chrono::seconds(20)),
                  [&](std::exception_ptr) { drained = true; });
   control.run_for(std::chrono::milliseconds(50));
   CHECK_FALSE(drained);
-  CHECK(idle.Closed());
   CHECK_FALSE(RawClient(world.address).connected());
+  CHECK(kept.Ask(World::Get("/")).Field("Connection") == "close");
+  CHECK(kept.Closed());
   latch.Open();
   RawResponse response = busy.Receive();
   CHECK(response.body == "late");
   CHECK(response.Field("Connection") == "close");
+  busy.Close();
+  kept.Close();
   control.run();
   CHECK(drained);
+  CHECK(idle.Closed());
 }
 
 TEST_CASE("a drain ends at its limit, and stopping cuts off what is left") {

@@ -72,11 +72,11 @@ TEST_CASE("binding serves declared addresses and ports, no others, and ends with
 }
 
 TEST_CASE("steering says how it works") {
-  auto automatic = Steering::Create({TestRange(0)}, SteeringMode::kAuto);
+  auto automatic = Steering::Create({TestRange(0)}, SteeringMode::kAuto, NothingKept());
   REQUIRE(automatic.ok());
   CHECK((*automatic)->Describe() == "sk_lookup");
   automatic->reset();
-  auto bound = Steering::Create({TestRange(0)}, SteeringMode::kBind);
+  auto bound = Steering::Create({TestRange(0)}, SteeringMode::kBind, NothingKept());
   REQUIRE(bound.ok());
   CHECK((*bound)->Describe().starts_with("bind: "));
 }
@@ -101,7 +101,7 @@ TEST_CASE("under sk_lookup a server on 0.0.0.0 does not take an instance's conne
 
 TEST_CASE("binding names the server of the host that is in the way") {
   HostServer host;
-  auto steering = Steering::Create({TestRange(0)}, SteeringMode::kBind);
+  auto steering = Steering::Create({TestRange(0)}, SteeringMode::kBind, NothingKept());
   REQUIRE(steering.ok());
   const uint32_t address = TestRange(0).base + 2;
   Status status = (*steering)->Add(address, host.port());
@@ -111,24 +111,26 @@ TEST_CASE("binding names the server of the host that is in the way") {
 }
 
 TEST_CASE("two agents can't serve the same or overlapping ranges") {
-  auto first = Steering::Create({TestRange(0)}, SteeringMode::kAuto);
+  auto first = Steering::Create({TestRange(0)}, SteeringMode::kAuto, NothingKept());
   REQUIRE(first.ok());
-  auto same = Steering::Create({TestRange(0)}, SteeringMode::kAuto);
+  auto same = Steering::Create({TestRange(0)}, SteeringMode::kAuto, NothingKept());
   CHECK(ErrorCodeOf(same.status()) == code::kInUse);
   CHECK(same.status().message().find("--instance-range") != absl::string_view::npos);
-  auto within = Steering::Create({{TestRange(0).base + 128, 25}}, SteeringMode::kAuto);
+  auto within =
+      Steering::Create({{TestRange(0).base + 128, 25}}, SteeringMode::kAuto, NothingKept());
   CHECK(ErrorCodeOf(within.status()) == code::kInUse);
   first->reset();
-  CHECK(Steering::Create({TestRange(0)}, SteeringMode::kAuto).ok());
+  CHECK(Steering::Create({TestRange(0)}, SteeringMode::kAuto, NothingKept()).ok());
 }
 
 TEST_CASE("a range beyond loopback is refused") {
-  CHECK_FALSE(Steering::Create({{10u << 24, 16}}, SteeringMode::kAuto).ok());
-  CHECK_FALSE(Steering::Create({{126u << 24, 7}}, SteeringMode::kAuto).ok());
+  CHECK_FALSE(Steering::Create({{10u << 24, 16}}, SteeringMode::kAuto, NothingKept()).ok());
+  CHECK_FALSE(Steering::Create({{126u << 24, 7}}, SteeringMode::kAuto, NothingKept()).ok());
 }
 
 TEST_CASE("very many addresses are steered") {
-  auto steering = Steering::Create({{TestRange(0).base, 24}}, SteeringMode::kSkLookup);
+  auto steering =
+      Steering::Create({{TestRange(0).base, 24}}, SteeringMode::kSkLookup, NothingKept());
   REQUIRE(steering.ok());
   for (uint32_t host = 2; host < 255; ++host) {
     for (uint16_t port = 1000; port < 1010; ++port) {
@@ -143,7 +145,8 @@ TEST_CASE("an ingress address that is taken is a clear error") {
   FakeWaker waker;
   SystemClock clock;
   const std::string address = absl::StrCat("127.0.0.1:", host.port());
-  Ingress ingress({.http = {address}, .ranges = {TestRange(0)}}, routes, waker, clock);
+  Ingress ingress({.http = {address}, .ranges = {TestRange(0)}}, routes, waker, clock,
+                  NothingKept());
   Status status = ingress.Open();
   CHECK(ErrorCodeOf(status) == code::kInUse);
   CHECK(status.message().find(address) != absl::string_view::npos);
@@ -155,7 +158,7 @@ TEST_CASE("two ingresses can't share an address unseen") {
   RoutePublisher routes;
   FakeWaker waker;
   SystemClock clock;
-  Ingress second({.http = {world.address}, .ranges = {}}, routes, waker, clock);
+  Ingress second({.http = {world.address}, .ranges = {}}, routes, waker, clock, NothingKept());
   CHECK(ErrorCodeOf(second.Open()) == code::kInUse);
 }
 

@@ -35,6 +35,12 @@ inline Ipv4Range TestRange(int which) {
   return {127u << 24 | (100 + block / 250) << 16 | (1 + block % 250) << 8, 24};
 }
 
+// Without a service manager.
+inline FdStore& NothingKept() {
+  static FdStore none;
+  return none;
+}
+
 // An ingress with one class, `web`, of one instance, `alice`, that sleeps: its port 8080 is a
 // server in a network namespace of its own. And `instance-0` to `instance-2`, the same server.
 struct World {
@@ -55,7 +61,7 @@ struct World {
     alice_address = config.ranges[0].base + 2;
     class_address = config.ranges[1].base + 2;
     Publish();
-    ingress = std::make_unique<Ingress>(config, routes, waker, clock);
+    ingress = std::make_unique<Ingress>(config, routes, waker, clock, NothingKept());
     Status opened = ingress->Open();
     REQUIRE_MESSAGE(opened.ok(), opened.ToString());
     ingress->Start();

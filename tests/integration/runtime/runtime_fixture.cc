@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/base/ulid.h"
+#include "agent/control/log_files.h"
 #include "agent/runtime/containerd/cgroup.h"
 #include "agent/runtime/containerd/client.h"
 #include "agent/runtime/containerd/containerd_process.h"
@@ -61,6 +62,7 @@ RuntimeFixture::RuntimeFixture() {
   options_.agent_id = NewUlid(clock_.Wall());
   options_.data_dir = folder_ + "/data";
   options_.run_dir = folder_ + "/run";
+  options_.logger_path = CTR_LOGGER;
   // Nothing of a failed set-up is left either: what throws here skips the destructor.
   try {
     Reopen();
@@ -129,7 +131,7 @@ ContainerSpec RuntimeFixture::Spec(std::vector<std::string> arguments) {
   spec.entrypoint = std::move(arguments);
   spec.env = {{"CTR_CLASS", "web"}, {"CTR_ID", "alice"}};
   spec.hostname = "alice";
-  spec.log.folder = fs::path(LogPath(spec.id)).parent_path();
+  spec.log.folder = LogFolder(spec.id);
   fs::create_directories(spec.log.folder);
   return spec;
 }
@@ -153,12 +155,21 @@ ContainerExit RuntimeFixture::WaitExit(const std::string& id) {
   return *exit;
 }
 
-std::string RuntimeFixture::LogPath(const std::string& id) const {
-  return absl::StrCat(folder_, "/logs of 100%/", id, "/output.log");
+std::string RuntimeFixture::LogFolder(const std::string& id) const {
+  return absl::StrCat(folder_, "/logs of 100% & more?/", id);
 }
 
 std::string RuntimeFixture::Output(const std::string& id) const {
-  return ReadWholeFile(LogPath(id));
+  std::string output;
+  LogCursor cursor(LogFolder(id), {}, std::nullopt, LogHold::kNone);
+  for (;;) {
+    StatusOr<LogBatch> batch = cursor.Read();
+    REQUIRE_MESSAGE(batch.ok(), batch.status().ToString());
+    for (const LogRecord& record : batch->records) {
+      output += record.text + (record.partial ? "" : "\n");
+    }
+    if (batch->at_end) return output;
+  }
 }
 
 void RuntimeFixture::AwaitOutput(const std::string& id, const std::string& text) {

@@ -49,7 +49,7 @@ class RuntimeFixture {
   ContainerExit WaitExit(const std::string& id);
   // What a container has written; complete once it is removed.
   std::string Output(const std::string& id) const;
-  std::string LogPath(const std::string& id) const;
+  std::string LogFolder(const std::string& id) const;
   // The answer once `text` is in the container's output.
   void AwaitOutput(const std::string& id, const std::string& text);
 

@@ -144,6 +144,7 @@ TEST_CASE("somebody else's containerd is used, and purging leaves it as it was")
   guest.agent_id = t.options_.agent_id + "-guest";
   guest.data_dir = t.folder_ + "/guest-data";
   guest.run_dir = t.folder_ + "/guest-run";
+  guest.logger_path = t.options_.logger_path;
   guest.external_socket = t.options_.Socket();
   Container hosts = t.StartNew({"/bin/sleep", "1000"});
   {

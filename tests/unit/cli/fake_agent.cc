@@ -292,4 +292,32 @@ grpc::Status FakeAgent::ListStats(Context*, const v1::ListStatsRequest* request,
   return Status::OK;
 }
 
+grpc::Status FakeAgent::ReadLogs(Context* context, const v1::ReadLogsRequest* request,
+                                 grpc::ServerWriter<v1::LogRecords>* writer) {
+  Record(*request);
+  Status status = Check(context, request->ref().id());
+  if (status.ok()) writer->Write(logs);
+  return status;
+}
+
+grpc::Status FakeAgent::RunInstance(
+    Context* context,
+    grpc::ServerReaderWriter<v1::RunInstanceResponse, v1::RunInstanceRequest>* stream) {
+  v1::RunInstanceRequest request;
+  stream->Read(&request);
+  Record(request);
+  Status status = Check(context, request.ref().id());
+  if (!status.ok()) return status;
+  v1::RunInstanceResponse response;
+  response.mutable_started()->set_id(request.ref().id());
+  stream->Write(response);
+  response.Clear();
+  *response.mutable_records() = logs.records();
+  stream->Write(response);
+  response.Clear();
+  response.set_exit_code(run_exit_code);
+  stream->Write(response);
+  return status;
+}
+
 }  // namespace ctr::cli

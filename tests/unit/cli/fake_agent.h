@@ -61,6 +61,8 @@ class FakeAgent final : public v1::Agent::Service {
   v1::ExplainInstanceResponse explained;
   std::vector<v1::ListStatsResponse> stats;  // of one call each, the last one again and again
   v1::ApplyClassResponse applied;
+  v1::LogRecords logs;  // of every instance; a run's output, too
+  int run_exit_code = 0;
   bool refuse_import = false;
   bool expect_cancel = false;  // an import does not return before its client has cancelled it
 
@@ -90,6 +92,11 @@ class FakeAgent final : public v1::Agent::Service {
                      v1::ImportImageResponse*) override;
   Status ListImages(Context*, const v1::ListImagesRequest*, v1::ListImagesResponse*) override;
   Status RemoveImage(Context*, const v1::RemoveImageRequest*, v1::RemoveImageResponse*) override;
+  Status ReadLogs(Context*, const v1::ReadLogsRequest*,
+                  grpc::ServerWriter<v1::LogRecords>*) override;
+  Status RunInstance(
+      Context*,
+      grpc::ServerReaderWriter<v1::RunInstanceResponse, v1::RunInstanceRequest>*) override;
   Status GetInfo(Context*, const v1::GetInfoRequest*, v1::Info*) override;
   Status ListEvents(Context*, const v1::ListEventsRequest*,
                     grpc::ServerWriter<v1::ListEventsResponse>*) override;

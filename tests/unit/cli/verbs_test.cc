@@ -36,7 +36,7 @@ TEST_CASE("a slip of the pen is put right, a strange word is not") {
 }
 
 TEST_CASE("nothing near a verb that destroys is suggested for one that does not") {
-  CHECK(SuggestVerb({"run"}) == "");
+  CHECK(SuggestVerb({"runn"}) == "run");
 }
 
 TEST_CASE("help lists every verb with its alias") {

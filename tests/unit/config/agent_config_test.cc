@@ -56,6 +56,16 @@ TEST_CASE("an empty agent file gives the documented defaults") {
   CHECK(config->data_threads >= 1);
   CHECK(config->data_threads <= 4);
   CHECK(config->log_level == "info");
+  CHECK(config->drain == std::chrono::seconds(30));
+}
+
+TEST_CASE("the drain time of a planned stop is a duration") {
+  StatusOr<AgentConfig> config = ParseAgentConfig("drain = \"1m\"\n", "agent.toml");
+  REQUIRE(config.ok());
+  CHECK(config->drain == std::chrono::minutes(1));
+  CHECK(ParseAgentConfig("drain = 0\n", "agent.toml")->drain == Duration::zero());
+  CHECK(Refusal("drain = \"soon\"\n").starts_with("agent.toml:1: drain"));
+  CHECK(Refusal("drain = \"-1s\"\n").starts_with("agent.toml:1: drain"));
 }
 
 TEST_CASE("every setting of the agent file is read") {

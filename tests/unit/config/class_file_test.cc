@@ -330,8 +330,8 @@ TEST_CASE("impossible hooks, logs and restarts are refused") {
   CHECK(RefusalOf("busy_cpu = 0").starts_with("web.toml:3: busy_cpu: "));
   CHECK(RefusalOf("[hooks]\non_start = []").starts_with("web.toml:4: hooks.on_start: must name"));
   CHECK(RefusalOf("[hooks]\non_start = \"true\"").starts_with("web.toml:4: hooks.on_start: "));
-  CHECK(
-      RefusalOf("[hooks]\non_wake = [\"a\"]").starts_with("web.toml:4: unknown key \"hooks.on_wake\""));
+  CHECK(RefusalOf("[hooks]\non_wake = [\"a\"]")
+            .starts_with("web.toml:4: unknown key \"hooks.on_wake\""));
   CHECK(RefusalOf("[log]\nmax_size = \"1KiB\"") ==
         "web.toml:4: log.max_size: must be at least 64KiB");
   CHECK(RefusalOf("[log]\nfiles = 0").starts_with("web.toml:4: log.files: "));

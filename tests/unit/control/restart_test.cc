@@ -95,6 +95,36 @@ TEST_CASE(
   CHECK(alice->observed().failures == 0);
 }
 
+TEST_CASE("a request that comes while a failed start is torn down does not hasten the next one") {
+  World world;
+  world.Apply(kAlways);
+  std::shared_ptr<Instance> alice = world.Create("web", "alice");
+  world.runtime.start_error = absl::FailedPreconditionError("no such entrypoint");
+  CHECK_FALSE(world.Await(world.Wake("alice")).ok());
+  world.runtime.hold_remove = true;
+  world.Advance(100ms);
+  CHECK(alice->state() == State::kStopping);
+  CHECK(alice->observed().failures == 2);
+  auto request = world.Spawn(world.Wake("alice"));
+  world.Settle();
+  CHECK_FALSE(request->has_value());
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(request->has_value());
+  CHECK((*request)->status().message().find("crash loop") != std::string::npos);
+  CHECK(world.runtime.creates == 2);
+}
+
+TEST_CASE("who waits for a start that fails is told before all is torn down") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Create("web", "alice");
+  world.runtime.start_error = absl::FailedPreconditionError("no such entrypoint");
+  world.runtime.hold_remove = true;
+  CHECK_FALSE(world.Await(world.Wake("alice")).ok());
+  CHECK(alice->state() == State::kStopping);
+}
+
 TEST_CASE("on-failure gives up after ten restarts, and a request tries once more") {
   World world;
   world.Apply(kWebClass);

@@ -1,0 +1,96 @@
+// The part of AgentService that reads instances' output.
+#include <utility>
+
+#include "agent/api/agent_service.h"
+#include "agent/api/convert.h"
+#include "agent/control/log_files.h"
+#include "agent/control/state_watch.h"
+#include "agent/control/work.h"
+
+namespace ctr {
+namespace {
+
+// containerd kills a logger that is not done this long after its container's removal.
+constexpr Duration kWriterPatience = std::chrono::seconds(15);
+// A logger that was killed may be heard of before its lock is gone.
+constexpr Duration kWriterRecheck = std::chrono::milliseconds(500);
+
+struct LogRange {
+  LogPosition begin;
+  std::optional<LogPosition> end;  // none: it is followed
+};
+
+// Blocks.
+LogRange RangeOf(const std::string& folder, std::optional<WallTime> since,
+                 std::optional<int64_t> tail, bool follow) {
+  LogRange range;
+  if (!follow) range.end = EndOfLog(folder);
+  if (since) range.begin = LogPositionOf(folder, *since);
+  if (tail) range.begin = std::max(range.begin, TailOfLog(folder, *tail));
+  return range;
+}
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::LogRecords>* AgentService::ReadLogs(
+    grpc::CallbackServerContext* context, const v1::ReadLogsRequest* request) {
+  return rpc::ServeWriter<v1::LogRecords>(
+      context, control_, [=, this](rpc::CallContext, rpc::StreamWriter<v1::LogRecords>& writer) {
+        return DoReadLogs(request, writer);
+      });
+}
+
+awaitable<void> AgentService::AwaitLogWritten(std::string folder, uint64_t generation) {
+  const MonoTime patience = clock_.Now() + kWriterPatience;
+  std::unique_ptr<Alarm> alarm = clock_.MakeAlarm(control_);
+  StatusOr<std::unique_ptr<LogWatcher::Watch>> watch = log_watcher_.Add(folder, alarm.get());
+  while (clock_.Now() < patience && co_await OnWork(work_, [folder, generation] {
+           return IsLogBeingWritten(folder, generation);
+         })) {
+    co_await alarm->WaitUntil(clock_.Now() + kWriterRecheck);
+  }
+}
+
+awaitable<Status> AgentService::DoReadLogs(const v1::ReadLogsRequest* request,
+                                           rpc::StreamWriter<v1::LogRecords>& writer) {
+  CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
+  std::optional<WallTime> since;
+  if (request->has_since_ns()) since = WallTime(std::chrono::nanoseconds(request->since_ns()));
+  std::optional<int64_t> tail;
+  if (request->has_tail()) tail = request->tail();
+  if (tail.value_or(0) < 0) {
+    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
+                    "the number of lines must not be negative");
+  }
+  const std::string folder = instance->LogPath();
+  const bool follow = request->follow();
+  std::unique_ptr<Alarm> alarm = clock_.MakeAlarm(control_);
+  std::unique_ptr<LogWatcher::Watch> watch;
+  std::optional<StateWatch> forgotten;
+  if (follow) {
+    CTR_CO_RETURN_IF_ERROR(co_await OnWork(work_, [folder] { return PrepareLogFolder(folder); }));
+    CTR_CO_ASSIGN_OR_RETURN(watch, log_watcher_.Add(folder, alarm.get()));
+    forgotten.emplace(
+        control_, instance, [](const Instance&) { return false; }, nullptr, alarm.get());
+  } else if (instance->state() == State::kStopped) {
+    co_await AwaitLogWritten(folder, instance->observed().generation);
+  }
+  LogRange range = co_await OnWork(
+      work_, [folder, since, tail, follow] { return RangeOf(folder, since, tail, follow); });
+  auto cursor = std::make_shared<LogCursor>(folder, range.begin, range.end, LogHold::kNone);
+  for (;;) {
+    const bool last = !follow || forgotten->done();
+    CTR_CO_ASSIGN_OR_RETURN(LogBatch batch,
+                            co_await OnWork(work_, [cursor] { return cursor->Read(); }));
+    v1::LogRecords message;
+    for (const LogRecord& record : batch.records) {
+      if (!since || record.time >= *since) ctr::ToProto(record, message.add_records());
+    }
+    if (message.records_size() > 0) co_await writer.Write(std::move(message));
+    if (!batch.at_end) continue;
+    if (last) co_return absl::OkStatus();
+    co_await alarm->WaitUntil(MonoTime::max());
+  }
+}
+
+}  // namespace ctr

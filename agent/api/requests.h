@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "agent/base/error.h"
+#include "agent/rpc/serve.h"
+#include "ctr/v1/agent.pb.h"
+
+// What several methods do with what they are asked.
+namespace ctr {
+
+// Who asks, for the record: "ctr stop by root".
+std::string CauseOf(const rpc::CallContext& call, std::string_view verb);
+
+// INVALID_ARGUMENT for what no process can have in its environment.
+Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env);
+
+}  // namespace ctr

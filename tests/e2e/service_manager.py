@@ -1,0 +1,106 @@
+"""A stand-in for systemd: the notify socket with its file descriptor store, and starts that hand the store over."""
+
+import os
+import select
+import socket
+import subprocess
+import threading
+
+from harness import BIN, Agent, wait_for
+
+
+class FdStore:
+    """Receives notifications, keeps what comes with FDSTORE=1 under its FDNAME, drops it at FDSTOREREMOVE=1."""
+
+    def __init__(self, path):
+        self.path = path
+        self.kept = []  # (name, descriptor), as they came
+        self.states = []
+        self.lock = threading.Lock()
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(path)
+        self.wake_reader, self.wake_writer = os.pipe()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while True:
+            ready, _, _ = select.select([self.socket, self.wake_reader], [], [])
+            if self.wake_reader in ready:
+                return
+            data, fds, _, _ = socket.recv_fds(self.socket, 65536, 64)
+            fields = dict(line.split("=", 1) for line in data.decode().splitlines() if "=" in line)
+            with self.lock:
+                self.take(fields, fds)
+
+    def take(self, fields, fds):
+        if fields.get("FDSTOREREMOVE") == "1":
+            for name, fd in self.kept:
+                if name == fields["FDNAME"]:
+                    os.close(fd)
+            self.kept = [(name, fd) for name, fd in self.kept if name != fields["FDNAME"]]
+        elif fields.get("FDSTORE") == "1":
+            self.kept += [(fields["FDNAME"], fd) for fd in fds]
+        else:
+            self.states += [f"{key}={value}" for key, value in fields.items()]
+
+    def names(self):
+        with self.lock:
+            return sorted(name for name, _ in self.kept)
+
+    def add(self, name, fd):
+        with self.lock:
+            self.kept.append((name, os.dup(fd)))
+
+    def close(self):
+        os.write(self.wake_writer, b"x")
+        self.thread.join()
+        for _, fd in self.kept:
+            os.close(fd)
+        self.socket.close()
+        os.close(self.wake_reader)
+        os.close(self.wake_writer)
+
+
+class ManagedAgent(Agent):
+    """An agent whose service manager keeps its listeners over restarts."""
+
+    def __init__(self, extra=()):
+        super().__init__(extra)
+        self.store = FdStore(self.root + "/notify.sock")
+
+    def spawn(self):
+        with self.store.lock:
+            kept = [(name, os.dup(fd)) for name, fd in self.store.kept]
+            self.store.states.clear()
+        environment = {**os.environ, "NOTIFY_SOCKET": self.store.path}
+        if kept:
+            environment |= {"LISTEN_FDS": str(len(kept)), "LISTEN_FDNAMES": ":".join(name for name, _ in kept)}
+        # They must be 3, 4 …: the shell, which becomes the agent, moves them there, by way of numbers above all of them.
+        above = 3 + len(kept) + max([fd for _, fd in kept], default=0)
+        moves = [f"exec {above + i}<&{fd}" for i, (_, fd) in enumerate(kept)]
+        moves += [f"exec {3 + i}<&{above + i} {above + i}<&-" for i in range(len(kept))]
+        script = "; ".join([*moves, "LISTEN_PID=$$ exec \"$@\""])
+        with open(self.root + "/agent.log", "ab") as log:
+            self.process = subprocess.Popen(["bash", "-c", script, "sh", BIN + "/ctr-agent", *self.flags], stdout=log,
+                                            stderr=log, stdin=subprocess.DEVNULL, env=environment,
+                                            pass_fds=[fd for _, fd in kept])
+        for _, fd in kept:
+            os.close(fd)
+
+    def start(self):
+        self.spawn()
+
+        def ready():
+            if self.process.poll() is not None:
+                with open(self.root + "/agent.log") as log:
+                    raise AssertionError("ctr-agent ended:\n" + log.read())
+            return "READY=1" in self.store.states
+
+        wait_for(ready, "READY=1")
+        return self
+
+    def purge(self):
+        if not self.purged:
+            super().purge()
+            self.store.close()
