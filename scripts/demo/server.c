@@ -8,6 +8,7 @@
 //   /bytes/N     N bytes          /chunked/N   N chunks
 //   /status/N    status N         /env         the environment
 //   /exit/N      ends the server with exit status N
+//   /crash       ends it by SIGSEGV
 //   /cpu/S       computes for S seconds, then answers
 //
 // Environment: CTR_ID; PORT (8080); BIND (0.0.0.0); LISTEN_DELAY_MS: starts to listen that late;
@@ -212,6 +213,10 @@ static void Respond(struct Connection* c, const char* path) {
     c->keep_alive = false;
     c->exit_code = (int)n;
     AnswerText(c, 200, "exiting with %d\n", (int)n);
+  } else if (strcmp(path, "/crash") == 0) {
+    // The first process of a container is spared by a signal that it sends, not by a fault of its
+    // own.
+    *(volatile char*)1 = 0;
   } else if (strcmp(path, "/") == 0 || path[1] == '?') {
     AnswerHello(c);
   } else {

@@ -23,13 +23,13 @@ def free_port():
         return s.getsockname()[1]
 
 
-def wait_for(condition, what, timeout=DEADLINE):
+def wait_for(condition, what, timeout=DEADLINE, pause=0.01):
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         result = condition()
         if result:
             return result
-        time.sleep(0.01)
+        time.sleep(pause)
     raise AssertionError(f"timed out waiting for {what}")
 
 
@@ -68,7 +68,9 @@ class Agent:
 
     def start(self):
         self.spawn()
+        return self.await_ready()
 
+    def await_ready(self):
         def ready():
             if self.process.poll() is not None:
                 raise AssertionError("ctr-agent ended:\n" + read(self.root + "/agent.log"))

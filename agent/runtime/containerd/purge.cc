@@ -1,7 +1,6 @@
 #include "agent/runtime/containerd/purge.h"
 
 #include <signal.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -9,13 +8,12 @@
 #include <fstream>
 #include <sstream>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/observe.h"
+#include "agent/runtime/containerd/remains.h"
 #include "agent/runtime/containerd/remove.h"
 
 namespace ctr {
@@ -30,53 +28,6 @@ std::string ReadFile(const fs::path& path) {
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
-}
-
-bool IsBelow(absl::string_view path, absl::string_view folder) {
-  return absl::ConsumePrefix(&path, folder) && (path.empty() || path[0] == '/');
-}
-
-// The mount points in or below `folder`, the newest first.
-std::vector<std::string> MountsBelow(const std::string& folder) {
-  std::vector<std::string> mounts;
-  std::string text = ReadFile("/proc/self/mountinfo");
-  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
-    if (fields.size() > 4 && IsBelow(fields[4], folder)) mounts.emplace_back(fields[4]);
-  }
-  std::reverse(mounts.begin(), mounts.end());
-  return mounts;
-}
-
-// Unmounts and deletes a folder; nothing is deleted below a mount that stays.
-Status RemoveFolder(const std::string& folder) {
-  for (const std::string& mount : MountsBelow(folder)) {
-    if (::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
-      return ErrnoError(errno, absl::StrCat("cannot unmount ", mount));
-    }
-  }
-  std::error_code error;
-  fs::remove_all(folder, error);
-  if (error) return ErrnoError(error.value(), absl::StrCat("cannot remove ", folder));
-  return absl::OkStatus();
-}
-
-// The shims that serve our containerd's socket: they say so on their command line.
-std::vector<Pidfd> ShimsOf(const std::string& socket) {
-  std::vector<Pidfd> shims;
-  std::error_code error;
-  for (fs::directory_iterator it("/proc", error), end; !error && it != end; it.increment(error)) {
-    int pid = 0;
-    if (!absl::SimpleAtoi(it->path().filename().string(), &pid)) continue;
-    StatusOr<Pidfd> process = Pidfd::Open(pid);
-    std::string command = ReadFile(it->path() / "cmdline");
-    if (process.ok() && absl::StrContains(command, "containerd-shim-runc-v2") &&
-        absl::StrContains(command, absl::StrCat("-address", std::string(1, '\0'), socket)) &&
-        !process->HasExited()) {
-      shims.push_back(*std::move(process));
-    }
-  }
-  return shims;
 }
 
 // A shim's own socket lies outside of our folders; its bundle names it.
@@ -150,10 +101,10 @@ awaitable<Status> RemovePrivate(ContainerdProcess& process, Clock* clock) {
   const ContainerdPaths& paths = process.paths();
   Status first = co_await process.Stop();
   MonoTime deadline = clock->Now() + seconds(5);
-  std::vector<Pidfd> shims = ShimsOf(paths.socket);
-  for (const Pidfd& shim : shims) {
-    shim.Signal(SIGKILL).IgnoreError();
-    while (!shim.HasExited() && clock->Now() < deadline) {
+  std::vector<Shim> shims = ShimsOf(paths.socket);
+  for (const Shim& shim : shims) {
+    shim.process.Signal(SIGKILL).IgnoreError();
+    while (!shim.process.HasExited() && clock->Now() < deadline) {
       co_await clock->SleepUntil(clock->Now() + milliseconds(5));
     }
   }

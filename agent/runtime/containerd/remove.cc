@@ -1,12 +1,9 @@
 #include "agent/runtime/containerd/remove.h"
 
 #include <signal.h>
-#include <sys/mount.h>
-#include <unistd.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "agent/runtime/sha256.h"
+#include "agent/runtime/containerd/remains.h"
 
 namespace ctr {
 namespace {
@@ -40,12 +37,19 @@ awaitable<Status> KillTask(std::shared_ptr<Core> core, std::string id) {
   co_return IgnoreNotFound(exit.status());
 }
 
-// One attempt to be rid of the task. OK if there is none.
+awaitable<Status> RemoveRemainsOf(std::shared_ptr<Core> core, std::string id) {
+  co_return RemoveRemains(*core, id);
+}
+
+// One attempt to be rid of the task. OK if there is none; then what is left of one goes.
 awaitable<Status> TryDeleteTask(std::shared_ptr<Core> core, std::string id) {
   tasks::GetRequest get;
   get.set_container_id(id);
   StatusOr<tasks::GetResponse> task = co_await core->client.Call(&TasksApi::Get, std::move(get));
-  if (!task.ok()) co_return IgnoreNotFound(task.status());
+  if (absl::IsNotFound(task.status())) {
+    co_return co_await asio::co_spawn(core->work, RemoveRemainsOf(core, id), use_awaitable);
+  }
+  CTR_CO_RETURN_IF_ERROR(task.status());
   if (task->process().status() != TaskStatus::STOPPED) {
     CTR_CO_RETURN_IF_ERROR(co_await KillTask(core, id));
   }
@@ -89,38 +93,14 @@ awaitable<Status> RemoveSnapshot(std::shared_ptr<Core> core, std::string id) {
                      absl::StrCat("cannot remove the file system of ", id));
 }
 
-// The socket of the task's shim, as containerd names it (runtime/v2/shim/util_unix.go,
-// SocketAddress). A shim that was killed leaves it.
-std::string ShimSocketOf(const Core& core, const std::string& id) {
-  const std::string digest = Sha256Digest(
-      absl::StrCat(core.client.socket(), "/", core.client.containerd_namespace(), "/", id));
-  return absl::StrCat("/run/containerd/s/", absl::StripPrefix(digest, "sha256:"));
-}
-
-// What a shim that was killed leaves behind: processes, cgroups, the root file system's mount.
-// Blocks.
-Status RemoveRemains(const Core& core, const std::string& id) {
-  if (!core.options.external_socket.has_value()) {
-    std::string rootfs = absl::StrCat(core.options.Paths().state, "/io.containerd.runtime.v2.task/",
-                                      core.client.containerd_namespace(), "/", id, "/rootfs");
-    ::umount2(rootfs.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
-  }
-  return core.cgroups.Remove(core.CgroupPath(id));
-}
-
-awaitable<Status> RemoveRemainsAtWork(std::shared_ptr<Core> core, std::string id) {
-  co_return RemoveRemains(*core, id);
-}
-
 }  // namespace
 
 awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id) {
   CTR_CO_RETURN_IF_ERROR(co_await DeleteTask(core, id));
   core->processes.erase(id);
-  ::unlink(ShimSocketOf(*core, id).c_str());
   if (core->cgroups.Exists(core->CgroupPath(id))) {
     CTR_CO_RETURN_IF_ERROR(
-        co_await asio::co_spawn(core->work, RemoveRemainsAtWork(core, id), use_awaitable));
+        co_await asio::co_spawn(core->work, RemoveRemainsOf(core, id), use_awaitable));
   }
   CTR_CO_RETURN_IF_ERROR(co_await DeleteRecord(core, id));
   co_return co_await RemoveSnapshot(core, id);

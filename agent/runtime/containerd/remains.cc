@@ -1,0 +1,131 @@
+#include "agent/runtime/containerd/remains.h"
+
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "agent/runtime/sha256.h"
+
+namespace ctr {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string ReadFile(const fs::path& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+bool IsBelow(absl::string_view path, absl::string_view folder) {
+  return absl::ConsumePrefix(&path, folder) && (path.empty() || path[0] == '/');
+}
+
+// The mount points in or below `folder`, the newest first.
+std::vector<std::string> MountsBelow(const std::string& folder) {
+  std::vector<std::string> mounts;
+  std::string text = ReadFile("/proc/self/mountinfo");
+  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
+    if (fields.size() > 4 && IsBelow(fields[4], folder)) mounts.emplace_back(fields[4]);
+  }
+  std::reverse(mounts.begin(), mounts.end());
+  return mounts;
+}
+
+// The word after `flag` on a command line, or "".
+std::string ValueOf(const std::vector<std::string>& arguments, absl::string_view flag) {
+  auto found = std::find(arguments.begin(), arguments.end(), flag);
+  return found == arguments.end() || found + 1 == arguments.end() ? "" : *(found + 1);
+}
+
+// Where a private containerd and its runc have a folder for each of our containers.
+std::vector<std::string> BundleFolders(const Core& core) {
+  if (core.options.external_socket.has_value()) return {};  // its folders are its own
+  const ContainerdPaths paths = core.options.Paths();
+  const std::string& ours = core.client.containerd_namespace();
+  constexpr char kTasks[] = "/io.containerd.runtime.v2.task/";
+  return {absl::StrCat(paths.state, kTasks, ours), absl::StrCat(paths.root, kTasks, ours),
+          absl::StrCat(paths.runc_root, "/", ours)};
+}
+
+// The socket of the task's shim, as containerd names it (runtime/v2/shim/util_unix.go,
+// SocketAddress). A shim that was killed leaves it.
+std::string ShimSocketOf(const Core& core, const std::string& id) {
+  const std::string digest = Sha256Digest(
+      absl::StrCat(core.client.socket(), "/", core.client.containerd_namespace(), "/", id));
+  return absl::StrCat("/run/containerd/s/", absl::StripPrefix(digest, "sha256:"));
+}
+
+}  // namespace
+
+std::vector<Shim> ShimsOf(const std::string& containerd_socket) {
+  std::vector<Shim> shims;
+  std::error_code error;
+  for (fs::directory_iterator it("/proc", error), end; !error && it != end; it.increment(error)) {
+    int pid = 0;
+    if (!absl::SimpleAtoi(it->path().filename().string(), &pid)) continue;
+    StatusOr<Pidfd> process = Pidfd::Open(pid);
+    std::vector<std::string> arguments =
+        absl::StrSplit(ReadFile(it->path() / "cmdline"), std::string(1, '\0'));
+    if (process.ok() && absl::StrContains(arguments.front(), "containerd-shim-runc-v2") &&
+        ValueOf(arguments, "-address") == containerd_socket && !process->HasExited()) {
+      shims.push_back({ValueOf(arguments, "-id"), *std::move(process)});
+    }
+  }
+  return shims;
+}
+
+Status RemoveFolder(const std::string& folder) {
+  for (const std::string& mount : MountsBelow(folder)) {
+    if (::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+      return ErrnoError(errno, absl::StrCat("cannot unmount ", mount));
+    }
+  }
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (error) return ErrnoError(error.value(), absl::StrCat("cannot remove ", folder));
+  return absl::OkStatus();
+}
+
+Status RemoveRemains(const Core& core, const std::string& id) {
+  for (const Shim& shim : ShimsOf(core.client.socket())) {
+    if (shim.container_id == id) shim.process.Signal(SIGKILL).IgnoreError();
+  }
+  ::unlink(ShimSocketOf(core, id).c_str());
+  Status first = core.cgroups.Remove(core.CgroupPath(id));
+  for (const std::string& folder : BundleFolders(core)) {
+    first.Update(RemoveFolder(absl::StrCat(folder, "/", id)));
+  }
+  return first;
+}
+
+std::vector<std::string> FindRemains(const Core& core) {
+  std::set<std::string> found;
+  if (!core.options.external_socket.has_value()) {
+    for (const Shim& shim : ShimsOf(core.client.socket())) found.insert(shim.container_id);
+  }
+  for (const std::string& folder : BundleFolders(core)) {
+    std::error_code error;
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+      found.insert(it->path().filename().string());
+    }
+  }
+  return std::vector<std::string>(found.begin(), found.end());
+}
+
+}  // namespace ctr
