@@ -1,0 +1,458 @@
+#include "tests/unit/sim/judge.h"
+
+#include <signal.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace ctr::sim {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// How much later than promised something may be: an answer that takes seconds, and a retry.
+constexpr Duration kSlack = seconds(1);
+// The longest that a stop's calls to the runtime may take beside its drain and its grace.
+constexpr Duration kStopOverhead = seconds(40);
+
+bool Overlaps(uint64_t before, int open_before, uint64_t now, int open_now) {
+  return open_before > 0 || now != before || open_now > 0;
+}
+
+std::string Where(const Box& box) {
+  return absl::StrCat(box.spec.name.ToString(), " g", box.spec.generation);
+}
+
+}  // namespace
+
+void Judge::Fail(const std::string& what) {
+  if (!failure_.empty()) return;
+  failure_ = what;
+  OnTrace("BROKEN: " + what);
+}
+
+void Judge::OnTrace(const std::string& line) {
+  if (trace) trace(line);
+}
+
+uint64_t Judge::ClassIssued(const std::string& name, const ClassConfig* config) {
+  ExpectedClass& expected = expected_classes_[name];
+  ++expected.issued, ++expected.open;
+  std::string revision;
+  if (config != nullptr) {
+    revision = RevisionOf(*config);
+    configs_[revision] = std::make_shared<const ClassConfig>(*config);
+  }
+  expected.revisions.insert(std::move(revision));
+  return expected.open == 1 ? expected.issued : 0;
+}
+
+void Judge::ClassReturned(const std::string& name, const std::string& revision, uint64_t issued,
+                          bool ok) {
+  ExpectedClass& expected = expected_classes_[name];
+  if (ok && issued == expected.issued) expected.revisions = {revision};
+  --expected.open;
+}
+
+void Judge::AgentRecovered(const Supervisor* supervisor) {
+  supervisor_ = supervisor;
+  recovered_at_ = clock_.Now();
+  for (auto& [name, expected] : expected_) {
+    expected.surely_active = expected.maybe_active = clock_.Now();
+    expected.seen = State::kStopped;
+    expected.seen_since = clock_.Now();
+  }
+  CheckKnown();
+}
+
+void Judge::AgentDied(const std::set<InstanceName>& lost_rows) {
+  supervisor_ = nullptr;
+  starting_ = 0;
+  lost_rows_ = lost_rows;
+  for (auto& [name, expected] : expected_) {
+    expected.in_flight.clear();
+    expected.visits = 0;
+  }
+}
+
+void Judge::Sets(Issued& call, std::string value) {
+  Expected& expected = expected_[call.name];
+  ++expected.sets, ++expected.sets_open;
+  expected.values.insert(value);
+  call.value = std::move(value);
+}
+
+Issued Judge::Issue(Verb verb, InstanceName name) {
+  Expected& expected = expected_[name];
+  Issued call{.verb = verb, .name = std::move(name), .before = expected, .at = clock_.Now()};
+  call.creates = verb == Verb::kGet || verb == Verb::kStart || verb == Verb::kRequest;
+  call.destroys = verb == Verb::kDestroy;
+  call.starts = call.creates || verb == Verb::kRestart || verb == Verb::kVisit;
+  call.stops = verb == Verb::kStop || verb == Verb::kRestart || call.destroys;
+  if (call.creates) {
+    ++expected.creates, ++expected.creates_open;
+    if (expected.known == Known::kNo) expected.known = Known::kMaybe;
+  }
+  if (call.destroys) {
+    ++expected.destroys, ++expected.destroys_open;
+    if (expected.known == Known::kYes) expected.known = Known::kMaybe;
+    expected.values.insert("");
+  }
+  if (call.starts) {
+    ++expected.starts, ++expected.starts_open;
+    expected.stopped = expected.stop_was_answered = false;
+  }
+  if (call.stops) {
+    expected.first_stop = std::min(expected.first_stop, clock_.Now());
+    expected.last_stop = clock_.Now();
+    ++expected.stops, ++expected.stops_open;
+  }
+  return call;
+}
+
+void Judge::Created(const Issued& call, const Instance& instance) {
+  Expected& expected = expected_[call.name];
+  const bool certain = !Overlaps(call.before.destroys, call.before.destroys_open,
+                                 expected.destroys, expected.destroys_open);
+  if (!certain) return;
+  const uint32_t address = instance.record().address;
+  if (expected.known == Known::kYes && expected.address != address) {
+    Fail(absl::StrCat(call.name.ToString(), ": its address changed"));
+  }
+  expected.known = Known::kYes;
+  expected.address = address;
+  // Its own, if no other call set it meanwhile; this one is among `sets` and `sets_open`.
+  if (call.value && expected.sets == call.before.sets + 1 && call.before.sets_open == 0) {
+    expected.values = {*call.value};
+  }
+}
+
+void Judge::Answered(Issued& call) {
+  Expected& expected = expected_[call.name];
+  if (call.creates) --expected.creates_open;
+  if (call.starts) --expected.starts_open;
+  call.answered = true;
+}
+
+void Judge::VisitBegins(const InstanceName& name) {
+  ++expected_[name].visits;
+  expected_[name].maybe_active = clock_.Now();
+}
+
+void Judge::VisitEnds(const InstanceName& name) {
+  Expected& expected = expected_[name];
+  expected.visits = std::max(0, expected.visits - 1);
+  Active(name, true);
+}
+
+void Judge::Returned(const Issued& call, const Status& status) {
+  Expected& expected = expected_[call.name];
+  if (call.creates && !call.answered) --expected.creates_open;
+  if (call.destroys) --expected.destroys_open;
+  if (call.starts && !call.answered) --expected.starts_open;
+  if (call.stops) --expected.stops_open;
+  if (call.value) --expected.sets_open;
+  if (!call.answered && clock_.Now() > call.deadline + seconds(20)) {
+    Fail(absl::StrCat("a call on ", call.name.ToString(), " returned ",
+                      (clock_.Now() - call.deadline) / seconds(1), " s after its deadline"));
+  }
+  if (!status.ok()) return;
+  if (call.destroys && !Overlaps(call.before.creates, call.before.creates_open, expected.creates,
+                                 expected.creates_open)) {
+    expected.known = Known::kNo;
+    expected.stopped = expected.stop_was_answered = false;
+    expected.values = {""};
+  }
+  if (call.verb == Verb::kStop && !Overlaps(call.before.starts, call.before.starts_open,
+                                            expected.starts, expected.starts_open)) {
+    expected.stop_was_answered = true;
+    expected.stopped = call.waits;
+  }
+}
+
+void Judge::Active(const InstanceName& name, bool surely) {
+  Expected& expected = expected_[name];
+  if (surely) expected.surely_active = clock_.Now();
+  expected.maybe_active = clock_.Now();
+}
+
+void Judge::LetIn(const InstanceName& name, uint64_t generation) {
+  Expected& expected = expected_[name];
+  ++expected.in_flight[generation];
+  expected.maybe_active = clock_.Now();
+  for (const auto& [id, box] : runtime_.boxes()) {
+    if (box->spec.name != name) continue;
+    if (box->spec.generation > generation && box->live()) {
+      Fail(absl::StrCat("a request was let into an older start than ", Where(*box)));
+    }
+    if (box->spec.generation != generation) continue;
+    if (box->container.phase == ContainerPhase::kCreated ||
+        (box->listens_at > clock_.Now() && !ConfigOf(*box).IsJob())) {
+      Fail(absl::StrCat("a request was let into ", Where(*box), ", which does not listen"));
+    }
+    if (box->signalled_at) {
+      Fail(absl::StrCat("a request was let into ", Where(*box), ", which is being stopped"));
+    }
+    return;
+  }
+  Fail(absl::StrCat("a request was let into ", name.ToString(), " g", generation,
+                    ", which is gone"));
+}
+
+void Judge::Left(const InstanceName& name, uint64_t generation) {
+  Expected& expected = expected_[name];
+  auto found = expected.in_flight.find(generation);
+  if (found != expected.in_flight.end() && --found->second == 0) expected.in_flight.erase(found);
+  Active(name, true);
+}
+
+const ClassConfig& Judge::ConfigOf(const Box& box) const {
+  return *facts_.at(box.spec.id).config;
+}
+
+void Judge::OnCreate(const ContainerSpec& spec) {
+  Expected& expected = expected_[spec.name];
+  // One of this very moment may have come too late for the start to be called off.
+  const uint64_t open = expected.stops_open + (expected.last_stop == clock_.Now() ? 1 : 0);
+  facts_[spec.id] = {configs_.at(spec.revision), expected.stops - std::min(expected.stops, open)};
+  if (expected.stopped) {
+    Fail(absl::StrCat(spec.name.ToString(), " is started although it was stopped, and nobody asked"));
+  }
+  if (expected.known == Known::kNo) {
+    Fail(absl::StrCat(spec.name.ToString(), " is started although it was destroyed"));
+  }
+  auto value = spec.env.find("V");
+  if (!expected.values.contains(value == spec.env.end() ? "" : value->second)) {
+    Fail(absl::StrCat(spec.name.ToString(), " is started without the environment that was accepted"));
+  }
+  for (const auto& [id, box] : runtime_.boxes()) {
+    if (box->spec.name == spec.name && box->spec.generation >= spec.generation && box->live()) {
+      Fail(absl::StrCat(spec.name.ToString(), " is started again as generation ", spec.generation));
+    }
+  }
+}
+
+void Judge::OnStarted(const Box& box) {
+  Expected& expected = expected_[box.spec.name];
+  expected.first_stop = expected.stops > facts_.at(box.spec.id).stops_before ? expected.last_stop
+                                                                            : MonoTime::max();
+  for (const auto& [id, other] : runtime_.boxes()) {
+    if (other.get() != &box && other->spec.name == box.spec.name && other->live()) {
+      Fail(absl::StrCat("two live containers: ", Where(*other), " and ", Where(box)));
+    }
+  }
+}
+
+void Judge::OnStarting(int change) {
+  starting_ += change;
+  if (starting_ > parallel_starts_) Fail(absl::StrCat(starting_, " starts at once"));
+}
+
+bool Judge::MayKill(const Box& box, const Expected& expected) const {
+  const BoxFacts& facts = facts_.at(box.spec.id);
+  const ClassConfig& config = *facts.config;
+  const MonoTime now = clock_.Now();
+  if (!box.live() || box.unsure || box.signalled_at) return true;
+  if (expected.known != Known::kYes || expected.stops > facts.stops_before) return true;
+  if (!config.IsJob() && box.listens_at > now) return true;
+  // Its wish to run was not yet on the disk as the agent was killed.
+  if (lost_rows_.contains(box.spec.name) && box.started_at < recovered_at_) return true;
+  if (!expected.in_flight.empty() || expected.visits > 0) return false;
+  MonoTime active = std::max(expected.surely_active, std::min(box.listens_at, now));
+  return config.sleep_after && now - active >= *config.sleep_after;
+}
+
+// Requests in flight get the drain time before a stop cuts them; a destroy does not wait.
+void Judge::CheckDrained(const Box& box, const Expected& expected) {
+  auto in_flight = expected.in_flight.find(box.spec.generation);
+  if (in_flight == expected.in_flight.end() || !box.live() || box.unsure) return;
+  if (expected.destroys > 0 && expected.known != Known::kYes) return;
+  if (expected.first_stop == MonoTime::max()) return;
+  if (clock_.Now() - expected.first_stop < ConfigOf(box).drain) {
+    Fail(absl::StrCat(Where(box), " is signalled while ", in_flight->second,
+                      " requests are in flight, before its drain time is over"));
+  }
+}
+
+void Judge::OnSignal(const Box& box, int signal) {
+  const Expected& expected = expected_[box.spec.name];
+  if (!MayKill(box, expected)) {
+    Fail(absl::StrCat(Where(box), " gets signal ", signal, " without a reason"));
+  }
+  CheckDrained(box, expected);
+}
+
+void Judge::OnRemove(const Box& box) {
+  const Expected& expected = expected_[box.spec.name];
+  if (!MayKill(box, expected)) Fail(absl::StrCat(Where(box), " is removed without a reason"));
+  CheckDrained(box, expected);
+}
+
+void Judge::OnRemoveDisk(const InstanceName& name) {
+  if (expected_[name].known == Known::kYes) {
+    Fail(absl::StrCat("the disk of ", name.ToString(), " is removed, which was not destroyed"));
+  }
+}
+
+void Judge::CheckKnown() {
+  if (supervisor_ == nullptr) return;
+  for (const auto& [name, expected] : expected_classes_) {
+    auto found = supervisor_->classes().find(name);
+    const bool there = found != supervisor_->classes().end();
+    if (!expected.revisions.contains(there ? found->second->revision : "")) {
+      Fail(absl::StrCat("class ", name, " is not as it was acknowledged"));
+    }
+  }
+  std::set<uint32_t> addresses;
+  for (const auto& [name, instance] : supervisor_->instances()) {
+    if (!addresses.insert(instance->record().address).second) {
+      Fail(absl::StrCat(name.ToString(), " has another's address"));
+    }
+  }
+  for (const auto& [name, expected] : expected_) {
+    auto found = supervisor_->instances().find(name);
+    const bool there = found != supervisor_->instances().end();
+    if (expected.known == Known::kYes && !there) {
+      Fail(absl::StrCat(name.ToString(), " was acknowledged and is unknown"));
+    }
+    if (expected.known == Known::kNo && there) {
+      Fail(absl::StrCat(name.ToString(), " was destroyed and is known again"));
+    }
+    if (expected.known == Known::kYes && there &&
+        found->second->record().address != expected.address) {
+      Fail(absl::StrCat(name.ToString(), ": its address changed"));
+    }
+  }
+}
+
+void Judge::Look() {
+  if (supervisor_ == nullptr) return;
+  std::map<std::string, int> live;
+  for (const auto& [name, instance] : supervisor_->instances()) {
+    if (instance->state() != State::kStopped) ++live[name.class_name];
+    LookAt(*instance, expected_[name]);
+  }
+  for (const auto& [name, state] : supervisor_->classes()) {
+    if (live[name] > state->config->max_instances) {
+      Fail(absl::StrCat(live[name], " instances of ", name, " are live, more than max_instances"));
+    }
+    if (live[name] != state->live) {
+      Fail(absl::StrCat("class ", name, " counts ", state->live, " live instances, not ",
+                        live[name]));
+    }
+  }
+}
+
+void Judge::LookAt(const Instance& instance, Expected& expected) {
+  const MonoTime now = clock_.Now();
+  if (instance.state() != expected.seen) {
+    expected.seen = instance.state();
+    expected.seen_since = now;
+    if (instance.state() == State::kHealthy) expected.maybe_active = now;
+  }
+  const Duration lasts = now - expected.seen_since;
+  auto found = runtime_.boxes().find(instance.observed().container_id);
+  if (found == runtime_.boxes().end()) return;
+  const Box& box = *found->second;
+  const ClassConfig& config = ConfigOf(box);
+  if (instance.state() == State::kHealthy && config.sleep_after && expected.in_flight.empty() &&
+      expected.visits == 0 && config.hooks.on_activity_expired.empty() &&
+      now - std::max(expected.maybe_active, expected.seen_since) > *config.sleep_after + kSlack) {
+    Fail(absl::StrCat(Where(box), " is awake beyond its sleep_after"));
+  }
+  if (instance.state() == State::kRunning && lasts > config.start_timeout + kSlack) {
+    Fail(absl::StrCat(Where(box), " is not healthy, and not given up"));
+  }
+  if (instance.state() == State::kStopping &&
+      lasts > config.drain + config.stop_grace + kStopOverhead) {
+    Fail(absl::StrCat(Where(box), " is still being stopped"));
+  }
+}
+
+void Judge::CheckSettled(const FakeStore& durable) {
+  if (supervisor_ == nullptr) {
+    Fail("the agent did not recover");
+    return;
+  }
+  for (auto& [name, expected] : expected_) {
+    auto found = supervisor_->instances().find(name);
+    const bool there = found != supervisor_->instances().end();
+    if (expected.known == Known::kMaybe) expected.known = there ? Known::kYes : Known::kNo;
+    if (there && expected.address == 0) expected.address = found->second->record().address;
+    if (!there) expected.address = 0;
+    if (there && found->second->destroying()) {
+      Fail(absl::StrCat(name.ToString(), " was to be destroyed and is still there"));
+    }
+    if (!there) {
+      expected.stopped = expected.stop_was_answered = false;
+      expected.values = {""};
+      continue;
+    }
+    expected.address = found->second->record().address;
+    if (expected.stop_was_answered && found->second->state() != State::kStopped) {
+      Fail(absl::StrCat(name.ToString(), " was stopped and is ",
+                        std::string(ToString(found->second->state()))));
+    }
+    const State state = found->second->state();
+    if (Passing(expected) || state == State::kStopped || state == State::kHealthy) continue;
+    Fail(absl::StrCat(name.ToString(), " is still ", std::string(ToString(state))));
+  }
+  CheckKnown();
+  CheckBoxes();
+  CheckRows(durable);
+}
+
+// A restart may be due just now.
+bool Judge::Passing(const Expected& expected) const {
+  return expected.seen != State::kStopped && clock_.Now() - expected.seen_since < seconds(30);
+}
+
+// What is on the disk is what the agent goes by.
+void Judge::CheckRows(const FakeStore& durable) {
+  for (const auto& [name, row] : durable.instances) {
+    auto found = supervisor_->instances().find(name);
+    if (found == supervisor_->instances().end()) {
+      Fail(absl::StrCat(name.ToString(), " has a row and is unknown"));
+      continue;
+    }
+    const InstanceRecord& record = found->second->record();
+    if (row.desired != record.desired || row.env != record.env || row.address != record.address) {
+      Fail(absl::StrCat("the row of ", name.ToString(), " is not what the agent goes by"));
+    }
+  }
+  for (const auto& [name, instance] : supervisor_->instances()) {
+    if (!durable.instances.contains(name)) {
+      Fail(absl::StrCat(name.ToString(), " is known and has no row"));
+    }
+  }
+}
+
+// What the runtime has is exactly what the agent knows.
+void Judge::CheckBoxes() {
+  for (const auto& [id, box] : runtime_.boxes()) {
+    if (Passing(expected_[box->spec.name])) continue;
+    auto found = supervisor_->instances().find(box->spec.name);
+    if (found == supervisor_->instances().end() ||
+        found->second->state() == State::kStopped || !found->second->container() ||
+        found->second->container()->id != id) {
+      Fail(absl::StrCat("the container of ", Where(*box), " has leaked"));
+    }
+  }
+  for (const auto& [name, instance] : supervisor_->instances()) {
+    if (instance->state() == State::kStopped || Passing(expected_[name])) continue;
+    auto found = runtime_.boxes().find(instance->observed().container_id);
+    if (found == runtime_.boxes().end() || !found->second->live()) {
+      Fail(absl::StrCat(name.ToString(), " is called healthy and is dead"));
+    }
+  }
+  for (const auto& [name, record] : runtime_.disks()) {
+    if (!supervisor_->instances().contains(name)) {
+      Fail(absl::StrCat("the disk of ", name.ToString(), " has leaked"));
+    }
+  }
+}
+
+}  // namespace ctr::sim
