@@ -310,7 +310,7 @@ void Instance::Nudge() {
   alarm_->Ring();
   if (converging_) return;
   converging_ = true;
-  SpawnOrDie(services_.executor, Run(), "instance " + name().ToString());
+  SpawnOrDie(services_.executor, Run(shared_from_this()), "instance " + name().ToString());
 }
 
 bool Instance::StartWanted() const {
@@ -381,8 +381,8 @@ bool Instance::RequiredPortsListen() {
   });
 }
 
-awaitable<void> Instance::Run() {
-  auto self = shared_from_this();
+// Keeps it alive from the start: it may be forgotten before this runs.
+awaitable<void> Instance::Run(std::shared_ptr<Instance> self) {
   while (!forgotten_) {
     if (state() == State::kHealthy) LookAtCpu();
     policy::LifecyclePlan plan = policy::DecideLifecycle(View(), services_.clock.Now());

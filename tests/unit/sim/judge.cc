@@ -68,10 +68,18 @@ void Judge::AgentRecovered(const Supervisor* supervisor) {
   CheckKnown();
 }
 
+void Judge::AgentDies() {
+  if (supervisor_ == nullptr) return;
+  unwritten_.clear();
+  for (const auto& [name, instance] : supervisor_->instances()) {
+    if (instance->state() != State::kHealthy) unwritten_.insert(name);
+  }
+}
+
 void Judge::AgentDied(const std::set<InstanceName>& lost_rows) {
   supervisor_ = nullptr;
   starting_ = 0;
-  lost_rows_ = lost_rows;
+  unwritten_.insert(lost_rows.begin(), lost_rows.end());
   for (auto& [name, expected] : expected_) {
     expected.in_flight.clear();
     expected.visits = 0;
@@ -193,7 +201,7 @@ void Judge::LetIn(const InstanceName& name, uint64_t generation) {
         (box->listens_at > clock_.Now() && !ConfigOf(*box).IsJob())) {
       Fail(absl::StrCat("a request was let into ", Where(*box), ", which does not listen"));
     }
-    if (box->signalled_at) {
+    if (box->signalled_at && *box->signalled_at > recovered_at_) {
       Fail(absl::StrCat("a request was let into ", Where(*box), ", which is being stopped"));
     }
     return;
@@ -259,7 +267,7 @@ bool Judge::MayKill(const Box& box, const Expected& expected) const {
   if (expected.known != Known::kYes || expected.stops > facts.stops_before) return true;
   if (!config.IsJob() && box.listens_at > now) return true;
   // Its wish to run was not yet on the disk as the agent was killed.
-  if (lost_rows_.contains(box.spec.name) && box.started_at < recovered_at_) return true;
+  if (unwritten_.contains(box.spec.name) && box.started_at < recovered_at_) return true;
   if (!expected.in_flight.empty() || expected.visits > 0) return false;
   MonoTime active = std::max(expected.surely_active, std::min(box.listens_at, now));
   return config.sleep_after && now - active >= *config.sleep_after;
@@ -348,13 +356,15 @@ void Judge::Look() {
 
 void Judge::LookAt(const Instance& instance, Expected& expected) {
   const MonoTime now = clock_.Now();
-  if (instance.state() != expected.seen) {
+  const std::string& container = instance.observed().container_id;
+  if (instance.state() != expected.seen || container != expected.seen_container) {
     expected.seen = instance.state();
+    expected.seen_container = container;
     expected.seen_since = now;
     if (instance.state() == State::kHealthy) expected.maybe_active = now;
   }
   const Duration lasts = now - expected.seen_since;
-  auto found = runtime_.boxes().find(instance.observed().container_id);
+  auto found = runtime_.boxes().find(container);
   if (found == runtime_.boxes().end()) return;
   const Box& box = *found->second;
   const ClassConfig& config = ConfigOf(box);

@@ -34,6 +34,7 @@ struct Expected {
   MonoTime first_stop = MonoTime::max();  // since the newest process was started; max: none
   MonoTime last_stop;
   State seen = State::kStopped;
+  std::string seen_container;
   MonoTime seen_since;
 };
 
@@ -68,6 +69,7 @@ class Judge final : public RuntimeObserver {
 
   // The agent's life.
   void AgentRecovered(const Supervisor* supervisor);
+  void AgentDies();
   void AgentDied(const std::set<InstanceName>& lost_rows);
 
   // Clients' calls.
@@ -132,7 +134,8 @@ class Judge final : public RuntimeObserver {
   std::map<std::string, std::shared_ptr<const ClassConfig>> configs_;  // by revision
   std::map<std::string, ExpectedClass> expected_classes_;
   std::map<std::string, BoxFacts> facts_;                              // by container
-  std::set<InstanceName> lost_rows_;                                   // at the last crash
+  // At the last crash: those whose wish to run may not have been on the disk yet.
+  std::set<InstanceName> unwritten_;
   int starting_ = 0;
   std::string failure_;
 };

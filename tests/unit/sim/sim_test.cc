@@ -25,8 +25,7 @@ constexpr int kRuns = 10'000;
 #endif
 
 std::string RunSeed(uint64_t seed) {
-  SimWorld world(seed, std::getenv("CTR_SIM_TELL") != nullptr);
-  std::string failure = world.Run();
+  std::string failure = SimWorld(seed, std::getenv("CTR_SIM_TELL") != nullptr).Run();
   if (failure.empty()) return "";
   // Once more, to tell how it came to that.
   SimWorld again(seed, true);
