@@ -454,6 +454,7 @@ void Instance::SetStopped(StopReason reason, std::string message) {
   container_.reset();
   probe_ = nullptr;
   exit_.reset();
+  exit_lost_ = false;
   last_seen_.clear();
   stop_request_.reset();
   cpu_looked_at_.reset();

@@ -62,6 +62,7 @@ awaitable<void> Instance::Start() {
   }
   stop_request_.reset();
   exit_.reset();
+  exit_lost_ = false;
   adopted_ = false;
   running_config_ = class_->config;
   started_at_ = services_.clock.Now();

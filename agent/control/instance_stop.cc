@@ -193,7 +193,7 @@ awaitable<Status> Instance::RemoveContainer() {
 void Instance::RemoveContainerLater() {
   std::string id = std::exchange(record_.observed.container_id, "");
   if (id.empty()) return;
-  removing_[id] = !exit_ || running_config_->disk == Disk::kKeep;
+  removing_[id] = !exit_ || exit_lost_ || running_config_->disk == Disk::kKeep;
   SpawnOrDie(services_.executor, RemoveUntilGone(std::move(id)), "removal");
 }
 
@@ -215,6 +215,7 @@ awaitable<void> Instance::WatchExit(std::string container_id) {
                   std::string(exit.status().message()));
     Record(event::kLost, std::string(exit.status().message()));
     exit = ContainerExit{.code = 255};
+    exit_lost_ = true;
   }
   exit_ = *exit;
   Nudge();

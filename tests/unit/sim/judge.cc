@@ -78,6 +78,7 @@ void Judge::AgentDies() {
 
 void Judge::AgentDied(const std::set<InstanceName>& lost_rows) {
   supervisor_ = nullptr;
+  died_at_ = clock_.Now();
   starting_ = 0;
   unwritten_.insert(lost_rows.begin(), lost_rows.end());
   for (auto& [name, expected] : expected_) {
@@ -191,23 +192,22 @@ void Judge::LetIn(const InstanceName& name, uint64_t generation) {
   Expected& expected = expected_[name];
   ++expected.in_flight[generation];
   expected.maybe_active = clock_.Now();
+  const Box* entered = nullptr;
   for (const auto& [id, box] : runtime_.boxes()) {
-    if (box->spec.name != name) continue;
+    if (box->spec.name != name || !box->started_at) continue;
     if (box->spec.generation > generation && box->live()) {
       Fail(absl::StrCat("a request was let into an older start than ", Where(*box)));
     }
-    if (box->spec.generation != generation) continue;
-    if (box->container.phase == ContainerPhase::kCreated ||
-        (box->listens_at > clock_.Now() && !ConfigOf(*box).IsJob())) {
-      Fail(absl::StrCat("a request was let into ", Where(*box), ", which does not listen"));
-    }
-    if (box->signalled_at && *box->signalled_at > recovered_at_) {
-      Fail(absl::StrCat("a request was let into ", Where(*box), ", which is being stopped"));
-    }
-    return;
+    if (box->spec.generation == generation) entered = box.get();
   }
-  Fail(absl::StrCat("a request was let into ", name.ToString(), " g", generation,
-                    ", which is gone"));
+  if (entered == nullptr) {
+    Fail(absl::StrCat("a request was let into ", name.ToString(), " g", generation,
+                      ", which is gone"));
+  } else if (entered->listens_at > clock_.Now() && !ConfigOf(*entered).IsJob()) {
+    Fail(absl::StrCat("a request was let into ", Where(*entered), ", which does not listen"));
+  } else if (entered->signalled_at && *entered->signalled_at > recovered_at_) {
+    Fail(absl::StrCat("a request was let into ", Where(*entered), ", which is being stopped"));
+  }
 }
 
 void Judge::Left(const InstanceName& name, uint64_t generation) {
@@ -267,7 +267,7 @@ bool Judge::MayKill(const Box& box, const Expected& expected) const {
   if (expected.known != Known::kYes || expected.stops > facts.stops_before) return true;
   if (!config.IsJob() && box.listens_at > now) return true;
   // Its wish to run was not yet on the disk as the agent was killed.
-  if (unwritten_.contains(box.spec.name) && box.started_at < recovered_at_) return true;
+  if (unwritten_.contains(box.spec.name) && box.started_at && *box.started_at <= died_at_) return true;
   if (!expected.in_flight.empty() || expected.visits > 0) return false;
   MonoTime active = std::max(expected.surely_active, std::min(box.listens_at, now));
   return config.sleep_after && now - active >= *config.sleep_after;
@@ -288,7 +288,9 @@ void Judge::CheckDrained(const Box& box, const Expected& expected) {
 void Judge::OnSignal(const Box& box, int signal) {
   const Expected& expected = expected_[box.spec.name];
   if (!MayKill(box, expected)) {
-    Fail(absl::StrCat(Where(box), " gets signal ", signal, " without a reason"));
+    Fail(absl::StrCat(Where(box), " gets signal ", signal, " without a reason; in flight: ",
+                      expected.in_flight.size(), ", visits: ", expected.visits, ", idle for ",
+                      (clock_.Now() - expected.surely_active) / milliseconds(1), " ms"));
   }
   CheckDrained(box, expected);
 }

@@ -130,6 +130,7 @@ class Judge final : public RuntimeObserver {
   const int parallel_starts_;
   const Supervisor* supervisor_ = nullptr;
   MonoTime recovered_at_;
+  MonoTime died_at_;
   std::map<InstanceName, Expected> expected_;
   std::map<std::string, std::shared_ptr<const ClassConfig>> configs_;  // by revision
   std::map<std::string, ExpectedClass> expected_classes_;

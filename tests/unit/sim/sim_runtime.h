@@ -20,7 +20,7 @@ struct Box {
   Container container;  // phase: kCreated, kRunning, kExited
   std::optional<ContainerExit> exit;
   MonoTime exited_at;
-  MonoTime started_at;
+  std::optional<MonoTime> started_at;
   MonoTime listens_at = MonoTime::max();
   bool on_term_exits = true;
   Duration term_takes = Duration::zero();
