@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/config/class_file.h"
+#include "agent/control/work.h"
 #include "tests/unit/sim/sim_world.h"
 
 namespace ctr::sim {
@@ -18,29 +19,35 @@ constexpr char kCause[] = "a client";
 class Inside {
  public:
   Inside(Judge* judge, InstanceName name, uint64_t generation)
-      : judge_(judge), name_(std::move(name)), generation_(generation) {
+      : judge_(judge),
+        name_(std::move(name)),
+        generation_(generation),
+        destroys_(judge_->expected()[name_].destroys) {
     judge_->LetIn(name_, generation_);
   }
   Inside(const Inside&) = delete;
-  ~Inside() { judge_->Left(name_, generation_); }
+  ~Inside() { judge_->Left(name_, generation_, destroys_); }
 
  private:
   Judge* const judge_;
   const InstanceName name_;
   const uint64_t generation_;
+  const uint64_t destroys_;  // before it: a later life of the ID is not its
 };
 
 class Visited {
  public:
-  Visited(Judge* judge, InstanceName name) : judge_(judge), name_(std::move(name)) {
+  Visited(Judge* judge, InstanceName name)
+      : judge_(judge), name_(std::move(name)), destroys_(judge_->expected()[name_].destroys) {
     judge_->VisitBegins(name_);
   }
   Visited(const Visited&) = delete;
-  ~Visited() { judge_->VisitEnds(name_); }
+  ~Visited() { judge_->VisitEnds(name_, destroys_); }
 
  private:
   Judge* const judge_;
   const InstanceName name_;
+  const uint64_t destroys_;
 };
 
 const char* NameOf(Verb verb) {
@@ -88,7 +95,7 @@ SimWorld::ClientPtr SimWorld::Spawn(Issued call, Body body) {
     if (exception) status = absl::CancelledError("the client went away");
     Returned(client, status);
   };
-  asio::co_spawn(life_->io, body(this, client),
+  asio::co_spawn(life_->io, Guarded(this, client, std::move(body)),
                  asio::bind_cancellation_slot(client->gone.slot(), std::move(done)));
   return client;
 }
@@ -106,6 +113,18 @@ void SimWorld::Returned(const ClientPtr& client, const Status& status) {
   } else {
     judge_.Returned(client->call, status);
   }
+}
+
+// As the API runs its handlers: a client that goes away must not cut a change in two.
+awaitable<Status> SimWorld::Guarded(SimWorld* world, ClientPtr client, Body body) {
+  co_await AllowCancellation(false);
+  co_return co_await body(world, std::move(client));
+}
+
+// While a client is inside, it may go away.
+awaitable<void> SimWorld::Stay(SimWorld* world, Duration lasts) {
+  co_await AllowCancellation(true);
+  co_await world->clock_.SleepUntil(world->clock_.Now() + lasts);
 }
 
 Status SimWorld::Await(Issued call, Body body) {
@@ -284,7 +303,7 @@ awaitable<Status> SimWorld::Request(SimWorld* world, ClientPtr client, Duration 
       world->judge_.Created(call, **found);
     }
     world->judge_.Answered(client->call);
-    co_await world->clock_.SleepUntil(world->clock_.Now() + lasts);
+    co_await Stay(world, lasts);
     passage.Leave();
   }
   co_return absl::OkStatus();
@@ -297,7 +316,7 @@ awaitable<Status> SimWorld::Visiting(SimWorld* world, ClientPtr client, Duration
   CTR_CO_ASSIGN_OR_RETURN(Visit visit, co_await supervisor.Enter(instance, call.deadline, kCause));
   world->judge_.Answered(client->call);
   Visited visited(&world->judge_, call.name);
-  co_await world->clock_.SleepUntil(world->clock_.Now() + lasts);
+  co_await Stay(world, lasts);
   co_return absl::OkStatus();
 }
 

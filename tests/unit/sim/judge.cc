@@ -57,11 +57,15 @@ void Judge::ClassReturned(const std::string& name, const std::string& revision, 
   --expected.open;
 }
 
+void Judge::AgentStarts() {
+  for (auto& [name, expected] : expected_) expected.surely_active = clock_.Now();
+}
+
 void Judge::AgentRecovered(const Supervisor* supervisor) {
   supervisor_ = supervisor;
   recovered_at_ = clock_.Now();
   for (auto& [name, expected] : expected_) {
-    expected.surely_active = expected.maybe_active = clock_.Now();
+    expected.maybe_active = clock_.Now();
     expected.seen = State::kStopped;
     expected.seen_since = clock_.Now();
   }
@@ -151,10 +155,10 @@ void Judge::VisitBegins(const InstanceName& name) {
   expected_[name].maybe_active = clock_.Now();
 }
 
-void Judge::VisitEnds(const InstanceName& name) {
+void Judge::VisitEnds(const InstanceName& name, uint64_t destroys) {
   Expected& expected = expected_[name];
   expected.visits = std::max(0, expected.visits - 1);
-  Active(name, true);
+  Active(name, expected.destroys == destroys);
 }
 
 void Judge::Returned(const Issued& call, const Status& status) {
@@ -210,11 +214,11 @@ void Judge::LetIn(const InstanceName& name, uint64_t generation) {
   }
 }
 
-void Judge::Left(const InstanceName& name, uint64_t generation) {
+void Judge::Left(const InstanceName& name, uint64_t generation, uint64_t destroys) {
   Expected& expected = expected_[name];
   auto found = expected.in_flight.find(generation);
   if (found != expected.in_flight.end() && --found->second == 0) expected.in_flight.erase(found);
-  Active(name, true);
+  Active(name, expected.destroys == destroys);
 }
 
 const ClassConfig& Judge::ConfigOf(const Box& box) const {

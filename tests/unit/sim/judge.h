@@ -68,6 +68,7 @@ class Judge final : public RuntimeObserver {
   void ClassReturned(const std::string& name, const std::string& revision, uint64_t issued, bool ok);
 
   // The agent's life.
+  void AgentStarts();
   void AgentRecovered(const Supervisor* supervisor);
   void AgentDies();
   void AgentDied(const std::set<InstanceName>& lost_rows);
@@ -82,9 +83,10 @@ class Judge final : public RuntimeObserver {
   void Answered(Issued& call);
   // A request was let in, at `generation`.
   void LetIn(const InstanceName& name, uint64_t generation);
-  void Left(const InstanceName& name, uint64_t generation);
+  // `destroys`: those of the name as it was let in; another since, and it was in an earlier life.
+  void Left(const InstanceName& name, uint64_t generation, uint64_t destroys);
   void VisitBegins(const InstanceName& name);
-  void VisitEnds(const InstanceName& name);
+  void VisitEnds(const InstanceName& name, uint64_t destroys);
   void Active(const InstanceName& name, bool surely);
 
   // While the world runs: limits, states that last too long.

@@ -88,6 +88,7 @@ void SimWorld::StartAgent() {
   if (life_ || broken()) return;
   judge_.OnTrace("the agent starts");
   runtime_.AgentStarts();
+  judge_.AgentStarts();
   life_ = std::make_unique<Life>();
   auto executor = life_->io.get_executor();
   life_->supervisor = std::make_unique<Supervisor>(

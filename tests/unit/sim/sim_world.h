@@ -83,6 +83,8 @@ class SimWorld {
   void ApplyClass(int index);
   void RemoveClass(int index);
   void CallAtRandom();
+  static awaitable<Status> Guarded(SimWorld* world, ClientPtr client, Body body);
+  static awaitable<void> Stay(SimWorld* world, Duration lasts);
   static awaitable<Status> Get(SimWorld* world, ClientPtr client, bool always);
   static awaitable<Status> Stop(SimWorld* world, ClientPtr client);
   static awaitable<Status> Restart(SimWorld* world, ClientPtr client);
