@@ -119,7 +119,7 @@ awaitable<Status> Instance::AwaitCommitted() {
   co_return waiting->failure.value_or(absl::OkStatus());
 }
 
-void Instance::Adopt(Container container) {
+void Instance::Adopt(Container container, bool stopping) {
   Observed& observed = record_.observed;
   adopted_ = true;
   observed.container_id = container.id;
@@ -131,7 +131,7 @@ void Instance::Adopt(Container container) {
   SetState(State::kStarting);
   Record(event::kAdopted, absl::StrCat("container ", container_->id));
   ProcessStarted();
-  if (record_.desired != Desired::kRunning) {
+  if (stopping || record_.desired != Desired::kRunning) {
     stop_request_ = StopRequest{.cause = "a stop that an earlier agent began"};
   }
   Nudge();

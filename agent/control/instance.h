@@ -123,8 +123,11 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> AwaitCommitted();
 
   // Takes over a container of an earlier life of the agent, running or exited; the instance is
-  // stopped so far.
-  void Adopt(Container container);
+  // stopped so far. `stopping`: a stop of it had begun, and goes on.
+  void Adopt(Container container, bool stopping);
+  // A container of an earlier life of the agent that is not taken over and could not be removed: it
+  // may live, and no other start runs beside it.
+  void RemoveLeftover(std::string container_id);
   // Instead, where there is no container of it: goes on with a restart that was due. `was_live`: an
   // earlier agent left it running, so its container is lost.
   void Resume(bool was_live);

@@ -197,6 +197,11 @@ void Instance::RemoveContainerLater() {
   SpawnOrDie(services_.executor, RemoveUntilGone(std::move(id)), "removal");
 }
 
+void Instance::RemoveLeftover(std::string container_id) {
+  removing_[container_id] = true;
+  SpawnOrDie(services_.executor, RemoveUntilGone(std::move(container_id)), "removal");
+}
+
 awaitable<void> Instance::RemoveUntilGone(std::string container_id) {
   auto self = shared_from_this();
   while (!(co_await services_.runtime.Remove(container_id)).ok()) {

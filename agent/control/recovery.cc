@@ -154,19 +154,19 @@ awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
   for (Container& container : containers) {
     auto found = instances_.find(container.name);
     Instance* instance = found == instances_.end() ? nullptr : found->second.get();
-    const bool current = instance != nullptr && instance->state() == State::kStopped &&
-                         container.generation >= last_seen[container.name].generation;
-    // An exit that was seen is already recorded with its reason; what is left of it only needs to
-    // be removed.
     const Observed& seen = last_seen[container.name];
-    const bool exit_is_news =
-        container.phase == ContainerPhase::kExited &&
-        (seen.state != State::kStopped || container.generation > seen.generation);
+    const bool current = instance != nullptr && instance->state() == State::kStopped &&
+                         container.generation >= seen.generation;
+    // The end of a start that was seen is already recorded with its reason; what is left of it only
+    // needs to be removed.
+    const bool is_news = seen.state != State::kStopped || container.generation > seen.generation;
+    const bool stopping =
+        seen.state == State::kStopping && container.generation == seen.generation;
     // Written behind, the row may not know of the newest start.
     if (instance != nullptr) instance->NoteGeneration(container.generation);
-    if (current && (container.phase == ContainerPhase::kRunning || exit_is_news)) {
+    if (current && is_news && container.phase != ContainerPhase::kCreated) {
       spdlog::info("{}: taken over, container {}", container.name.ToString(), container.id);
-      instance->Adopt(std::move(container));
+      instance->Adopt(std::move(container), stopping);
       continue;
     }
     spdlog::info("{}: container {} is left over; removing it", container.name.ToString(),
@@ -174,6 +174,7 @@ awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
     Status removed = co_await runtime_.Remove(container.id);
     if (!removed.ok()) {
       spdlog::error("cannot remove container {}: {}", container.id, std::string(removed.message()));
+      if (instance != nullptr) instance->RemoveLeftover(container.id);
     }
   }
   co_return absl::OkStatus();

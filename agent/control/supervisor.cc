@@ -223,6 +223,7 @@ awaitable<Status> Supervisor::Commit(std::vector<Change> changes, Use use) {
 }
 
 awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) {
+  CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
   Semaphore::Permit permit = co_await instance->edits().Acquire();
   if (instance->record().desired == desired) co_return absl::OkStatus();
   CTR_CO_RETURN_IF_ERROR(CheckStays(*instance));
@@ -272,7 +273,6 @@ awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline, s
 }
 
 awaitable<Status> Supervisor::BeginDestroy(InstancePtr instance, std::string cause) {
-  CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kDestroyed));
   instance->RequestDestroy(std::move(cause));
   co_return absl::OkStatus();
