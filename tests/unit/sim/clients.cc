@@ -15,39 +15,18 @@ using std::chrono::seconds;
 
 constexpr char kCause[] = "a client";
 
-// A request that was let in: activity until it ends.
+// A request that was let in, or a visit, until it leaves.
 class Inside {
  public:
-  Inside(Judge* judge, InstanceName name, uint64_t generation)
-      : judge_(judge),
-        name_(std::move(name)),
-        generation_(generation),
-        destroys_(judge_->expected()[name_].destroys) {
-    judge_->LetIn(name_, generation_);
-  }
+  Inside(Judge* judge, InstanceName name, Expected::Stay stay)
+      : judge_(judge), name_(std::move(name)), stay_(stay) {}
   Inside(const Inside&) = delete;
-  ~Inside() { judge_->Left(name_, generation_, destroys_); }
+  ~Inside() { judge_->Left(name_, stay_); }
 
  private:
   Judge* const judge_;
   const InstanceName name_;
-  const uint64_t generation_;
-  const uint64_t destroys_;  // before it: a later life of the ID is not its
-};
-
-class Visited {
- public:
-  Visited(Judge* judge, InstanceName name)
-      : judge_(judge), name_(std::move(name)), destroys_(judge_->expected()[name_].destroys) {
-    judge_->VisitBegins(name_);
-  }
-  Visited(const Visited&) = delete;
-  ~Visited() { judge_->VisitEnds(name_, destroys_); }
-
- private:
-  Judge* const judge_;
-  const InstanceName name_;
-  const uint64_t destroys_;
+  const Expected::Stay stay_;
 };
 
 const char* NameOf(Verb verb) {
@@ -298,7 +277,8 @@ awaitable<Status> SimWorld::Request(SimWorld* world, ClientPtr client, Duration 
                                          call.name, WakeOrigin::kRequest, call.deadline, kCause));
   }
   {
-    Inside inside(&world->judge_, call.name, passage.endpoint()->generation);
+    Inside inside(&world->judge_, call.name,
+                  world->judge_.LetIn(call.name, passage.endpoint()->generation));
     if (StatusOr<Supervisor::InstancePtr> found = supervisor.Find(call.name); found.ok()) {
       world->judge_.Created(call, **found);
     }
@@ -315,7 +295,7 @@ awaitable<Status> SimWorld::Visiting(SimWorld* world, ClientPtr client, Duration
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, supervisor.Find(call.name));
   CTR_CO_ASSIGN_OR_RETURN(Visit visit, co_await supervisor.Enter(instance, call.deadline, kCause));
   world->judge_.Answered(client->call);
-  Visited visited(&world->judge_, call.name);
+  Inside inside(&world->judge_, call.name, world->judge_.VisitBegins(call.name));
   co_await Stay(world, lasts);
   co_return absl::OkStatus();
 }

@@ -58,6 +58,7 @@ void Judge::ClassReturned(const std::string& name, const std::string& revision, 
 }
 
 void Judge::AgentStarts() {
+  ++life_;
   for (auto& [name, expected] : expected_) expected.surely_active = clock_.Now();
 }
 
@@ -82,12 +83,10 @@ void Judge::AgentDies() {
 
 void Judge::AgentDied(const std::set<InstanceName>& lost_rows) {
   supervisor_ = nullptr;
-  died_at_ = clock_.Now();
   starting_ = 0;
   unwritten_.insert(lost_rows.begin(), lost_rows.end());
   for (auto& [name, expected] : expected_) {
-    expected.in_flight.clear();
-    expected.visits = 0;
+    expected.stays.clear();
   }
 }
 
@@ -150,17 +149,6 @@ void Judge::Answered(Issued& call) {
   call.answered = true;
 }
 
-void Judge::VisitBegins(const InstanceName& name) {
-  ++expected_[name].visits;
-  expected_[name].maybe_active = clock_.Now();
-}
-
-void Judge::VisitEnds(const InstanceName& name, uint64_t destroys) {
-  Expected& expected = expected_[name];
-  expected.visits = std::max(0, expected.visits - 1);
-  Active(name, expected.destroys == destroys);
-}
-
 void Judge::Returned(const Issued& call, const Status& status) {
   Expected& expected = expected_[call.name];
   if (call.creates && !call.answered) --expected.creates_open;
@@ -192,9 +180,10 @@ void Judge::Active(const InstanceName& name, bool surely) {
   expected.maybe_active = clock_.Now();
 }
 
-void Judge::LetIn(const InstanceName& name, uint64_t generation) {
+Expected::Stay Judge::LetIn(const InstanceName& name, uint64_t generation) {
   Expected& expected = expected_[name];
-  ++expected.in_flight[generation];
+  const Expected::Stay stay{expected.destroys, generation};
+  expected.stays.insert(stay);
   expected.maybe_active = clock_.Now();
   const Box* entered = nullptr;
   for (const auto& [id, box] : runtime_.boxes()) {
@@ -212,13 +201,23 @@ void Judge::LetIn(const InstanceName& name, uint64_t generation) {
   } else if (entered->signalled_at && *entered->signalled_at > recovered_at_) {
     Fail(absl::StrCat("a request was let into ", Where(*entered), ", which is being stopped"));
   }
+  return stay;
 }
 
-void Judge::Left(const InstanceName& name, uint64_t generation, uint64_t destroys) {
+Expected::Stay Judge::VisitBegins(const InstanceName& name) {
   Expected& expected = expected_[name];
-  auto found = expected.in_flight.find(generation);
-  if (found != expected.in_flight.end() && --found->second == 0) expected.in_flight.erase(found);
-  Active(name, expected.destroys == destroys);
+  const Expected::Stay stay{expected.destroys, 0};
+  expected.stays.insert(stay);
+  expected.maybe_active = clock_.Now();
+  return stay;
+}
+
+void Judge::Left(const InstanceName& name, Expected::Stay stay) {
+  Expected& expected = expected_[name];
+  if (auto found = expected.stays.find(stay); found != expected.stays.end()) {
+    expected.stays.erase(found);
+  }
+  Active(name, expected.destroys == stay.destroys);
 }
 
 const ClassConfig& Judge::ConfigOf(const Box& box) const {
@@ -229,7 +228,8 @@ void Judge::OnCreate(const ContainerSpec& spec) {
   Expected& expected = expected_[spec.name];
   // One of this very moment may have come too late for the start to be called off.
   const uint64_t open = expected.stops_open + (expected.last_stop == clock_.Now() ? 1 : 0);
-  facts_[spec.id] = {configs_.at(spec.revision), expected.stops - std::min(expected.stops, open)};
+  facts_[spec.id] = {configs_.at(spec.revision), expected.stops - std::min(expected.stops, open),
+                     life_};
   if (expected.stopped) {
     Fail(absl::StrCat(spec.name.ToString(), " is started although it was stopped, and nobody asked"));
   }
@@ -263,28 +263,39 @@ void Judge::OnStarting(int change) {
   if (starting_ > parallel_starts_) Fail(absl::StrCat(starting_, " starts at once"));
 }
 
-bool Judge::MayKill(const Box& box, const Expected& expected) const {
-  const BoxFacts& facts = facts_.at(box.spec.id);
+bool Judge::Busy(const Expected& expected) {
+  return std::any_of(expected.stays.begin(), expected.stays.end(), [&](const auto& stay) {
+    return stay.destroys == expected.destroys;
+  });
+}
+
+bool Judge::MayKill(const Box& box, const Expected& expected) {
+  BoxFacts& facts = facts_.at(box.spec.id);
+  if (!facts.given_up) facts.given_up = MayGiveUp(box, facts, expected);
+  return facts.given_up;
+}
+
+bool Judge::MayGiveUp(const Box& box, const BoxFacts& facts, const Expected& expected) const {
   const ClassConfig& config = *facts.config;
   const MonoTime now = clock_.Now();
   if (!box.live() || box.unsure || box.signalled_at) return true;
   if (expected.known != Known::kYes || expected.stops > facts.stops_before) return true;
   if (!config.IsJob() && box.listens_at > now) return true;
   // Its wish to run was not yet on the disk as the agent was killed.
-  if (unwritten_.contains(box.spec.name) && box.started_at && *box.started_at <= died_at_) return true;
-  if (!expected.in_flight.empty() || expected.visits > 0) return false;
+  if (unwritten_.contains(box.spec.name) && facts.life < life_) return true;
+  if (Busy(expected)) return false;
   MonoTime active = std::max(expected.surely_active, std::min(box.listens_at, now));
   return config.sleep_after && now - active >= *config.sleep_after;
 }
 
 // Requests in flight get the drain time before a stop cuts them; a destroy does not wait.
 void Judge::CheckDrained(const Box& box, const Expected& expected) {
-  auto in_flight = expected.in_flight.find(box.spec.generation);
-  if (in_flight == expected.in_flight.end() || !box.live() || box.unsure) return;
+  const size_t in_flight = expected.stays.count({expected.destroys, box.spec.generation});
+  if (in_flight == 0 || !box.live() || box.unsure) return;
   if (expected.destroys > 0 && expected.known != Known::kYes) return;
   if (expected.first_stop == MonoTime::max()) return;
   if (clock_.Now() - expected.first_stop < ConfigOf(box).drain) {
-    Fail(absl::StrCat(Where(box), " is signalled while ", in_flight->second,
+    Fail(absl::StrCat(Where(box), " is signalled while ", in_flight,
                       " requests are in flight, before its drain time is over"));
   }
 }
@@ -292,8 +303,8 @@ void Judge::CheckDrained(const Box& box, const Expected& expected) {
 void Judge::OnSignal(const Box& box, int signal) {
   const Expected& expected = expected_[box.spec.name];
   if (!MayKill(box, expected)) {
-    Fail(absl::StrCat(Where(box), " gets signal ", signal, " without a reason; in flight: ",
-                      expected.in_flight.size(), ", visits: ", expected.visits, ", idle for ",
+    Fail(absl::StrCat(Where(box), " gets signal ", signal, " without a reason; inside: ",
+                      expected.stays.size(), ", idle for ",
                       (clock_.Now() - expected.surely_active) / milliseconds(1), " ms"));
   }
   CheckDrained(box, expected);
@@ -374,8 +385,7 @@ void Judge::LookAt(const Instance& instance, Expected& expected) {
   if (found == runtime_.boxes().end()) return;
   const Box& box = *found->second;
   const ClassConfig& config = ConfigOf(box);
-  if (instance.state() == State::kHealthy && config.sleep_after && expected.in_flight.empty() &&
-      expected.visits == 0 && config.hooks.on_activity_expired.empty() &&
+  if (instance.state() == State::kHealthy && config.sleep_after && expected.stays.empty() && config.hooks.on_activity_expired.empty() &&
       now - std::max(expected.maybe_active, expected.seen_since) > *config.sleep_after + kSlack) {
     Fail(absl::StrCat(Where(box), " is awake beyond its sleep_after"));
   }

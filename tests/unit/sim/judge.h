@@ -27,8 +27,14 @@ struct Expected {
   bool stopped = false;             // a stop was waited for, and nobody asked for a start since
   bool stop_was_answered = false;   // the same, also of stops that were not waited for
   std::set<std::string> values{""};  // what the variable V may be in the next start
-  std::map<uint64_t, int> in_flight;  // requests let in, by generation
-  int visits = 0;
+  // Requests and visits (generation 0) that are let in. `destroys` as they came: others since, and
+  // they belong to an earlier life of the ID.
+  struct Stay {
+    uint64_t destroys = 0;
+    uint64_t generation = 0;
+    auto operator<=>(const Stay&) const = default;
+  };
+  std::multiset<Stay> stays;
   MonoTime surely_active;  // the agent must have seen activity then
   MonoTime maybe_active;   // it may have seen some as late as that
   MonoTime first_stop = MonoTime::max();  // since the newest process was started; max: none
@@ -81,12 +87,10 @@ class Judge final : public RuntimeObserver {
   void Returned(const Issued& call, const Status& status);
   // A request or a visit was let in: it no longer asks for a start.
   void Answered(Issued& call);
-  // A request was let in, at `generation`.
-  void LetIn(const InstanceName& name, uint64_t generation);
-  // `destroys`: those of the name as it was let in; another since, and it was in an earlier life.
-  void Left(const InstanceName& name, uint64_t generation, uint64_t destroys);
-  void VisitBegins(const InstanceName& name);
-  void VisitEnds(const InstanceName& name, uint64_t destroys);
+  // A request was let in, at `generation`, or a visit. Returns what is to be given to Left.
+  Expected::Stay LetIn(const InstanceName& name, uint64_t generation);
+  Expected::Stay VisitBegins(const InstanceName& name);
+  void Left(const InstanceName& name, Expected::Stay stay);
   void Active(const InstanceName& name, bool surely);
 
   // While the world runs: limits, states that last too long.
@@ -109,6 +113,8 @@ class Judge final : public RuntimeObserver {
   struct BoxFacts {
     std::shared_ptr<const ClassConfig> config;
     uint64_t stops_before = 0;  // stops that had been asked for and returned as it was made
+    int life = 0;               // of the agent that made it
+    bool given_up = false;      // with a reason; a later agent goes on with it
   };
 
   // What clients were told about a class.
@@ -119,7 +125,9 @@ class Judge final : public RuntimeObserver {
   };
 
   void CheckKnown();
-  bool MayKill(const Box& box, const Expected& expected) const;
+  static bool Busy(const Expected& expected);
+  bool MayGiveUp(const Box& box, const BoxFacts& facts, const Expected& expected) const;
+  bool MayKill(const Box& box, const Expected& expected);
   void CheckDrained(const Box& box, const Expected& expected);
   void LookAt(const Instance& instance, Expected& expected);
   bool Passing(const Expected& expected) const;
@@ -132,7 +140,7 @@ class Judge final : public RuntimeObserver {
   const int parallel_starts_;
   const Supervisor* supervisor_ = nullptr;
   MonoTime recovered_at_;
-  MonoTime died_at_;
+  int life_ = 0;
   std::map<InstanceName, Expected> expected_;
   std::map<std::string, std::shared_ptr<const ClassConfig>> configs_;  // by revision
   std::map<std::string, ExpectedClass> expected_classes_;
