@@ -197,6 +197,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   void MarkHealthy();
+  awaitable<void> NoteWoken(std::shared_ptr<Instance> self);
   awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
   // Plans the next start of one that ended by itself.

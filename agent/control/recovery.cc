@@ -55,7 +55,10 @@ awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Contai
                                         " instances were rebuilt from what runs and is kept");
   spdlog::warn("{}", told);
   events_.Record({.type = event::kStateRebuilt, .message = told});
-  changes.emplace_back(AcceptLoss{});
+  // While something of it could not be read, the loss is told to every later agent: what is left on
+  // disk may be all there is of an ID.
+  keep_unknown_disks_ = true;
+  if (disks.ok() && problems.empty()) changes.emplace_back(AcceptLoss{});
   Status committed = co_await store_.Commit(std::move(changes));
   // Served all the same; the next agent is told of the loss again.
   if (!committed.ok()) {
@@ -102,6 +105,7 @@ awaitable<void> Supervisor::Reconcile() {
       spdlog::error("cannot remove container {}: {}", container.id, std::string(removed.message()));
     }
   }
+  co_await RemoveUnknownDisks();
   StatusOr<std::vector<std::string>> swept =
       co_await runtime_.Sweep([this](const std::string& id) { return Knows(id); });
   if (!swept.ok()) {
@@ -111,6 +115,28 @@ awaitable<void> Supervisor::Reconcile() {
   for (const std::string& what : *swept) {
     spdlog::info("removed what was left over: {}", what);
     events_.Record({.type = event::kRemoved, .message = what});
+  }
+}
+
+// What a start that an earlier agent did not live to see made for an ID that is destroyed by now.
+awaitable<void> Supervisor::RemoveUnknownDisks() {
+  if (keep_unknown_disks_) co_return;
+  StatusOr<std::vector<KeptDisk>> disks = co_await runtime_.ListDisks();
+  if (!disks.ok()) {
+    spdlog::warn("cannot list the kept disks: {}", std::string(disks.status().message()));
+    co_return;
+  }
+  for (const KeptDisk& disk : *disks) {
+    if (instances_.contains(disk.name)) continue;
+    Status removed = co_await runtime_.RemoveDisk(disk.name);
+    if (removed.ok()) {
+      events_.Record({.type = event::kRemoved,
+                      .instance = disk.name,
+                      .message = "its disk, which was left over"});
+    } else {
+      spdlog::error("cannot remove the disk of {}: {}", disk.name.ToString(),
+                    std::string(removed.message()));
+    }
   }
 }
 
