@@ -18,6 +18,9 @@ constexpr Duration kSlack = seconds(1);
 // The longest that a stop's calls to the runtime may take beside its drain and its grace.
 constexpr Duration kStopOverhead = seconds(40);
 
+// By when a wake is on the disk, although commits fail.
+constexpr Duration kWakeIsWritten = seconds(30);
+
 bool Overlaps(uint64_t before, int open_before, uint64_t now, int open_now) {
   return open_before > 0 || now != before || open_now > 0;
 }
@@ -44,6 +47,7 @@ uint64_t Judge::ClassIssued(const std::string& name, const ClassConfig* config) 
   std::string revision;
   if (config != nullptr) {
     revision = RevisionOf(*config);
+    if (!config->hooks.on_activity_expired.empty()) hooked_classes_.insert(name);
     configs_[revision] = std::make_shared<const ClassConfig>(*config);
   }
   expected.revisions.insert(std::move(revision));
@@ -73,18 +77,15 @@ void Judge::AgentRecovered(const Supervisor* supervisor) {
   CheckKnown();
 }
 
-void Judge::AgentDies() {
-  if (supervisor_ == nullptr) return;
-  unwritten_.clear();
-  for (const auto& [name, instance] : supervisor_->instances()) {
-    if (instance->state() != State::kHealthy) unwritten_.insert(name);
-  }
-}
-
-void Judge::AgentDied(const std::set<InstanceName>& lost_rows) {
+void Judge::AgentDied(const std::set<InstanceName>& to_stop) {
   supervisor_ = nullptr;
   starting_ = 0;
-  unwritten_.insert(lost_rows.begin(), lost_rows.end());
+  // A wake is written soon after it, not before.
+  unwritten_.clear();
+  for (const auto& [id, box] : runtime_.boxes()) {
+    const bool young = clock_.Now() - box->started_at.value_or(clock_.Now()) < kWakeIsWritten;
+    if (to_stop.contains(box->spec.name) && young) unwritten_.insert(box->spec.name);
+  }
   for (auto& [name, expected] : expected_) {
     expected.stays.clear();
   }
@@ -371,6 +372,14 @@ void Judge::Look() {
   }
 }
 
+// Whether a hook may keep it awake: of the class as the box was started, or, where a later agent
+// took it over, as the class was then.
+bool Judge::AsksHook(const Box& box) const {
+  const BoxFacts& facts = facts_.at(box.spec.id);
+  return !facts.config->hooks.on_activity_expired.empty() ||
+         (facts.life < life_ && hooked_classes_.contains(box.spec.name.class_name));
+}
+
 void Judge::LookAt(const Instance& instance, Expected& expected) {
   const MonoTime now = clock_.Now();
   const std::string& container = instance.observed().container_id;
@@ -385,7 +394,7 @@ void Judge::LookAt(const Instance& instance, Expected& expected) {
   if (found == runtime_.boxes().end()) return;
   const Box& box = *found->second;
   const ClassConfig& config = ConfigOf(box);
-  if (instance.state() == State::kHealthy && config.sleep_after && expected.stays.empty() && config.hooks.on_activity_expired.empty() &&
+  if (instance.state() == State::kHealthy && config.sleep_after && expected.stays.empty() && !AsksHook(box) &&
       now - std::max(expected.maybe_active, expected.seen_since) > *config.sleep_after + kSlack) {
     Fail(absl::StrCat(Where(box), " is awake beyond its sleep_after"));
   }

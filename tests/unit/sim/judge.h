@@ -76,8 +76,8 @@ class Judge final : public RuntimeObserver {
   // The agent's life.
   void AgentStarts();
   void AgentRecovered(const Supervisor* supervisor);
-  void AgentDies();
-  void AgentDied(const std::set<InstanceName>& lost_rows);
+  // `to_stop`: those that are to be stopped, as the disk has it.
+  void AgentDied(const std::set<InstanceName>& to_stop);
 
   // Clients' calls.
   Issued Issue(Verb verb, InstanceName name);
@@ -133,6 +133,7 @@ class Judge final : public RuntimeObserver {
   bool Passing(const Expected& expected) const;
   void CheckBoxes();
   void CheckRows(const FakeStore& durable);
+  bool AsksHook(const Box& box) const;
   const ClassConfig& ConfigOf(const Box& box) const;
 
   const SimClock& clock_;
@@ -144,6 +145,7 @@ class Judge final : public RuntimeObserver {
   std::map<InstanceName, Expected> expected_;
   std::map<std::string, std::shared_ptr<const ClassConfig>> configs_;  // by revision
   std::map<std::string, ExpectedClass> expected_classes_;
+  std::set<std::string> hooked_classes_;  // that ever had on_activity_expired
   std::map<std::string, BoxFacts> facts_;                              // by container
   // At the last crash: those whose wish to run may not have been on the disk yet.
   std::set<InstanceName> unwritten_;

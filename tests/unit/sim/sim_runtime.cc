@@ -163,7 +163,7 @@ awaitable<StatusOr<Container>> SimRuntime::Create(ContainerSpec spec) {
     box->container.revision = spec.revision;
     box->container.record = spec.record;
     boxes_[spec.id] = box;
-    if (spec.keep_disk) disks_.try_emplace(spec.name, spec.record);
+    if (spec.keep_disk) box->made_disk = disks_.try_emplace(spec.name, spec.record).second;
     return absl::OkStatus();
   };
   Status made = co_await Call(what, milliseconds(40), std::move(make));
@@ -188,6 +188,7 @@ void SimRuntime::Undo(const std::string& id) {
     if (box == nullptr) return;
     box->unsure = true;
     if (box->live()) Exit(id, {.code = 137});
+    if (box->made_disk && !written_disks_.contains(box->spec.name)) disks_.erase(box->spec.name);
     Delete(id).IgnoreError();
   });
 }
@@ -213,6 +214,7 @@ Status SimRuntime::StartProcess(Box& box) {
   box.container.phase = ContainerPhase::kRunning;
   box.container.pid = static_cast<int>(box.number);
   box.started_at = now;
+  if (box.spec.keep_disk) written_disks_.insert(box.spec.name);
   box.listens_at = now + dice_.Within(Duration::zero(), milliseconds(20));
   box.on_term_exits = !dice_.Chance(0.12);
   box.term_takes = dice_.Chance(0.1) ? dice_.Within(milliseconds(1), seconds(6))
@@ -366,6 +368,7 @@ awaitable<Status> SimRuntime::RemoveDisk(InstanceName name) {
       }
     }
     disks_.erase(name);
+    written_disks_.erase(name);
     return absl::OkStatus();
   };
   return Call("remove disk", milliseconds(4), std::move(remove));

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct Box {
   bool on_term_exits = true;
   Duration term_takes = Duration::zero();
   std::optional<MonoTime> signalled_at;  // the first stop signal's effect
+  bool made_disk = false;  // its kept disk was not there before
   bool unsure = false;  // an answer about it was an error: the agent may well give it up
   std::vector<std::shared_ptr<Alarm>> watchers;
 
@@ -112,6 +114,7 @@ class SimRuntime final : public Runtime {
   RuntimeObserver* observer_ = nullptr;
   std::map<std::string, std::shared_ptr<Box>> boxes_;
   std::map<InstanceName, std::string> disks_;
+  std::set<InstanceName> written_disks_;  // a process has run on them
   uint64_t count_ = 0;
   int life_ = 0;  // of the agent
   bool agent_lives_ = false;

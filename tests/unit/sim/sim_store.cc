@@ -11,17 +11,14 @@ using std::chrono::seconds;
 }  // namespace
 
 std::set<InstanceName> SimStore::Crash() {
-  std::set<InstanceName> lost;
-  for (const Entry& entry : queue_) {
-    for (const Change& change : entry.changes) {
-      const auto* put = std::get_if<PutInstance>(&change);
-      if (put != nullptr && !entry.answer) lost.insert(put->record.name);
-    }
+  std::set<InstanceName> stopped;
+  for (const auto& [name, record] : durable_.instances) {
+    if (record.desired == Desired::kStopped) stopped.insert(name);
   }
   ++life_;
   queue_.clear();
   behind_is_due_ = false;
-  return lost;
+  return stopped;
 }
 
 awaitable<StatusOr<StoredState>> SimStore::Load() {

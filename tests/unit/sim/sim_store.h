@@ -23,8 +23,7 @@ class SimStore final : public Store {
   // What is on the disk.
   const FakeStore& durable() const { return durable_; }
 
-  // The agent is killed. Returns the instances of which a row, not just what was observed, had not
-  // yet got to the disk.
+  // The agent is killed. Returns the instances that are to be stopped, as the disk has it.
   std::set<InstanceName> Crash();
 
   awaitable<StatusOr<StoredState>> Load() override;

@@ -112,7 +112,6 @@ void SimWorld::Crash() {
   if (!life_) return;
   judge_.OnTrace("the agent is killed");
   crash_after_ = 0;
-  judge_.AgentDies();
   runtime_.AgentDied();
   clock_.DropWaits();
   life_->io.DropHandlers();
