@@ -19,7 +19,9 @@ constexpr char kCause[] = "a client";
 class Inside {
  public:
   Inside(Judge* judge, InstanceName name, Expected::Stay stay)
-      : judge_(judge), name_(std::move(name)), stay_(stay) {}
+      : judge_(judge), name_(std::move(name)), stay_(std::move(stay)) {
+    judge_->LetIn(name_, stay_);
+  }
   Inside(const Inside&) = delete;
   ~Inside() { judge_->Left(name_, stay_); }
 
@@ -277,8 +279,7 @@ awaitable<Status> SimWorld::Request(SimWorld* world, ClientPtr client, Duration 
                                          call.name, WakeOrigin::kRequest, call.deadline, kCause));
   }
   {
-    Inside inside(&world->judge_, call.name,
-                  world->judge_.LetIn(call.name, passage.endpoint()->generation));
+    Inside inside(&world->judge_, call.name, {passage.slot(), passage.endpoint()->generation});
     if (StatusOr<Supervisor::InstancePtr> found = supervisor.Find(call.name); found.ok()) {
       world->judge_.Created(call, **found);
     }
@@ -295,7 +296,7 @@ awaitable<Status> SimWorld::Visiting(SimWorld* world, ClientPtr client, Duration
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, supervisor.Find(call.name));
   CTR_CO_ASSIGN_OR_RETURN(Visit visit, co_await supervisor.Enter(instance, call.deadline, kCause));
   world->judge_.Answered(client->call);
-  Inside inside(&world->judge_, call.name, world->judge_.VisitBegins(call.name));
+  Inside inside(&world->judge_, call.name, {instance->slot(), 0});
   co_await Stay(world, lasts);
   co_return absl::OkStatus();
 }

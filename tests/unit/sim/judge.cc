@@ -80,6 +80,7 @@ void Judge::AgentRecovered(const Supervisor* supervisor) {
 void Judge::AgentDied(const std::set<InstanceName>& to_stop) {
   supervisor_ = nullptr;
   starting_ = 0;
+  died_at_ = clock_.Now();
   // A wake is written soon after it, not before.
   unwritten_.clear();
   for (const auto& [id, box] : runtime_.boxes()) {
@@ -181,11 +182,18 @@ void Judge::Active(const InstanceName& name, bool surely) {
   expected.maybe_active = clock_.Now();
 }
 
-Expected::Stay Judge::LetIn(const InstanceName& name, uint64_t generation) {
+bool Judge::IsPresent(const InstanceName& name, const Expected::Stay& stay) const {
+  if (supervisor_ == nullptr) return false;
+  auto found = supervisor_->instances().find(name);
+  return found != supervisor_->instances().end() && found->second->slot() == stay.slot;
+}
+
+void Judge::LetIn(const InstanceName& name, const Expected::Stay& stay) {
   Expected& expected = expected_[name];
-  const Expected::Stay stay{expected.destroys, generation};
-  expected.stays.insert(stay);
+  expected.stays.push_back(stay);
   expected.maybe_active = clock_.Now();
+  const uint64_t generation = stay.generation;
+  if (generation == 0 || !IsPresent(name, stay)) return;
   const Box* entered = nullptr;
   for (const auto& [id, box] : runtime_.boxes()) {
     if (box->spec.name != name || !box->started_at) continue;
@@ -199,26 +207,16 @@ Expected::Stay Judge::LetIn(const InstanceName& name, uint64_t generation) {
                       ", which is gone"));
   } else if (entered->listens_at > clock_.Now() && !ConfigOf(*entered).IsJob()) {
     Fail(absl::StrCat("a request was let into ", Where(*entered), ", which does not listen"));
-  } else if (entered->signalled_at && *entered->signalled_at > recovered_at_) {
+  } else if (facts_.at(entered->spec.id).ended_life == life_) {
     Fail(absl::StrCat("a request was let into ", Where(*entered), ", which is being stopped"));
   }
-  return stay;
 }
 
-Expected::Stay Judge::VisitBegins(const InstanceName& name) {
+void Judge::Left(const InstanceName& name, const Expected::Stay& stay) {
   Expected& expected = expected_[name];
-  const Expected::Stay stay{expected.destroys, 0};
-  expected.stays.insert(stay);
-  expected.maybe_active = clock_.Now();
-  return stay;
-}
-
-void Judge::Left(const InstanceName& name, Expected::Stay stay) {
-  Expected& expected = expected_[name];
-  if (auto found = expected.stays.find(stay); found != expected.stays.end()) {
-    expected.stays.erase(found);
-  }
-  Active(name, expected.destroys == stay.destroys);
+  auto found = std::find(expected.stays.begin(), expected.stays.end(), stay);
+  if (found != expected.stays.end()) expected.stays.erase(found);
+  Active(name, IsPresent(name, stay));
 }
 
 const ClassConfig& Judge::ConfigOf(const Box& box) const {
@@ -264,14 +262,9 @@ void Judge::OnStarting(int change) {
   if (starting_ > parallel_starts_) Fail(absl::StrCat(starting_, " starts at once"));
 }
 
-bool Judge::Busy(const Expected& expected) {
-  return std::any_of(expected.stays.begin(), expected.stays.end(), [&](const auto& stay) {
-    return stay.destroys == expected.destroys;
-  });
-}
-
 bool Judge::MayKill(const Box& box, const Expected& expected) {
   BoxFacts& facts = facts_.at(box.spec.id);
+  facts.ended_life = life_;
   if (!facts.given_up) facts.given_up = MayGiveUp(box, facts, expected);
   return facts.given_up;
 }
@@ -282,16 +275,24 @@ bool Judge::MayGiveUp(const Box& box, const BoxFacts& facts, const Expected& exp
   if (!box.live() || box.unsure || box.signalled_at) return true;
   if (expected.known != Known::kYes || expected.stops > facts.stops_before) return true;
   if (!config.IsJob() && box.listens_at > now) return true;
+  // Nobody saw it start.
+  if (facts.life < life_ && box.started_at > died_at_) return true;
   // Its wish to run was not yet on the disk as the agent was killed.
   if (unwritten_.contains(box.spec.name) && facts.life < life_) return true;
-  if (Busy(expected)) return false;
+  const bool busy =
+      std::any_of(expected.stays.begin(), expected.stays.end(),
+                  [&](const auto& stay) { return IsPresent(box.spec.name, stay); });
+  if (busy) return false;
   MonoTime active = std::max(expected.surely_active, std::min(box.listens_at, now));
   return config.sleep_after && now - active >= *config.sleep_after;
 }
 
 // Requests in flight get the drain time before a stop cuts them; a destroy does not wait.
 void Judge::CheckDrained(const Box& box, const Expected& expected) {
-  const size_t in_flight = expected.stays.count({expected.destroys, box.spec.generation});
+  const auto in_flight =
+      std::count_if(expected.stays.begin(), expected.stays.end(), [&](const auto& stay) {
+        return stay.generation == box.spec.generation && IsPresent(box.spec.name, stay);
+      });
   if (in_flight == 0 || !box.live() || box.unsure) return;
   if (expected.destroys > 0 && expected.known != Known::kYes) return;
   if (expected.first_stop == MonoTime::max()) return;
@@ -468,7 +469,8 @@ void Judge::CheckRows(const FakeStore& durable) {
 // What the runtime has is exactly what the agent knows.
 void Judge::CheckBoxes() {
   for (const auto& [id, box] : runtime_.boxes()) {
-    if (Passing(expected_[box->spec.name])) continue;
+    const bool just_ended = box->exit && clock_.Now() - box->exited_at < seconds(30);
+    if (just_ended || Passing(expected_[box->spec.name])) continue;
     auto found = supervisor_->instances().find(box->spec.name);
     if (found == supervisor_->instances().end() ||
         found->second->state() == State::kStopped || !found->second->container() ||
@@ -479,7 +481,9 @@ void Judge::CheckBoxes() {
   for (const auto& [name, instance] : supervisor_->instances()) {
     if (instance->state() == State::kStopped || Passing(expected_[name])) continue;
     auto found = runtime_.boxes().find(instance->observed().container_id);
-    if (found == runtime_.boxes().end() || !found->second->live()) {
+    const bool dead = found == runtime_.boxes().end() ||
+                      (found->second->exit && clock_.Now() - found->second->exited_at > seconds(30));
+    if (dead) {
       Fail(absl::StrCat(name.ToString(), " is called healthy and is dead"));
     }
   }

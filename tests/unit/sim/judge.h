@@ -2,9 +2,11 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "agent/control/supervisor.h"
 #include "tests/fakes/fake_store.h"
@@ -27,14 +29,14 @@ struct Expected {
   bool stopped = false;             // a stop was waited for, and nobody asked for a start since
   bool stop_was_answered = false;   // the same, also of stops that were not waited for
   std::set<std::string> values{""};  // what the variable V may be in the next start
-  // Requests and visits (generation 0) that are let in. `destroys` as they came: others since, and
-  // they belong to an earlier life of the ID.
+  // Requests and visits (generation 0) that are let in. The slot tells one life of the ID from the
+  // next, after a destroy.
   struct Stay {
-    uint64_t destroys = 0;
+    std::shared_ptr<const Slot> slot;
     uint64_t generation = 0;
-    auto operator<=>(const Stay&) const = default;
+    bool operator==(const Stay&) const = default;
   };
-  std::multiset<Stay> stays;
+  std::vector<Stay> stays;
   MonoTime surely_active;  // the agent must have seen activity then
   MonoTime maybe_active;   // it may have seen some as late as that
   MonoTime first_stop = MonoTime::max();  // since the newest process was started; max: none
@@ -87,10 +89,9 @@ class Judge final : public RuntimeObserver {
   void Returned(const Issued& call, const Status& status);
   // A request or a visit was let in: it no longer asks for a start.
   void Answered(Issued& call);
-  // A request was let in, at `generation`, or a visit. Returns what is to be given to Left.
-  Expected::Stay LetIn(const InstanceName& name, uint64_t generation);
-  Expected::Stay VisitBegins(const InstanceName& name);
-  void Left(const InstanceName& name, Expected::Stay stay);
+  // A request was let in, or a visit.
+  void LetIn(const InstanceName& name, const Expected::Stay& stay);
+  void Left(const InstanceName& name, const Expected::Stay& stay);
   void Active(const InstanceName& name, bool surely);
 
   // While the world runs: limits, states that last too long.
@@ -114,6 +115,7 @@ class Judge final : public RuntimeObserver {
     std::shared_ptr<const ClassConfig> config;
     uint64_t stops_before = 0;  // stops that had been asked for and returned as it was made
     int life = 0;               // of the agent that made it
+    int ended_life = 0;         // of the agent that signalled or removed it last
     bool given_up = false;      // with a reason; a later agent goes on with it
   };
 
@@ -125,7 +127,8 @@ class Judge final : public RuntimeObserver {
   };
 
   void CheckKnown();
-  static bool Busy(const Expected& expected);
+  // Those of `stay`'s life of the ID that are inside the present one.
+  bool IsPresent(const InstanceName& name, const Expected::Stay& stay) const;
   bool MayGiveUp(const Box& box, const BoxFacts& facts, const Expected& expected) const;
   bool MayKill(const Box& box, const Expected& expected);
   void CheckDrained(const Box& box, const Expected& expected);
@@ -141,6 +144,7 @@ class Judge final : public RuntimeObserver {
   const int parallel_starts_;
   const Supervisor* supervisor_ = nullptr;
   MonoTime recovered_at_;
+  MonoTime died_at_;
   int life_ = 0;
   std::map<InstanceName, Expected> expected_;
   std::map<std::string, std::shared_ptr<const ClassConfig>> configs_;  // by revision

@@ -205,7 +205,9 @@ awaitable<Status> SimRuntime::Start(std::string id) {
     return StartProcess(*box);
   };
   Status started = co_await Call("start", milliseconds(8), std::move(start));
-  if (started.ok()) doubt.Dispel();
+  // One that was cancelled is not heard of, however it ended.
+  const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
+  if (started.ok() && cancelled == asio::cancellation_type::none) doubt.Dispel();
   co_return started;
 }
 
