@@ -257,7 +257,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool adopted_ = false;  // its start was an earlier agent's: it may have been healthy already
   ListenFunction probe_;  // null: there is nothing to look at
   std::optional<ContainerExit> exit_;
-  bool exit_lost_ = false;  // exit_ is a guess: the process may live
+  bool exit_lost_ = false;                  // exit_ is a guess: the process may live
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out
   MonoTime started_at_;
   MonoTime start_deadline_;

@@ -177,8 +177,8 @@ void Instance::MarkHealthy() {
   CallHook(running_config_->hooks.on_start, "on_start");
 }
 
-// Woken by a request after a stop: a later agent must not take it for a half-done stop. In turn with
-// what else changes the row, and not written behind: that could overtake a later change or a
+// Woken by a request after a stop: a later agent must not take it for a half-done stop. In turn
+// with what else changes the row, and not written behind: that could overtake a later change or a
 // destroy.
 awaitable<void> Instance::NoteWoken(std::shared_ptr<Instance> self) {
   const auto is_awake = [&] {

@@ -186,8 +186,7 @@ awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
     // The end of a start that was seen is already recorded with its reason; what is left of it only
     // needs to be removed.
     const bool is_news = seen.state != State::kStopped || container.generation > seen.generation;
-    const bool stopping =
-        seen.state == State::kStopping && container.generation == seen.generation;
+    const bool stopping = seen.state == State::kStopping && container.generation == seen.generation;
     // Written behind, the row may not know of the newest start.
     if (instance != nullptr) instance->NoteGeneration(container.generation);
     if (current && is_news && container.phase != ContainerPhase::kCreated) {

@@ -140,8 +140,7 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::FindSettled(InstanceNam
       CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
       co_return instance;
     }
-    CTR_CO_RETURN_IF_ERROR(
-        co_await instance->AwaitState(IsForgotten, deadline));
+    CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(IsForgotten, deadline));
   }
 }
 

@@ -83,9 +83,8 @@ SimWorld::ClientPtr SimWorld::Spawn(Issued call, Body body) {
 
 void SimWorld::Returned(const ClientPtr& client, const Status& status) {
   if (judge_.tracing()) {
-    judge_.OnTrace(absl::StrCat("  ", NameOf(client->call.verb), " ",
-                                client->call.name.ToString(), " returns: ",
-                                status.ok() ? "ok" : std::string(status.message())));
+    judge_.OnTrace(absl::StrCat("  ", NameOf(client->call.verb), " ", client->call.name.ToString(),
+                                " returns: ", status.ok() ? "ok" : std::string(status.message())));
   }
   open_.remove(client);
   if (!client->class_name.empty()) {
@@ -270,8 +269,8 @@ awaitable<Status> SimWorld::Request(SimWorld* world, ClientPtr client, Duration 
   if (route != table->classes.end()) {
     auto slot = route->second->slots.find(call.name.id);
     if (slot != route->second->slots.end() && slot->second->Enter() == Slot::Entry::kEntered) {
-      passage = Passage(slot->second, slot->second->endpoint(),
-                        [] { return current_clock_->Now(); });
+      passage =
+          Passage(slot->second, slot->second->endpoint(), [] { return current_clock_->Now(); });
     }
   }
   if (!passage.slot()) {

@@ -26,8 +26,8 @@ struct Expected {
   // Calls that were ever made, and those that have not returned.
   uint64_t creates = 0, destroys = 0, starts = 0, stops = 0, sets = 0;
   int creates_open = 0, destroys_open = 0, starts_open = 0, stops_open = 0, sets_open = 0;
-  bool stopped = false;             // a stop was waited for, and nobody asked for a start since
-  bool stop_was_answered = false;   // the same, also of stops that were not waited for
+  bool stopped = false;              // a stop was waited for, and nobody asked for a start since
+  bool stop_was_answered = false;    // the same, also of stops that were not waited for
   std::set<std::string> values{""};  // what the variable V may be in the next start
   // Requests and visits (generation 0) that are let in. The slot tells one life of the ID from the
   // next, after a destroy.
@@ -37,8 +37,8 @@ struct Expected {
     bool operator==(const Stay&) const = default;
   };
   std::vector<Stay> stays;
-  MonoTime surely_active;  // the agent must have seen activity then
-  MonoTime maybe_active;   // it may have seen some as late as that
+  MonoTime surely_active;                 // the agent must have seen activity then
+  MonoTime maybe_active;                  // it may have seen some as late as that
   MonoTime first_stop = MonoTime::max();  // since the newest process was started; max: none
   MonoTime last_stop;
   State seen = State::kStopped;
@@ -70,10 +70,11 @@ class Judge final : public RuntimeObserver {
   void Fail(const std::string& what);
   std::map<InstanceName, Expected>& expected() { return expected_; }
 
-  // A class is being applied; `config` null: removed. Returns what ClassReturned is to be given: the
-  // number of the call, 0 if others are under way.
+  // A class is being applied; `config` null: removed. Returns what ClassReturned is to be given:
+  // the number of the call, 0 if others are under way.
   uint64_t ClassIssued(const std::string& name, const ClassConfig* config);
-  void ClassReturned(const std::string& name, const std::string& revision, uint64_t issued, bool ok);
+  void ClassReturned(const std::string& name, const std::string& revision, uint64_t issued,
+                     bool ok);
 
   // The agent's life.
   void AgentStarts();
@@ -149,8 +150,8 @@ class Judge final : public RuntimeObserver {
   std::map<InstanceName, Expected> expected_;
   std::map<std::string, std::shared_ptr<const ClassConfig>> configs_;  // by revision
   std::map<std::string, ExpectedClass> expected_classes_;
-  std::set<std::string> hooked_classes_;  // that ever had on_activity_expired
-  std::map<std::string, BoxFacts> facts_;                              // by container
+  std::set<std::string> hooked_classes_;   // that ever had on_activity_expired
+  std::map<std::string, BoxFacts> facts_;  // by container
   // At the last crash: those whose wish to run may not have been on the disk yet.
   std::set<InstanceName> unwritten_;
   int starting_ = 0;

@@ -15,6 +15,8 @@ using std::chrono::seconds;
 
 // Beyond every deadline, grace and backoff that is drawn.
 constexpr Duration kSettles = seconds(200);
+// How long a request and a start may take together while nothing fails.
+constexpr Duration kWakes = seconds(2);
 
 template <size_t N>
 const char* Pick(Dice& dice, const char* const (&choices)[N]) {
@@ -137,11 +139,18 @@ void SimWorld::Calm() {
 // Whatever they have been through, they start.
 void SimWorld::WakeAll() {
   judge_.OnTrace("every ID is woken");
-  auto known = [this](const InstanceName& name) { return supervisor()->instances().contains(name); };
+  auto known = [this](const InstanceName& name) {
+    return supervisor()->instances().contains(name);
+  };
   auto expect = [this](const InstanceName& name, const char* what, const Status& status) {
     if (status.ok() || broken()) return;
-    judge_.Fail(absl::StrCat(name.ToString(), " cannot be ", what, ": ",
-                             std::string(status.message())));
+    judge_.Fail(
+        absl::StrCat(name.ToString(), " cannot be ", what, ": ", std::string(status.message())));
+  };
+  auto quickly = [this](const InstanceName& name, const char* what, MonoTime since) {
+    if (clock_.Now() - since < kWakes || broken()) return;
+    judge_.Fail(absl::StrCat(name.ToString(), " was ", what, " only after ",
+                             (clock_.Now() - since) / milliseconds(1), " ms"));
   };
   for (const InstanceName& name : names_) {
     if (broken() || !known(name)) continue;
@@ -150,9 +159,10 @@ void SimWorld::WakeAll() {
   for (const InstanceName& name : names_) {
     if (broken() || !known(name)) continue;
     const ClassConfig& config = *supervisor()->FindClass(name.class_name).value()->config;
+    const MonoTime begin = clock_.Now();
     if (!config.IsJob()) {
       Status woken = Await(NewCall(Verb::kRequest, name), [](SimWorld* world, ClientPtr client) {
-        return Request(world, std::move(client), seconds(1));
+        return Request(world, std::move(client), milliseconds(100));
       });
       const bool refused = ErrorCodeOf(woken) == code::kManualStart;
       if (config.manual_start != refused) expect(name, "woken", woken);
@@ -161,6 +171,7 @@ void SimWorld::WakeAll() {
       return Get(world, std::move(client), true);
     };
     expect(name, "started", Await(NewCall(Verb::kStart, name), start));
+    quickly(name, "woken", begin);
     expect(name, "stopped", Await(NewCall(Verb::kStop, name), Stop));
   }
   for (const InstanceName& name : names_) {

@@ -176,8 +176,7 @@ awaitable<StatusOr<Container>> SimRuntime::Create(ContainerSpec spec) {
 }
 
 void SimRuntime::Undo(const std::string& id) {
-  Duration delay =
-      dice_.Chance(faults_.slow) ? dice_.Within(seconds(5), seconds(40)) : seconds(5);
+  Duration delay = dice_.Chance(faults_.slow) ? dice_.Within(seconds(5), seconds(40)) : seconds(5);
   clock_.At(clock_.Now() + delay, [this, id, life = life_] {
     if (life != life_) return;
     if (away_) {
@@ -269,8 +268,9 @@ void SimRuntime::SignalProcess(Box& box, int signal) {
   if (!box.signalled_at) box.signalled_at = now;
   if (signal == SIGKILL) {
     // In an uninterruptible sleep it takes its time.
-    Duration takes = dice_.Chance(faults_.stubborn) ? dice_.Within(seconds(1), seconds(15))
-                                                    : dice_.Within(milliseconds(1), milliseconds(4));
+    Duration takes = dice_.Chance(faults_.stubborn)
+                         ? dice_.Within(seconds(1), seconds(15))
+                         : dice_.Within(milliseconds(1), milliseconds(4));
     ExitAt(now + takes, box.spec.id, {.code = 137});
   } else if (box.on_term_exits) {
     ExitAt(now + box.term_takes, box.spec.id, {.code = 128 + signal});
@@ -381,8 +381,7 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> SimRuntime::Exec(std::string, 
 }
 
 awaitable<StatusOr<std::vector<std::string>>> SimRuntime::Sweep(IsAlive) {
-  CTR_CO_RETURN_IF_ERROR(
-      co_await Call("sweep", milliseconds(10), [] { return absl::OkStatus(); }));
+  CTR_CO_RETURN_IF_ERROR(co_await Call("sweep", milliseconds(10), [] { return absl::OkStatus(); }));
   co_return std::vector<std::string>();
 }
 

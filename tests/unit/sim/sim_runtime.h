@@ -26,10 +26,13 @@ struct Box {
   bool on_term_exits = true;
   Duration term_takes = Duration::zero();
   std::optional<MonoTime> signalled_at;  // the first stop signal's effect
-  bool made_disk = false;  // its kept disk was not there before
+  bool made_disk = false;                // its kept disk was not there before
   bool unsure = false;  // an answer about it was an error: the agent may well give it up
   std::vector<std::shared_ptr<Alarm>> watchers;
 
+  std::string Where() const {
+    return spec.name.ToString() + " g" + std::to_string(spec.generation);
+  }
   bool live() const { return container.phase == ContainerPhase::kRunning; }
 };
 
