@@ -125,8 +125,11 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> AwaitCommitted();
 
   // Takes over a container of an earlier life of the agent, running or exited; the instance is
-  // stopped so far.
-  void Adopt(Container container);
+  // stopped so far. `stopping`: a stop of it had begun, and goes on.
+  void Adopt(Container container, bool stopping);
+  // A container of an earlier life of the agent that is not taken over and could not be removed: it
+  // may live, and no other start runs beside it.
+  void RemoveLeftover(std::string container_id);
   // Instead, where there is no container of it: goes on with a restart that was due. `was_live`: an
   // earlier agent left it running, so its container is lost.
   void Resume(bool was_live);
@@ -187,7 +190,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void LookAtCpu();
   bool RequiredPortsListen();
 
-  awaitable<void> Run();
+  awaitable<void> Run(std::shared_ptr<Instance> self);
   awaitable<void> Perform(policy::Step step);
   awaitable<void> Start();
   // Nothing if it was stopped while it waited for its turn.
@@ -196,6 +199,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   void MarkHealthy();
+  awaitable<void> NoteWoken(std::shared_ptr<Instance> self);
   awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
   // Plans the next start of one that ended by itself.
@@ -256,6 +260,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool adopted_ = false;  // its start was an earlier agent's: it may have been healthy already
   ListenFunction probe_;  // null: there is nothing to look at
   std::optional<ContainerExit> exit_;
+  bool exit_lost_ = false;                  // exit_ is a guess: the process may live
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out
   MonoTime started_at_;
   MonoTime start_deadline_;
