@@ -130,6 +130,19 @@ bool Cgroups::Exists(const std::string& path) const {
                      });
 }
 
+std::vector<std::string> Cgroups::Children(const std::string& path) const {
+  std::set<std::string> names;
+  for (const std::string& mount_point : mount_points_) {
+    std::error_code error;
+    for (fs::directory_iterator it(mount_point + path, error), end; !error && it != end;
+         it.increment(error)) {
+      std::error_code ignored;
+      if (it->is_directory(ignored)) names.insert(it->path().filename());
+    }
+  }
+  return {names.begin(), names.end()};
+}
+
 Status Cgroups::Remove(const std::string& path) const {
   auto deadline = std::chrono::steady_clock::now() + kKillTimeout;
   for (const std::string& mount_point : mount_points_) {

@@ -29,6 +29,8 @@ class Cgroups {
   std::vector<int> Processes(const std::string& path) const;
 
   bool Exists(const std::string& path) const;
+  // The names of the cgroups right below it, in any hierarchy.
+  std::vector<std::string> Children(const std::string& path) const;
 
   // Removes the cgroup and those below it everywhere; what still runs in it is killed first. OK if
   // there is none. Blocks for as long as processes take to die.

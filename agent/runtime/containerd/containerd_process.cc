@@ -187,7 +187,8 @@ awaitable<Status> ContainerdProcess::EnsureRunning() {
   co_return co_await UntilReady();
 }
 
-awaitable<void> ContainerdProcess::KeepRunning(std::shared_ptr<ContainerdProcess> self) {
+awaitable<void> ContainerdProcess::KeepRunning(std::shared_ptr<ContainerdProcess> self,
+                                               std::function<void()> on_back) {
   Duration pause = Duration::zero();
   for (;;) {
     MonoTime since = self->clock_->Now();
@@ -201,7 +202,11 @@ awaitable<void> ContainerdProcess::KeepRunning(std::shared_ptr<ContainerdProcess
     co_await self->clock_->SleepUntil(self->clock_->Now() + pause);
     pause = std::clamp<Duration>(pause * 2, kFirstPause, kLongestPause);
     Status status = co_await self->EnsureRunning();
-    if (!status.ok()) spdlog::error("containerd does not start: {}", std::string(status.message()));
+    if (status.ok()) {
+      on_back();
+    } else {
+      spdlog::error("containerd does not start: {}", std::string(status.message()));
+    }
   }
 }
 

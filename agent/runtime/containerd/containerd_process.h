@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,9 +25,10 @@ class ContainerdProcess {
   // written or is too long, it ends at once.
   awaitable<Status> EnsureRunning();
 
-  // Starts it again, with a growing pause, whenever it ends. Returns only by cancellation; `self`
-  // keeps it alive.
-  static awaitable<void> KeepRunning(std::shared_ptr<ContainerdProcess> self);
+  // Starts it again, with a growing pause, whenever it ends, and calls `on_back` once it answers.
+  // Returns only by cancellation; `self` keeps it alive.
+  static awaitable<void> KeepRunning(std::shared_ptr<ContainerdProcess> self,
+                                     std::function<void()> on_back);
 
   // Ends it: SIGTERM, after a grace SIGKILL. OK if none runs.
   awaitable<Status> Stop();

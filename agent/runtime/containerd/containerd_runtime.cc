@@ -6,11 +6,13 @@
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/create.h"
+#include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
 #include "agent/runtime/containerd/exec.h"
 #include "agent/runtime/containerd/observe.h"
 #include "agent/runtime/containerd/remove.h"
 #include "agent/runtime/containerd/shielded.h"
+#include "agent/runtime/containerd/sweep.h"
 
 namespace ctr {
 namespace {
@@ -62,6 +64,10 @@ awaitable<Status> RemoveImageOf(std::shared_ptr<Core> core, std::string referenc
   co_return co_await core->image_store.Remove(std::move(reference));
 }
 
+awaitable<void> AwaitReconnectOf(std::shared_ptr<Core> core) {
+  co_await core->reconnected->WaitUntil(MonoTime::max());
+}
+
 // What a caller that was cancelled did not get: nobody knows the container, so it goes again.
 std::function<void(StatusOr<Container>)> RemoveUnwanted(std::shared_ptr<Core> core) {
   return [core](StatusOr<Container> made) {
@@ -95,10 +101,11 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
   CTR_CO_RETURN_IF_ERROR(co_await EndLeftExecs(core));
 
   std::unique_ptr<ContainerdRuntime> runtime(
-      new ContainerdRuntime(std::move(core), ShortVersion(version->version())));
+      new ContainerdRuntime(core, ShortVersion(version->version())));
   if (process != nullptr) {
     asio::co_spawn(
-        control, ContainerdProcess::KeepRunning(std::move(process)),
+        control,
+        ContainerdProcess::KeepRunning(std::move(process), [core] { core->reconnected->Ring(); }),
         asio::bind_cancellation_slot(runtime->stop_watching_->slot(),
                                      [signal = runtime->stop_watching_](std::exception_ptr) {}));
   }
@@ -148,18 +155,18 @@ awaitable<StatusOr<std::vector<Container>>> ContainerdRuntime::List() {
 }
 
 awaitable<StatusOr<std::vector<KeptDisk>>> ContainerdRuntime::ListDisks() {
-  co_return std::vector<KeptDisk>();
+  return ListKeptDisks(core_);
 }
 
-awaitable<Status> ContainerdRuntime::RemoveDisk(InstanceName) { co_return absl::OkStatus(); }
-
-awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::Sweep(IsAlive) {
-  co_return std::vector<std::string>();
+awaitable<Status> ContainerdRuntime::RemoveDisk(InstanceName name) {
+  return Shielded<Status>(RemoveKeptDisk(core_, std::move(name)), [](Status) {});
 }
 
-awaitable<void> ContainerdRuntime::AwaitReconnect() {
-  co_await core_->clock->SleepUntil(MonoTime::max());
+awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::Sweep(IsAlive is_alive) {
+  return SweepRemains(core_, std::move(is_alive));
 }
+
+awaitable<void> ContainerdRuntime::AwaitReconnect() { return AwaitReconnectOf(core_); }
 
 StatusOr<ResourceUsage> ContainerdRuntime::Usage(const std::string& id) const {
   return core_->cgroups.Usage(core_->CgroupPath(id));

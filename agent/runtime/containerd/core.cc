@@ -13,7 +13,8 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       cgroups(std::move(cgroups)),
       host(DetectOciHost()),
       client(this->options.Socket(), ContainerdNamespace(this->options.agent_id)),
-      image_store(&client, std::move(work)) {}
+      image_store(&client, std::move(work)),
+      reconnected(clock->MakeAlarm(this->control)) {}
 
 std::string Core::CgroupPath(const std::string& id) const {
   return absl::StrCat("/ctr/", options.agent_id, "/", id);

@@ -35,7 +35,8 @@ struct Core {
   // On the control loop.
   ImageStore image_store;
   absl::flat_hash_map<std::string, std::shared_ptr<const Pidfd>>
-      processes;  // first process, by container ID
+      processes;                             // first process, by container ID
+  const std::unique_ptr<Alarm> reconnected;  // rings when containerd was away and is back
 };
 
 // The containerd namespace of an agent.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/signal_name.h"
+#include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
 #include "agent/runtime/containerd/remove.h"
 #include "agent/runtime/containerd/user.h"
@@ -19,26 +20,10 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-using Mounts = google::protobuf::RepeatedPtrField<::containerd::types::Mount>;
 
 // How long a task may take to appear after the call that makes it was given up on our side.
 constexpr milliseconds kLateTask(2000);
 constexpr int kUndoAttempts = 60;
-
-awaitable<StatusOr<Mounts>> PrepareSnapshot(std::shared_ptr<Core> core, std::string id,
-                                            std::string chain_id) {
-  snapshots::PrepareSnapshotRequest request;
-  request.set_snapshotter(kSnapshotter);
-  request.set_key(id);
-  request.set_parent(chain_id);
-  // The collector would take it before a container refers to it.
-  (*request.mutable_labels())["containerd.io/gc.root"] = "1";
-  (*request.mutable_labels())[label::kAgent] = core->options.agent_id;
-  StatusOr<snapshots::PrepareSnapshotResponse> response =
-      co_await core->client.Call(&SnapshotsApi::Prepare, std::move(request));
-  if (!response.ok()) co_return Annotate(response.status(), "cannot prepare the root file system");
-  co_return std::move(*response->mutable_mounts());
-}
 
 // The directories of the image's layers, the topmost first, out of the overlay's options.
 std::vector<std::string> LowerDirs(const Mounts& mounts) {
@@ -85,18 +70,14 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
   record.set_id(spec.id);
   record.set_image(spec.image);
   record.set_snapshotter(kSnapshotter);
-  record.set_snapshot_key(spec.id);
+  record.set_snapshot_key(SnapshotKeyOf(spec));
   auto& labels = *record.mutable_labels();
   labels[label::kAgent] = core.options.agent_id;
   labels[label::kClass] = spec.name.class_name;
   labels[label::kId] = spec.name.id;
   labels[label::kGeneration] = absl::StrCat(spec.generation);
   labels[label::kRevision] = spec.revision;
-  // A label's key and value have at most 4,096 bytes together.
-  constexpr size_t kPiece = 4000;
-  for (size_t at = 0; at < spec.record.size(); at += kPiece) {
-    labels[absl::StrCat(label::kRecord, at / kPiece)] = spec.record.substr(at, kPiece);
-  }
+  PutRecord(spec.record, labels);
   if (stop_signal.has_value()) labels[label::kStopSignal] = absl::StrCat(*stop_signal);
 
   ::containerd::runc::v1::Options options;
@@ -168,7 +149,7 @@ awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, 
 // Everything between the image and the task; what fails here is undone by the caller.
 awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
                                     ResolvedImage image) {
-  CTR_CO_ASSIGN_OR_RETURN(Mounts mounts, co_await PrepareSnapshot(core, spec.id, image.chain_id));
+  CTR_CO_ASSIGN_OR_RETURN(Mounts mounts, co_await PrepareRootfs(core, spec, image.chain_id));
   CTR_CO_ASSIGN_OR_RETURN(ProcessUser user, co_await FindUser(core, image.config.user, mounts));
   CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(user)));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
@@ -190,6 +171,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   container.pid = pid;
   container.netns = std::move(opened.netns);
   container.stop_signal = stop_signal;
+  container.record = std::move(spec.record);
   co_return container;
 }
 

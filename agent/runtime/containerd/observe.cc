@@ -1,9 +1,7 @@
 #include "agent/runtime/containerd/observe.h"
 
-#include <set>
-
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
+#include "agent/runtime/containerd/disk.h"
 
 namespace ctr {
 namespace {
@@ -35,9 +33,7 @@ Container Describe(const containers::Container& record) {
   container.name.class_name = LabelOf(record, label::kClass);
   container.name.id = LabelOf(record, label::kId);
   container.revision = LabelOf(record, label::kRevision);
-  for (int i = 0; record.labels().contains(absl::StrCat(label::kRecord, i)); ++i) {
-    container.record += LabelOf(record, absl::StrCat(label::kRecord, i).c_str());
-  }
+  container.record = GetRecord(record.labels());
   if (!absl::SimpleAtoi(LabelOf(record, label::kGeneration), &container.generation)) {
     container.generation = 0;
   }
@@ -61,30 +57,6 @@ void Adopt(Core& core, const Task& task, Container& container) {
   core.processes[container.id] = std::move(opened->process);
 }
 
-containers::ListContainersRequest OursOnly(const Core& core) {
-  containers::ListContainersRequest request;
-  request.add_filters(absl::StrCat("labels.\"", label::kAgent, "\"==", core.options.agent_id));
-  return request;
-}
-
-// The keys of our snapshots that are some container's. Blocks.
-awaitable<StatusOr<std::vector<std::string>>> ActiveSnapshots(std::shared_ptr<Core> core) {
-  snapshots::ListSnapshotsRequest request;
-  request.set_snapshotter(kSnapshotter);
-  request.add_filters(absl::StrCat("labels.\"", label::kAgent, "\"==", core->options.agent_id));
-  auto context = core->client.NewContext();
-  auto stream = core->client.snapshots()->List(context.get(), request);
-  std::vector<std::string> keys;
-  snapshots::ListSnapshotsResponse part;
-  while (stream->Read(&part)) {
-    for (const auto& info : part.info()) {
-      if (info.kind() == snapshots::ACTIVE) keys.push_back(info.name());
-    }
-  }
-  CTR_CO_RETURN_IF_ERROR(core->client.FromGrpc(stream->Finish()));
-  co_return keys;
-}
-
 }  // namespace
 
 awaitable<StatusOr<ContainerExit>> WaitForExit(std::shared_ptr<Core> core, std::string id) {
@@ -96,55 +68,33 @@ awaitable<StatusOr<ContainerExit>> WaitForExit(std::shared_ptr<Core> core, std::
     if (exit.ok()) co_return ExitOf(*core, id, exit->exit_status());
     if (absl::IsNotFound(exit.status()) || core->client.closed()) co_return exit.status();
 
+    const bool was_away = absl::IsUnavailable(exit.status());
     // containerd or the shim went away, or the hour is over. A cancelled caller ends here.
     co_await core->clock->SleepUntil(core->clock->Now() + kRetryPause);
     tasks::GetRequest get;
     get.set_container_id(id);
     StatusOr<tasks::GetResponse> task =
         co_await core->client.Call(&TasksApi::Get, std::move(get), {.wait_for_ready = true});
+    if (was_away && !absl::IsUnavailable(task.status())) core->reconnected->Ring();
     if (absl::IsNotFound(task.status())) co_return task.status();
   }
 }
 
 awaitable<StatusOr<std::vector<Container>>> ListContainers(std::shared_ptr<Core> core) {
-  StatusOr<containers::ListContainersResponse> records =
-      co_await core->client.Call(&ContainersApi::List, OursOnly(*core));
-  if (!records.ok()) co_return Annotate(records.status(), "cannot list the containers");
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<containers::Container> records, co_await ListRecords(core));
   StatusOr<tasks::ListTasksResponse> running = co_await core->client.Call(&TasksApi::List, {});
   if (!running.ok()) co_return Annotate(running.status(), "cannot list the tasks");
 
   absl::flat_hash_map<std::string, const Task*> tasks_by_id;
   for (const Task& task : running->tasks()) tasks_by_id[task.id()] = &task;
   std::vector<Container> found;
-  for (const containers::Container& record : records->containers()) {
+  for (const containers::Container& record : records) {
     Container container = Describe(record);
     auto task = tasks_by_id.find(container.id);
     if (task != tasks_by_id.end()) Adopt(*core, *task->second, container);
     found.push_back(std::move(container));
   }
   co_return found;
-}
-
-awaitable<Status> SweepSnapshots(std::shared_ptr<Core> core) {
-  StatusOr<containers::ListContainersResponse> records =
-      co_await core->client.Call(&ContainersApi::List, OursOnly(*core));
-  if (!records.ok()) co_return records.status();
-  std::set<std::string> known;
-  for (const containers::Container& record : records->containers())
-    known.insert(record.snapshot_key());
-  StatusOr<std::vector<std::string>> keys =
-      co_await asio::co_spawn(core->work, ActiveSnapshots(core), use_awaitable);
-  if (!keys.ok()) co_return keys.status();
-  for (const std::string& key : *keys) {
-    if (known.contains(key)) continue;
-    snapshots::RemoveSnapshotRequest request;
-    request.set_snapshotter(kSnapshotter);
-    request.set_key(key);
-    StatusOr<google::protobuf::Empty> removed =
-        co_await core->client.Call(&SnapshotsApi::Remove, std::move(request));
-    if (!removed.ok() && !absl::IsNotFound(removed.status())) co_return removed.status();
-  }
-  co_return absl::OkStatus();
 }
 
 }  // namespace ctr

@@ -12,8 +12,4 @@ namespace ctr {
 awaitable<StatusOr<ContainerExit>> WaitForExit(std::shared_ptr<Core> core, std::string id);
 awaitable<StatusOr<std::vector<Container>>> ListContainers(std::shared_ptr<Core> core);
 
-// Removes the root file systems that have no container: an agent was killed between making the two.
-// Only before the first Create.
-awaitable<Status> SweepSnapshots(std::shared_ptr<Core> core);
-
 }  // namespace ctr

@@ -12,9 +12,11 @@
 #include "absl/strings/strip.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
+#include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/observe.h"
 #include "agent/runtime/containerd/remains.h"
 #include "agent/runtime/containerd/remove.h"
+#include "agent/runtime/containerd/sweep.h"
 
 namespace ctr {
 namespace {
@@ -50,6 +52,11 @@ awaitable<Status> RemoveContainers(std::shared_ptr<Core> core) {
   Status first;
   for (const Container& container : *found)
     first.Update(co_await RemoveContainer(core, container.id));
+  StatusOr<std::vector<KeptDisk>> disks = co_await ListKeptDisks(core);
+  if (disks.ok()) {
+    for (const KeptDisk& disk : *disks) first.Update(co_await RemoveKeptDisk(core, disk.name));
+  }
+  first.Update(disks.status());
   first.Update(co_await SweepSnapshots(core));
   co_return first;
 }

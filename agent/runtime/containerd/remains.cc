@@ -63,6 +63,21 @@ std::vector<std::string> BundleFolders(const Core& core) {
           absl::StrCat(paths.runc_root, "/", ours)};
 }
 
+// The root file systems of our tasks that are mounted, by container; also in somebody else's
+// containerd, whose folders we don't know: the namespace in the path is ours alone.
+std::vector<std::pair<std::string, std::string>> RootfsMounts(const Core& core) {
+  const std::string ours =
+      absl::StrCat("/io.containerd.runtime.v2.task/", core.client.containerd_namespace(), "/");
+  std::vector<std::pair<std::string, std::string>> found;
+  for (std::string& mount : MountsBelow("")) {
+    const size_t at = mount.find(ours);
+    if (at == std::string::npos) continue;
+    const std::string id(absl::StripSuffix(mount.substr(at + ours.size()), "/rootfs"));
+    if (!id.empty() && !absl::StrContains(id, "/")) found.emplace_back(id, std::move(mount));
+  }
+  return found;
+}
+
 // The socket of the task's shim, as containerd names it (runtime/v2/shim/util_unix.go,
 // SocketAddress). A shim that was killed leaves it.
 std::string ShimSocketOf(const Core& core, const std::string& id) {
@@ -108,6 +123,11 @@ Status RemoveRemains(const Core& core, const std::string& id) {
   }
   ::unlink(ShimSocketOf(core, id).c_str());
   Status first = core.cgroups.Remove(core.CgroupPath(id));
+  for (const auto& [owner, mount] : RootfsMounts(core)) {
+    if (owner == id && ::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+      first.Update(ErrnoError(errno, absl::StrCat("cannot unmount ", mount)));
+    }
+  }
   for (const std::string& folder : BundleFolders(core)) {
     first.Update(RemoveFolder(absl::StrCat(folder, "/", id)));
   }
@@ -119,6 +139,7 @@ std::vector<std::string> FindRemains(const Core& core) {
   if (!core.options.external_socket.has_value()) {
     for (const Shim& shim : ShimsOf(core.client.socket())) found.insert(shim.container_id);
   }
+  for (auto& [id, mount] : RootfsMounts(core)) found.insert(id);
   for (const std::string& folder : BundleFolders(core)) {
     std::error_code error;
     for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {

@@ -28,7 +28,8 @@ Status RemoveFolder(const std::string& folder);
 // containerd 1.6 no longer knows. OK if there is nothing. Blocks.
 Status RemoveRemains(const Core& core, const std::string& id);
 
-// The containers that have a shim or a bundle; those that are none of ours left out. Blocks.
+// The containers that have a shim, a bundle or a mount; those that are none of ours left out.
+// Blocks.
 std::vector<std::string> FindRemains(const Core& core);
 
 }  // namespace ctr

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/remains.h"
 
 namespace ctr {
@@ -83,16 +84,6 @@ awaitable<Status> DeleteRecord(std::shared_ptr<Core> core, std::string id) {
                      absl::StrCat("cannot remove the container ", id));
 }
 
-awaitable<Status> RemoveSnapshot(std::shared_ptr<Core> core, std::string id) {
-  snapshots::RemoveSnapshotRequest request;
-  request.set_snapshotter(kSnapshotter);
-  request.set_key(id);
-  StatusOr<google::protobuf::Empty> response =
-      co_await core->client.Call(&SnapshotsApi::Remove, std::move(request));
-  co_return Annotate(IgnoreNotFound(response.status()),
-                     absl::StrCat("cannot remove the file system of ", id));
-}
-
 }  // namespace
 
 awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id) {
@@ -103,6 +94,7 @@ awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id) {
         co_await asio::co_spawn(core->work, RemoveRemainsOf(core, id), use_awaitable));
   }
   CTR_CO_RETURN_IF_ERROR(co_await DeleteRecord(core, id));
+  // A kept disk has another name.
   co_return co_await RemoveSnapshot(core, id);
 }
 

@@ -8,6 +8,7 @@
 namespace ctr {
 
 // Runtime::Remove: task, container, snapshot and cgroup, whichever of them there are.
+// A kept disk stays.
 awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id);
 
 }  // namespace ctr

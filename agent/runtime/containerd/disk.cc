@@ -1,0 +1,203 @@
+#include "agent/runtime/containerd/disk.h"
+
+#include <set>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "agent/runtime/containerd/remove.h"
+
+namespace ctr {
+namespace {
+
+constexpr char kDiskPrefix[] = "disk.";
+// The collector would take a snapshot before a container refers to it, and a kept one after.
+constexpr char kGcRoot[] = "containerd.io/gc.root";
+
+std::string DiskKey(const InstanceName& name) {
+  return absl::StrCat(kDiskPrefix, name.class_name, ".", name.id);
+}
+
+std::string LabelOf(const Labels& labels, const char* key) {
+  auto found = labels.find(key);
+  return found == labels.end() ? "" : found->second;
+}
+
+std::string OursFilter(const Core& core) {
+  return absl::StrCat("labels.\"", label::kAgent, "\"==\"", core.options.agent_id, "\"");
+}
+
+void LabelSnapshot(const Core& core, const ContainerSpec& spec, Labels& labels) {
+  labels[kGcRoot] = "1";
+  labels[label::kAgent] = core.options.agent_id;
+  if (!spec.keep_disk) return;
+  labels[label::kClass] = spec.name.class_name;
+  labels[label::kId] = spec.name.id;
+  PutRecord(spec.record, labels);
+}
+
+// Blocks.
+awaitable<StatusOr<std::vector<containers::Container>>> ReadRecords(std::shared_ptr<Core> core) {
+  containers::ListContainersRequest request;
+  request.add_filters(OursFilter(*core));
+  auto context = core->client.NewContext();
+  auto stream = core->client.containers()->ListStream(context.get(), request);
+  std::vector<containers::Container> records;
+  containers::ListContainerMessage part;
+  while (stream->Read(&part)) records.push_back(std::move(*part.mutable_container()));
+  CTR_CO_RETURN_IF_ERROR(core->client.FromGrpc(stream->Finish()));
+  co_return records;
+}
+
+// Our active snapshots; those of images are committed. Blocks.
+awaitable<StatusOr<std::vector<snapshots::Info>>> ReadSnapshots(std::shared_ptr<Core> core) {
+  snapshots::ListSnapshotsRequest request;
+  request.set_snapshotter(kSnapshotter);
+  request.add_filters(OursFilter(*core));
+  auto context = core->client.NewContext();
+  auto stream = core->client.snapshots()->List(context.get(), request);
+  std::vector<snapshots::Info> found;
+  snapshots::ListSnapshotsResponse part;
+  while (stream->Read(&part)) {
+    for (snapshots::Info& info : *part.mutable_info()) {
+      if (info.kind() == snapshots::ACTIVE) found.push_back(std::move(info));
+    }
+  }
+  CTR_CO_RETURN_IF_ERROR(core->client.FromGrpc(stream->Finish()));
+  co_return found;
+}
+
+// Removes the containers, but `except`, whose root file system is the snapshot `key`.
+awaitable<Status> RemoveUsersOf(std::shared_ptr<Core> core, std::string key, std::string except) {
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<containers::Container> records, co_await ListRecords(core));
+  for (const containers::Container& record : records) {
+    if (record.snapshot_key() != key || record.id() == except) continue;
+    CTR_CO_RETURN_IF_ERROR(co_await RemoveContainer(core, record.id()));
+  }
+  co_return absl::OkStatus();
+}
+
+// The disk is there. Its record becomes that of its newest container.
+awaitable<StatusOr<Mounts>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSpec spec) {
+  snapshots::UpdateSnapshotRequest update;
+  update.set_snapshotter(kSnapshotter);
+  update.mutable_info()->set_name(DiskKey(spec.name));
+  LabelSnapshot(*core, spec, *update.mutable_info()->mutable_labels());
+  update.mutable_update_mask()->add_paths("labels");
+  StatusOr<snapshots::UpdateSnapshotResponse> updated =
+      co_await core->client.Call(&SnapshotsApi::Update, std::move(update));
+  // An older record is better than no start.
+  if (!updated.ok()) {
+    spdlog::warn("{}: cannot write the record of its disk: {}", spec.name.ToString(),
+                 std::string(updated.status().message()));
+  }
+  snapshots::MountsRequest request;
+  request.set_snapshotter(kSnapshotter);
+  request.set_key(DiskKey(spec.name));
+  StatusOr<snapshots::MountsResponse> mounts =
+      co_await core->client.Call(&SnapshotsApi::Mounts, std::move(request));
+  if (!mounts.ok()) co_return Annotate(mounts.status(), "cannot use the kept disk");
+  co_return std::move(*mounts->mutable_mounts());
+}
+
+}  // namespace
+
+std::string SnapshotKeyOf(const ContainerSpec& spec) {
+  return spec.keep_disk ? DiskKey(spec.name) : spec.id;
+}
+
+void PutRecord(const std::string& record, Labels& labels) {
+  constexpr size_t kPiece = 4000;
+  size_t at = 0;
+  for (int i = 0; at < record.size(); ++i) {
+    size_t end = std::min(at + kPiece, record.size());
+    // Each label is text by itself: not in the middle of a character of UTF-8.
+    while (end < record.size() && end > at + 1 && (record[end] & 0xC0) == 0x80) --end;
+    labels[absl::StrCat(label::kRecord, i)] = record.substr(at, end - at);
+    at = end;
+  }
+}
+
+std::string GetRecord(const Labels& labels) {
+  std::string record;
+  for (int i = 0;; ++i) {
+    auto piece = labels.find(absl::StrCat(label::kRecord, i));
+    if (piece == labels.end()) return record;
+    record += piece->second;
+  }
+}
+
+awaitable<StatusOr<Mounts>> PrepareRootfs(std::shared_ptr<Core> core, ContainerSpec spec,
+                                          std::string chain_id) {
+  if (spec.keep_disk) {
+    CTR_CO_RETURN_IF_ERROR(Annotate(co_await RemoveUsersOf(core, DiskKey(spec.name), spec.id),
+                                    "the kept disk is still in use"));
+  }
+  snapshots::PrepareSnapshotRequest request;
+  request.set_snapshotter(kSnapshotter);
+  request.set_key(SnapshotKeyOf(spec));
+  request.set_parent(chain_id);
+  LabelSnapshot(*core, spec, *request.mutable_labels());
+  StatusOr<snapshots::PrepareSnapshotResponse> response =
+      co_await core->client.Call(&SnapshotsApi::Prepare, std::move(request));
+  if (spec.keep_disk && absl::IsAlreadyExists(response.status())) {
+    co_return co_await MountsOfDisk(std::move(core), std::move(spec));
+  }
+  if (!response.ok()) co_return Annotate(response.status(), "cannot prepare the root file system");
+  co_return std::move(*response->mutable_mounts());
+}
+
+awaitable<StatusOr<std::vector<KeptDisk>>> ListKeptDisks(std::shared_ptr<Core> core) {
+  StatusOr<std::vector<snapshots::Info>> found =
+      co_await asio::co_spawn(core->work, ReadSnapshots(core), use_awaitable);
+  if (!found.ok()) co_return found.status();
+  std::vector<KeptDisk> disks;
+  for (const snapshots::Info& info : *found) {
+    const InstanceName name{LabelOf(info.labels(), label::kClass),
+                            LabelOf(info.labels(), label::kId)};
+    if (info.name() == DiskKey(name)) disks.push_back({name, GetRecord(info.labels())});
+  }
+  co_return disks;
+}
+
+awaitable<Status> RemoveKeptDisk(std::shared_ptr<Core> core, InstanceName name) {
+  CTR_CO_RETURN_IF_ERROR(co_await RemoveUsersOf(core, DiskKey(name), ""));
+  co_return co_await RemoveSnapshot(std::move(core), DiskKey(name));
+}
+
+awaitable<Status> RemoveSnapshot(std::shared_ptr<Core> core, std::string key) {
+  snapshots::RemoveSnapshotRequest request;
+  request.set_snapshotter(kSnapshotter);
+  request.set_key(key);
+  Status removed = (co_await core->client.Call(&SnapshotsApi::Remove, std::move(request))).status();
+  if (absl::IsNotFound(removed)) co_return absl::OkStatus();
+  co_return Annotate(removed, absl::StrCat("cannot remove the file system of ", key));
+}
+
+awaitable<StatusOr<std::vector<std::string>>> UnusedSnapshots(std::shared_ptr<Core> core) {
+  // The snapshots first: a container is made after its snapshot.
+  StatusOr<std::vector<snapshots::Info>> found =
+      co_await asio::co_spawn(core->work, ReadSnapshots(core), use_awaitable);
+  if (!found.ok()) co_return found.status();
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<containers::Container> records, co_await ListRecords(core));
+  std::set<std::string> used;
+  for (const containers::Container& record : records) used.insert(record.snapshot_key());
+  std::vector<std::string> unused;
+  for (const snapshots::Info& info : *found) {
+    if (!used.contains(info.name()) && !absl::StartsWith(info.name(), kDiskPrefix)) {
+      unused.push_back(info.name());
+    }
+  }
+  co_return unused;
+}
+
+awaitable<StatusOr<std::vector<containers::Container>>> ListRecords(std::shared_ptr<Core> core) {
+  StatusOr<std::vector<containers::Container>> records =
+      co_await asio::co_spawn(core->work, ReadRecords(core), use_awaitable);
+  if (!records.ok()) co_return Annotate(records.status(), "cannot list the containers");
+  co_return records;
+}
+
+}  // namespace ctr
