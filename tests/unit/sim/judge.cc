@@ -52,6 +52,7 @@ void Judge::ClassReturned(const std::string& name, const std::string& revision, 
 
 void Judge::AgentStarts() {
   ++life_;
+  for (auto& [name, expected] : expected_) expected.found_generation = 0;
   for (auto& [name, expected] : expected_) expected.surely_active = clock_.Now();
 }
 
@@ -60,6 +61,9 @@ void Judge::AgentRecovered(const Supervisor* supervisor) {
   recovered_at_ = clock_.Now();
   for (auto& [name, expected] : expected_) {
     expected.maybe_active = clock_.Now();
+    auto found = supervisor->instances().find(name);
+    const bool stays = found != supervisor->instances().end() && !found->second->destroying();
+    if (!stays) expected.found_generation = 0;
     expected.seen = State::kStopped;
     expected.seen_since = clock_.Now();
   }

@@ -41,6 +41,8 @@ struct Expected {
   MonoTime maybe_active;                  // it may have seen some as late as that
   MonoTime first_stop = MonoTime::max();  // since the newest process was started; max: none
   MonoTime last_stop;
+  uint64_t found_generation = 0;  // the newest that the agent found as it recovered
+  uint64_t found_destroys = 0;    // `destroys` then
   State seen = State::kStopped;
   std::string seen_container;
   MonoTime seen_since;
@@ -104,6 +106,7 @@ class Judge final : public RuntimeObserver {
   void OnSignal(const Box& box, int signal) override;
   void OnRemove(const Box& box) override;
   void OnRemoveDisk(const InstanceName& name) override;
+  void OnListed(const Box& box) override;
   void OnStarted(const Box& box) override;
   void OnStarting(int change) override;
   bool tracing() const override { return trace != nullptr; }
