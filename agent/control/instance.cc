@@ -459,6 +459,7 @@ void Instance::SetStopped(StopReason reason, std::string message) {
   stop_request_.reset();
   cpu_looked_at_.reset();
   slot_->ForgetEndpoint();
+  ++stops_;
   SetState(State::kStopped);
 }
 

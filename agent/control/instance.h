@@ -100,6 +100,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const Observed& observed() const { return record_.observed; }
   State state() const { return record_.observed.state; }
   bool forgotten() const { return forgotten_; }
+  // How often it came to be stopped: who waits for that may miss the state itself.
+  uint64_t stops() const { return stops_; }
   bool destroying() const { return destroy_requested_; }
   // Held by who changes the record: read, commit, replace.
   Semaphore& edits() { return edits_; }
@@ -233,6 +235,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   InstanceRecord record_;
   bool committed_ = true;
   bool forgotten_ = false;
+  uint64_t stops_ = 0;
   bool converging_ = false;
   bool start_requested_ = false;
   bool destroy_requested_ = false;
