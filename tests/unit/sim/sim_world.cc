@@ -119,7 +119,8 @@ void SimWorld::Crash() {
   life_->io.DropHandlers();
   life_->supervisor.reset();
   life_.reset();
-  judge_.AgentDied(store_.Crash());
+  store_.Crash();
+  judge_.AgentDied(store_.durable());
   for (const ClientPtr& client : std::list<ClientPtr>(open_)) {
     Returned(client, absl::UnavailableError("the agent has ended"));
   }
