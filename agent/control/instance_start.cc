@@ -33,9 +33,7 @@ Status MakeFolder(std::string path) {
 // keeps its own.
 Status AsStartFailure(const Status& status) {
   std::string error = ErrorCodeOf(status);
-  if (error == code::kStartTimeout || error == code::kUnknownImage || error == code::kConflict) {
-    return status;
-  }
+  if (error == code::kStartTimeout || error == code::kUnknownImage) return status;
   return Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message()));
 }
 
@@ -123,10 +121,6 @@ awaitable<Status> Instance::StartContainer() {
     const MonoTime again = services_.clock.Now() + kRuntimeRetry;
     if (!absl::IsUnavailable(made.status()) || again >= start_deadline_) break;
     co_await services_.clock.SleepUntil(again);
-  }
-  if (absl::IsUnavailable(made.status()) && made.status().message().empty()) {
-    co_return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
-                    "it was stopped while it started");
   }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
   co_return co_await Before(services_.clock, start_deadline_,
