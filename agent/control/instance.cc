@@ -308,9 +308,9 @@ Status Instance::Renew(std::string cause) {
 
 void Instance::Nudge() {
   alarm_->Ring();
-  if (converging_) return;
+  if (converging_ || forgotten_) return;
   converging_ = true;
-  SpawnOrDie(services_.executor, Run(), "instance " + name().ToString());
+  SpawnOrDie(services_.executor, Run(shared_from_this()), "instance " + name().ToString());
 }
 
 bool Instance::StartWanted() const {
@@ -381,8 +381,8 @@ bool Instance::RequiredPortsListen() {
   });
 }
 
-awaitable<void> Instance::Run() {
-  auto self = shared_from_this();
+// `self` keeps it from the moment it is asked for: its last owner may be gone before it begins.
+awaitable<void> Instance::Run(std::shared_ptr<Instance>) {
   while (!forgotten_) {
     if (state() == State::kHealthy) LookAtCpu();
     policy::LifecyclePlan plan = policy::DecideLifecycle(View(), services_.clock.Now());

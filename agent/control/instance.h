@@ -185,7 +185,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void LookAtCpu();
   bool RequiredPortsListen();
 
-  awaitable<void> Run();
+  awaitable<void> Run(std::shared_ptr<Instance> self);
   awaitable<void> Perform(policy::Step step);
   awaitable<void> Start();
   // Nothing if it was stopped while it waited for its turn.
