@@ -457,6 +457,7 @@ void Instance::SetStopped(StopReason reason, std::string message) {
   last_seen_.clear();
   stop_request_.reset();
   cpu_looked_at_.reset();
+  ++stops_;
   slot_->ForgetEndpoint();
   SetState(State::kStopped);
 }

@@ -101,6 +101,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   State state() const { return record_.observed.state; }
   bool forgotten() const { return forgotten_; }
   bool destroying() const { return destroy_requested_; }
+  // How often it was stopped in this agent's life: one that is started again at once was, too.
+  uint64_t stops() const { return stops_; }
   // Held by who changes the record: read, commit, replace.
   Semaphore& edits() { return edits_; }
   const std::shared_ptr<ClassState>& class_state() const { return class_; }
@@ -237,6 +239,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::optional<StopRequest> stop_request_;
   std::list<Waiter*> waiters_;
   int visits_ = 0;
+  uint64_t stops_ = 0;
 
   // After a start that failed or an end by itself: requests are refused until then in a crash loop,
   // and if restart_due_ it is started again then.

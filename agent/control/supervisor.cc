@@ -234,9 +234,11 @@ awaitable<Status> Supervisor::Stop(InstancePtr instance, StopRequest request, bo
                                    MonoTime deadline, std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kStopped));
   request.cause = std::move(cause);
+  const uint64_t stops = instance->stops();
   instance->RequestStop(std::move(request));
   if (!wait) co_return absl::OkStatus();
-  co_return co_await instance->AwaitState(Stopped, deadline);
+  co_return co_await instance->AwaitState(
+      [stops](const Instance& it) { return Stopped(it) || it.stops() > stops; }, deadline);
 }
 
 awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime deadline,
