@@ -119,7 +119,7 @@ awaitable<Status> Instance::AwaitCommitted() {
   co_return waiting->failure.value_or(absl::OkStatus());
 }
 
-void Instance::Adopt(Container container) {
+void Instance::Adopt(Container container, bool stopping) {
   Observed& observed = record_.observed;
   adopted_ = true;
   observed.container_id = container.id;
@@ -131,7 +131,7 @@ void Instance::Adopt(Container container) {
   SetState(State::kStarting);
   Record(event::kAdopted, absl::StrCat("container ", container_->id));
   ProcessStarted();
-  if (record_.desired != Desired::kRunning) {
+  if (stopping || record_.desired != Desired::kRunning) {
     stop_request_ = StopRequest{.cause = "a stop that an earlier agent began"};
   }
   Nudge();
@@ -308,7 +308,7 @@ Status Instance::Renew(std::string cause) {
 
 void Instance::Nudge() {
   alarm_->Ring();
-  if (converging_ || forgotten_) return;
+  if (converging_) return;
   converging_ = true;
   SpawnOrDie(services_.executor, Run(shared_from_this()), "instance " + name().ToString());
 }
@@ -381,8 +381,8 @@ bool Instance::RequiredPortsListen() {
   });
 }
 
-// `self` keeps it from the moment it is asked for: its last owner may be gone before it begins.
-awaitable<void> Instance::Run(std::shared_ptr<Instance>) {
+// Keeps it alive from the start: it may be forgotten before this runs.
+awaitable<void> Instance::Run(std::shared_ptr<Instance> self) {
   while (!forgotten_) {
     if (state() == State::kHealthy) LookAtCpu();
     policy::LifecyclePlan plan = policy::DecideLifecycle(View(), services_.clock.Now());
@@ -454,11 +454,12 @@ void Instance::SetStopped(StopReason reason, std::string message) {
   container_.reset();
   probe_ = nullptr;
   exit_.reset();
+  exit_lost_ = false;
   last_seen_.clear();
   stop_request_.reset();
   cpu_looked_at_.reset();
-  ++stops_;
   slot_->ForgetEndpoint();
+  ++stops_;
   SetState(State::kStopped);
 }
 

@@ -100,9 +100,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const Observed& observed() const { return record_.observed; }
   State state() const { return record_.observed.state; }
   bool forgotten() const { return forgotten_; }
-  bool destroying() const { return destroy_requested_; }
-  // How often it was stopped in this agent's life: one that is started again at once was, too.
+  // How often it came to be stopped: who waits for that may miss the state itself.
   uint64_t stops() const { return stops_; }
+  bool destroying() const { return destroy_requested_; }
   // Held by who changes the record: read, commit, replace.
   Semaphore& edits() { return edits_; }
   const std::shared_ptr<ClassState>& class_state() const { return class_; }
@@ -125,8 +125,11 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> AwaitCommitted();
 
   // Takes over a container of an earlier life of the agent, running or exited; the instance is
-  // stopped so far.
-  void Adopt(Container container);
+  // stopped so far. `stopping`: a stop of it had begun, and goes on.
+  void Adopt(Container container, bool stopping);
+  // A container of an earlier life of the agent that is not taken over and could not be removed: it
+  // may live, and no other start runs beside it.
+  void RemoveLeftover(std::string container_id);
   // Instead, where there is no container of it: goes on with a restart that was due. `was_live`: an
   // earlier agent left it running, so its container is lost.
   void Resume(bool was_live);
@@ -196,6 +199,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   void MarkHealthy();
+  awaitable<void> NoteWoken(std::shared_ptr<Instance> self);
   awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
   // Plans the next start of one that ended by itself.
@@ -231,6 +235,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   InstanceRecord record_;
   bool committed_ = true;
   bool forgotten_ = false;
+  uint64_t stops_ = 0;
   bool converging_ = false;
   bool start_requested_ = false;
   bool destroy_requested_ = false;
@@ -239,7 +244,6 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::optional<StopRequest> stop_request_;
   std::list<Waiter*> waiters_;
   int visits_ = 0;
-  uint64_t stops_ = 0;
 
   // After a start that failed or an end by itself: requests are refused until then in a crash loop,
   // and if restart_due_ it is started again then.
@@ -256,6 +260,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool adopted_ = false;  // its start was an earlier agent's: it may have been healthy already
   ListenFunction probe_;  // null: there is nothing to look at
   std::optional<ContainerExit> exit_;
+  bool exit_lost_ = false;                  // exit_ is a guess: the process may live
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out
   MonoTime started_at_;
   MonoTime start_deadline_;

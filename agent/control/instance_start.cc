@@ -33,7 +33,9 @@ Status MakeFolder(std::string path) {
 // keeps its own.
 Status AsStartFailure(const Status& status) {
   std::string error = ErrorCodeOf(status);
-  if (error == code::kStartTimeout || error == code::kUnknownImage) return status;
+  if (error == code::kStartTimeout || error == code::kUnknownImage || error == code::kConflict) {
+    return status;
+  }
   return Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message()));
 }
 
@@ -62,6 +64,7 @@ awaitable<void> Instance::Start() {
   }
   stop_request_.reset();
   exit_.reset();
+  exit_lost_ = false;
   adopted_ = false;
   running_config_ = class_->config;
   started_at_ = services_.clock.Now();
@@ -125,6 +128,10 @@ awaitable<Status> Instance::StartContainer() {
     if (!absl::IsUnavailable(made.status()) || again >= start_deadline_) break;
     co_await services_.clock.SleepUntil(again);
   }
+  if (absl::IsUnavailable(made.status()) && made.status().message().empty()) {
+    co_return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
+                    "it was stopped while it started");
+  }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
   co_return co_await Before(services_.clock, start_deadline_,
                             services_.runtime.Start(container_->id), StartTimeoutError());
@@ -171,15 +178,36 @@ void Instance::MarkHealthy() {
   endpoint->generation = observed().generation;
   slot_->set_max_concurrency(static_cast<uint32_t>(running_config_->max_concurrency.value_or(0)));
   slot_->Touch(services_.clock.Now());
-  if (record_.desired == Desired::kStopped) {  // woken by a request: a later agent must not take it
-                                               // for a half-done stop
-    record_.desired = Desired::kRunning;
-    services_.store.WriteBehind({PutInstance{record_}});
-  }
   slot_->Open(std::move(endpoint));
   SetState(State::kHealthy);
+  if (record_.desired == Desired::kStopped) {
+    SpawnOrDie(services_.executor, NoteWoken(shared_from_this()), "wake of " + name().ToString());
+  }
   Record(event::kHealthy);
   CallHook(running_config_->hooks.on_start, "on_start");
+}
+
+// Woken by a request after a stop: a later agent must not take it for a half-done stop. In turn
+// with what else changes the row, and not written behind: that could overtake a later change or a
+// destroy.
+awaitable<void> Instance::NoteWoken(std::shared_ptr<Instance> self) {
+  const auto is_awake = [&] {
+    return record_.desired == Desired::kStopped && state() == State::kHealthy && !stop_request_ &&
+           !destroy_requested_ && !forgotten_;
+  };
+  while (is_awake()) {
+    {
+      Semaphore::Permit permit = co_await edits_.Acquire();
+      if (!is_awake()) co_return;
+      InstanceRecord record = record_;
+      record.desired = Desired::kRunning;
+      if ((co_await services_.store.Commit({PutInstance{record}})).ok()) {
+        record_.desired = Desired::kRunning;
+        co_return;
+      }
+    }
+    co_await services_.clock.SleepUntil(services_.clock.Now() + kFullRetry);
+  }
 }
 
 awaitable<void> Instance::FailStart(Status status, StopReason reason) {

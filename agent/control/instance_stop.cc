@@ -194,8 +194,13 @@ awaitable<Status> Instance::RemoveContainer() {
 void Instance::RemoveContainerLater() {
   std::string id = std::exchange(record_.observed.container_id, "");
   if (id.empty()) return;
-  removing_[id] = !exit_ || running_config_->disk == Disk::kKeep;
+  removing_[id] = !exit_ || exit_lost_ || running_config_->disk == Disk::kKeep;
   SpawnOrDie(services_.executor, RemoveUntilGone(std::move(id)), "removal");
+}
+
+void Instance::RemoveLeftover(std::string container_id) {
+  removing_[container_id] = true;
+  SpawnOrDie(services_.executor, RemoveUntilGone(std::move(container_id)), "removal");
 }
 
 awaitable<void> Instance::RemoveUntilGone(std::string container_id) {
@@ -216,6 +221,7 @@ awaitable<void> Instance::WatchExit(std::string container_id) {
                   std::string(exit.status().message()));
     Record(event::kLost, std::string(exit.status().message()));
     exit = ContainerExit{.code = 255};
+    exit_lost_ = true;
   }
   exit_ = *exit;
   Nudge();

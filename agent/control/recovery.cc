@@ -55,7 +55,10 @@ awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Contai
                                         " instances were rebuilt from what runs and is kept");
   spdlog::warn("{}", told);
   events_.Record({.type = event::kStateRebuilt, .message = told});
-  changes.emplace_back(AcceptLoss{});
+  // While something of it could not be read, the loss is told to every later agent: what is left on
+  // disk may be all there is of an ID.
+  keep_unknown_disks_ = true;
+  if (disks.ok() && problems.empty()) changes.emplace_back(AcceptLoss{});
   Status committed = co_await store_.Commit(std::move(changes));
   // Served all the same; the next agent is told of the loss again.
   if (!committed.ok()) {
@@ -102,6 +105,7 @@ awaitable<void> Supervisor::Reconcile() {
       spdlog::error("cannot remove container {}: {}", container.id, std::string(removed.message()));
     }
   }
+  co_await RemoveUnknownDisks();
   StatusOr<std::vector<std::string>> swept =
       co_await runtime_.Sweep([this](const std::string& id) { return Knows(id); });
   if (!swept.ok()) {
@@ -111,6 +115,28 @@ awaitable<void> Supervisor::Reconcile() {
   for (const std::string& what : *swept) {
     spdlog::info("removed what was left over: {}", what);
     events_.Record({.type = event::kRemoved, .message = what});
+  }
+}
+
+// What a start that an earlier agent did not live to see made for an ID that is destroyed by now.
+awaitable<void> Supervisor::RemoveUnknownDisks() {
+  if (keep_unknown_disks_) co_return;
+  StatusOr<std::vector<KeptDisk>> disks = co_await runtime_.ListDisks();
+  if (!disks.ok()) {
+    spdlog::warn("cannot list the kept disks: {}", std::string(disks.status().message()));
+    co_return;
+  }
+  for (const KeptDisk& disk : *disks) {
+    if (instances_.contains(disk.name)) continue;
+    Status removed = co_await runtime_.RemoveDisk(disk.name);
+    if (removed.ok()) {
+      events_.Record({.type = event::kRemoved,
+                      .instance = disk.name,
+                      .message = "its disk, which was left over"});
+    } else {
+      spdlog::error("cannot remove the disk of {}: {}", disk.name.ToString(),
+                    std::string(removed.message()));
+    }
   }
 }
 
@@ -154,19 +180,18 @@ awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
   for (Container& container : containers) {
     auto found = instances_.find(container.name);
     Instance* instance = found == instances_.end() ? nullptr : found->second.get();
-    const bool current = instance != nullptr && instance->state() == State::kStopped &&
-                         container.generation >= last_seen[container.name].generation;
-    // An exit that was seen is already recorded with its reason; what is left of it only needs to
-    // be removed.
     const Observed& seen = last_seen[container.name];
-    const bool exit_is_news =
-        container.phase == ContainerPhase::kExited &&
-        (seen.state != State::kStopped || container.generation > seen.generation);
+    const bool current = instance != nullptr && instance->state() == State::kStopped &&
+                         container.generation >= seen.generation;
+    // The end of a start that was seen is already recorded with its reason; what is left of it only
+    // needs to be removed.
+    const bool is_news = seen.state != State::kStopped || container.generation > seen.generation;
+    const bool stopping = seen.state == State::kStopping && container.generation == seen.generation;
     // Written behind, the row may not know of the newest start.
     if (instance != nullptr) instance->NoteGeneration(container.generation);
-    if (current && (container.phase == ContainerPhase::kRunning || exit_is_news)) {
+    if (current && is_news && container.phase != ContainerPhase::kCreated) {
       spdlog::info("{}: taken over, container {}", container.name.ToString(), container.id);
-      instance->Adopt(std::move(container));
+      instance->Adopt(std::move(container), stopping);
       continue;
     }
     spdlog::info("{}: container {} is left over; removing it", container.name.ToString(),
@@ -174,6 +199,7 @@ awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
     Status removed = co_await runtime_.Remove(container.id);
     if (!removed.ok()) {
       spdlog::error("cannot remove container {}: {}", container.id, std::string(removed.message()));
+      if (instance != nullptr) instance->RemoveLeftover(container.id);
     }
   }
   co_return absl::OkStatus();

@@ -78,7 +78,8 @@ std::string EncodeRecoveryRecord(const ClassRecord& class_record, const Instance
   json["entrypoint"] = OrNull(instance.entrypoint);
   json["command"] = OrNull(instance.command);
   json["created_at"] = Milliseconds(instance.created_at);
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  // ASCII: the runtime cuts it into labels, which are text each.
+  return json.dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
 StatusOr<RecoveryRecord> DecodeRecoveryRecord(const std::string& text) {

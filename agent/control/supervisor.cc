@@ -18,6 +18,7 @@ namespace {
 
 bool Live(const Instance& instance) { return instance.state() != State::kStopped; }
 bool Stopped(const Instance& instance) { return instance.state() == State::kStopped; }
+bool IsForgotten(const Instance& instance) { return instance.forgotten(); }
 
 // The command that they give; none: the image's own.
 std::optional<std::vector<std::string>> CommandOf(const InstanceSettings& settings) {
@@ -39,6 +40,15 @@ void Merge(InstanceRecord& record, InstanceSettings settings) {
   for (auto& [key, value] : settings.env) record.env[key] = std::move(value);
   if (!settings.entrypoint.empty()) record.entrypoint = std::move(settings.entrypoint);
   if (settings.command) record.command = CommandOf(settings);
+}
+
+// A destroy is final: whatever changed the row after it would bring the row back.
+Status CheckStays(const Instance& instance) {
+  if (instance.record().desired != Desired::kDestroyed && !instance.forgotten()) {
+    return absl::OkStatus();
+  }
+  return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
+               instance.name().ToString() + " is being destroyed");
 }
 
 // While it lives, the class makes no new instances.
@@ -130,8 +140,7 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::FindSettled(InstanceNam
       CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
       co_return instance;
     }
-    CTR_CO_RETURN_IF_ERROR(
-        co_await instance->AwaitState([](const Instance& it) { return it.forgotten(); }, deadline));
+    CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(IsForgotten, deadline));
   }
 }
 
@@ -185,6 +194,7 @@ awaitable<Status> Supervisor::UpdateSettings(InstancePtr instance, InstanceSetti
   if (settings.env.empty() && settings.entrypoint.empty() && !settings.command)
     co_return absl::OkStatus();
   Semaphore::Permit permit = co_await instance->edits().Acquire();
+  CTR_CO_RETURN_IF_ERROR(CheckStays(*instance));
   if (!Differs(instance->record(), settings)) co_return absl::OkStatus();
   if (Live(*instance)) {
     co_return Error(
@@ -212,8 +222,10 @@ awaitable<Status> Supervisor::Commit(std::vector<Change> changes, Use use) {
 }
 
 awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) {
+  CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
   Semaphore::Permit permit = co_await instance->edits().Acquire();
   if (instance->record().desired == desired) co_return absl::OkStatus();
+  CTR_CO_RETURN_IF_ERROR(CheckStays(*instance));
   InstanceRecord record = instance->record();
   record.desired = desired;
   CTR_CO_RETURN_IF_ERROR(co_await Commit({PutInstance{record}}, Use::kReserve));
@@ -237,6 +249,7 @@ awaitable<Status> Supervisor::Stop(InstancePtr instance, StopRequest request, bo
   const uint64_t stops = instance->stops();
   instance->RequestStop(std::move(request));
   if (!wait) co_return absl::OkStatus();
+  // A request that waits starts it again at once.
   co_return co_await instance->AwaitState(
       [stops](const Instance& it) { return Stopped(it) || it.stops() > stops; }, deadline);
 }
@@ -257,11 +270,14 @@ awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime 
 }
 
 awaitable<Status> Supervisor::Destroy(InstancePtr instance, MonoTime deadline, std::string cause) {
-  CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
+  CTR_CO_RETURN_IF_ERROR(co_await BeginDestroy(instance, std::move(cause)));
+  co_return co_await instance->AwaitState(IsForgotten, deadline);
+}
+
+awaitable<Status> Supervisor::BeginDestroy(InstancePtr instance, std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kDestroyed));
   instance->RequestDestroy(std::move(cause));
-  co_return co_await instance->AwaitState([](const Instance& it) { return it.forgotten(); },
-                                          deadline);
+  co_return absl::OkStatus();
 }
 
 awaitable<StatusOr<Visit>> Supervisor::Enter(InstancePtr instance, MonoTime deadline,
@@ -365,9 +381,10 @@ awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime
                        " instances; destroy them, or remove it with them: ctr class rm --force ",
                        name));
     }
-    for (const InstancePtr& instance : members) instance->RequestDestroy(cause);
     for (const InstancePtr& instance : members)
-      CTR_CO_RETURN_IF_ERROR(co_await Destroy(instance, deadline, cause));
+      CTR_CO_RETURN_IF_ERROR(co_await BeginDestroy(instance, cause));
+    for (const InstancePtr& instance : members)
+      CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(IsForgotten, deadline));
   }
   CTR_CO_RETURN_IF_ERROR(co_await Commit({DeleteClass{name}}, Use::kReserve));
   classes_.erase(name);

@@ -109,6 +109,8 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<InstancePtr>> Create(InstanceName name, InstanceSettings settings,
                                           std::string cause);
   awaitable<Status> UpdateSettings(InstancePtr instance, InstanceSettings settings);
+  // Returns once it is on disk that it is to be destroyed.
+  awaitable<Status> BeginDestroy(InstancePtr instance, std::string cause);
   awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
   // The instance of that name that is not just being destroyed; null if there is none.
   awaitable<StatusOr<InstancePtr>> FindSettled(InstanceName name, MonoTime deadline);
@@ -116,6 +118,7 @@ class Supervisor final : public Waker {
   bool Knows(const std::string& container_id) const;
   awaitable<void> KeepReconciled();
   awaitable<void> Reconcile();
+  awaitable<void> RemoveUnknownDisks();
   // What makes something new is refused while the disk is full; what ends or starts what there is
   // may use the reserve.
   enum class Use { kRoom, kReserve };
@@ -144,6 +147,7 @@ class Supervisor final : public Waker {
   std::map<std::string, std::shared_ptr<ClassState>> classes_;
   std::map<InstanceName, InstancePtr> instances_;
   AddressCursors cursors_;
+  bool keep_unknown_disks_ = false;  // the state was lost: they may be all there is of an ID
   std::mt19937_64 random_{std::random_device()()};
 };
 

@@ -49,6 +49,8 @@ inline constexpr char kId[] = "ctr.id";
 inline constexpr char kGeneration[] = "ctr.generation";
 inline constexpr char kRevision[] = "ctr.revision";
 inline constexpr char kStopSignal[] = "ctr.stop-signal";
+inline constexpr char kRecord[] =
+    "ctr.record.";  // 0, 1, 2 …: a piece of ContainerSpec::record each
 }  // namespace label
 
 // Holds the container's first process and its network namespace. NOT_FOUND if it has exited, or if

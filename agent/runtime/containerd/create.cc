@@ -92,6 +92,11 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
   labels[label::kId] = spec.name.id;
   labels[label::kGeneration] = absl::StrCat(spec.generation);
   labels[label::kRevision] = spec.revision;
+  // A label's key and value have at most 4,096 bytes together.
+  constexpr size_t kPiece = 4000;
+  for (size_t at = 0; at < spec.record.size(); at += kPiece) {
+    labels[absl::StrCat(label::kRecord, at / kPiece)] = spec.record.substr(at, kPiece);
+  }
   if (stop_signal.has_value()) labels[label::kStopSignal] = absl::StrCat(*stop_signal);
 
   ::containerd::runc::v1::Options options;

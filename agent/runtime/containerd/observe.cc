@@ -35,6 +35,9 @@ Container Describe(const containers::Container& record) {
   container.name.class_name = LabelOf(record, label::kClass);
   container.name.id = LabelOf(record, label::kId);
   container.revision = LabelOf(record, label::kRevision);
+  for (int i = 0; record.labels().contains(absl::StrCat(label::kRecord, i)); ++i) {
+    container.record += LabelOf(record, absl::StrCat(label::kRecord, i).c_str());
+  }
   if (!absl::SimpleAtoi(LabelOf(record, label::kGeneration), &container.generation)) {
     container.generation = 0;
   }
