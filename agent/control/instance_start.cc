@@ -73,6 +73,7 @@ awaitable<void> Instance::Start() {
   SetState(State::kStarting);
   std::optional<Status> started = co_await StartInTurn();
   if (!started) {
+    (co_await RemoveContainer()).IgnoreError();  // logged there
     SetStopped(StopReason::kRequested, "");
   } else if (started->ok()) {
     ProcessStarted();
@@ -85,7 +86,10 @@ awaitable<std::optional<Status>> Instance::StartInTurn() {
   Semaphore::Permit permit = co_await services_.start_queue.Acquire();
   if (stop_request_ || destroy_requested_) co_return std::nullopt;
   start_deadline_ = services_.clock.Now() + running_config_->start_timeout;
-  co_return co_await StartContainer();
+  Status started = co_await StartContainer();
+  // A stop ends the wait for a runtime that is away; that is no failure of the start.
+  if (absl::IsUnavailable(started) && (stop_request_ || destroy_requested_)) co_return std::nullopt;
+  co_return started;
 }
 
 // Who asked first.
