@@ -52,6 +52,7 @@ void Judge::ClassReturned(const std::string& name, const std::string& revision, 
 
 void Judge::AgentStarts() {
   ++life_;
+  for (auto& [name, expected] : expected_) expected.found_generation = 0;
   for (auto& [name, expected] : expected_) expected.surely_active = clock_.Now();
 }
 
@@ -60,21 +61,36 @@ void Judge::AgentRecovered(const Supervisor* supervisor) {
   recovered_at_ = clock_.Now();
   for (auto& [name, expected] : expected_) {
     expected.maybe_active = clock_.Now();
+    auto found = supervisor->instances().find(name);
+    const bool stays = found != supervisor->instances().end() && !found->second->destroying();
+    if (!stays) expected.found_generation = 0;
     expected.seen = State::kStopped;
     expected.seen_since = clock_.Now();
   }
   CheckKnown();
+  for (const auto& [name, instance] : supervisor->instances()) {
+    auto row = rows_.find(name);
+    if (row == rows_.end() || !instance->container()) continue;
+    const Observed& seen = row->second.observed;
+    if (seen.state == State::kStopped && seen.generation >= instance->container()->generation) {
+      Fail(absl::StrCat(name.ToString(), " had been seen to end, and is taken over"));
+    }
+  }
 }
 
-void Judge::AgentDied(const std::set<InstanceName>& to_stop) {
+void Judge::AgentDied(const FakeStore& durable) {
   supervisor_ = nullptr;
   starting_ = 0;
   died_at_ = clock_.Now();
   // A wake is written soon after it, not before.
+  rows_ = durable.instances;
   unwritten_.clear();
   for (const auto& [id, box] : runtime_.boxes()) {
     const bool young = clock_.Now() - box->started_at.value_or(clock_.Now()) < kWakeIsWritten;
-    if (to_stop.contains(box->spec.name) && young) unwritten_.insert(box->spec.name);
+    auto row = rows_.find(box->spec.name);
+    if (young && row != rows_.end() && row->second.desired == Desired::kStopped) {
+      unwritten_.insert(box->spec.name);
+    }
   }
   for (auto& [name, expected] : expected_) {
     expected.stays.clear();

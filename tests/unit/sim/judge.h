@@ -41,6 +41,8 @@ struct Expected {
   MonoTime maybe_active;                  // it may have seen some as late as that
   MonoTime first_stop = MonoTime::max();  // since the newest process was started; max: none
   MonoTime last_stop;
+  uint64_t found_generation = 0;  // the newest that the agent found as it recovered
+  uint64_t found_destroys = 0;    // `destroys` then
   State seen = State::kStopped;
   std::string seen_container;
   MonoTime seen_since;
@@ -79,8 +81,7 @@ class Judge final : public RuntimeObserver {
   // The agent's life.
   void AgentStarts();
   void AgentRecovered(const Supervisor* supervisor);
-  // `to_stop`: those that are to be stopped, as the disk has it.
-  void AgentDied(const std::set<InstanceName>& to_stop);
+  void AgentDied(const FakeStore& durable);
 
   // Clients' calls.
   Issued Issue(Verb verb, InstanceName name);
@@ -104,6 +105,7 @@ class Judge final : public RuntimeObserver {
   void OnSignal(const Box& box, int signal) override;
   void OnRemove(const Box& box) override;
   void OnRemoveDisk(const InstanceName& name) override;
+  void OnListed(const Box& box) override;
   void OnStarted(const Box& box) override;
   void OnStarting(int change) override;
   bool tracing() const override { return trace != nullptr; }
@@ -150,9 +152,10 @@ class Judge final : public RuntimeObserver {
   std::map<InstanceName, Expected> expected_;
   std::map<std::string, std::shared_ptr<const ClassConfig>> configs_;  // by revision
   std::map<std::string, ExpectedClass> expected_classes_;
-  std::set<std::string> hooked_classes_;   // that ever had on_activity_expired
-  std::map<std::string, BoxFacts> facts_;  // by container
-  // At the last crash: those whose wish to run may not have been on the disk yet.
+  std::set<std::string> hooked_classes_;         // that ever had on_activity_expired
+  std::map<std::string, BoxFacts> facts_;        // by container
+  std::map<InstanceName, InstanceRecord> rows_;  // on the disk at the last crash
+  // Then: those whose wish to run may not have been on the disk yet.
   std::set<InstanceName> unwritten_;
   int starting_ = 0;
   std::string failure_;

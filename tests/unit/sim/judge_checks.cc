@@ -38,11 +38,19 @@ void Judge::OnCreate(const ContainerSpec& spec) {
     Fail(absl::StrCat(spec.name.ToString(),
                       " is started without the environment that was accepted"));
   }
-  for (const auto& [id, box] : runtime_.boxes()) {
-    if (box->spec.name == spec.name && box->spec.generation >= spec.generation && box->live()) {
-      Fail(absl::StrCat(spec.name.ToString(), " is started again as generation ", spec.generation));
-    }
+  if (expected.found_destroys == expected.destroys &&
+      spec.generation <= expected.found_generation) {
+    Fail(absl::StrCat(spec.name.ToString(), " is started again as generation ", spec.generation));
   }
+}
+
+void Judge::OnListed(const Box& box) {
+  if (supervisor_ != nullptr) return;
+  Expected& expected = expected_[box.spec.name];
+  const uint64_t before =
+      expected.found_destroys == expected.destroys ? expected.found_generation : 0;
+  expected.found_generation = std::max(before, box.spec.generation);
+  expected.found_destroys = expected.destroys;
 }
 
 void Judge::OnStarted(const Box& box) {

@@ -23,6 +23,13 @@ const char* Pick(Dice& dice, const char* const (&choices)[N]) {
   return choices[dice.Below(static_cast<int>(N))];
 }
 
+// Class files refuse what the runtime can't do yet.
+bool CanKeepDisks() {
+  static const bool can =
+      ParseClassFile("name = \"a\"\nimage = \"b\"\ndisk = \"keep\"\n", "sim.toml").ok();
+  return can;
+}
+
 }  // namespace
 
 void SimWorld::DrawClasses() {
@@ -40,7 +47,7 @@ void SimWorld::DrawClasses() {
     absl::StrAppend(&text, "drain = \"", Pick(dice_, {"100ms", "1s", "3s"}), "\"\n");
     absl::StrAppend(&text, "restart = \"", Pick(dice_, {"never", "on-failure", "always"}), "\"\n");
     absl::StrAppend(&text, "max_instances = ", 1 + dice_.Below(6), "\n");
-    if (dice_.Chance(0.3)) absl::StrAppend(&text, "disk = \"keep\"\n");
+    if (dice_.Chance(0.3) && CanKeepDisks()) absl::StrAppend(&text, "disk = \"keep\"\n");
     if (dice_.Chance(0.15)) absl::StrAppend(&text, "manual_start = true\n");
     if (dice_.Chance(0.2)) absl::StrAppend(&text, "busy_cpu = 0.5\n");
     classes_.push_back(std::move(text));

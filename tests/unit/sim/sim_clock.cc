@@ -19,7 +19,13 @@ class SimClock::SimAlarm final : public Alarm {
   explicit SimAlarm(SimClock* clock) : clock_(clock) {}
 
   awaitable<void> WaitUntil(MonoTime time) override {
-    if (std::exchange(rung_, false) || time <= clock_->now_) co_return;
+    if (std::exchange(rung_, false)) co_return;
+    if (time <= clock_->now_) {
+      // As a timer that has expired does: others come first. A loop that spins shows, too.
+      co_await asio::post(co_await asio::this_coro::executor, use_awaitable);
+      rung_ = false;
+      co_return;
+    }
     auto suspend = [this, time](auto handler) { Suspend(std::move(handler), time); };
     co_await asio::async_initiate<const asio::use_awaitable_t<>&, void()>(suspend, use_awaitable);
     rung_ = false;

@@ -348,6 +348,9 @@ awaitable<StatusOr<std::vector<Container>>> SimRuntime::List() {
     return absl::OkStatus();
   };
   CTR_CO_RETURN_IF_ERROR(co_await Call("list", milliseconds(10), std::move(look)));
+  for (const Container& container : *all) {
+    if (const Box* box = Find(container.id); box != nullptr) observer_->OnListed(*box);
+  }
   co_return std::move(*all);
 }
 

@@ -44,6 +44,8 @@ class RuntimeObserver {
   virtual void OnSignal(const Box& box, int signal) = 0;
   virtual void OnRemove(const Box& box) = 0;
   virtual void OnRemoveDisk(const InstanceName& name) = 0;
+  // It is in a list that the agent gets.
+  virtual void OnListed(const Box& box) = 0;
   // A process has begun to run.
   virtual void OnStarted(const Box& box) = 0;
   // Create or Start: +1 as it is called, -1 as it returns.

@@ -10,15 +10,10 @@ using std::chrono::seconds;
 
 }  // namespace
 
-std::set<InstanceName> SimStore::Crash() {
-  std::set<InstanceName> stopped;
-  for (const auto& [name, record] : durable_.instances) {
-    if (record.desired == Desired::kStopped) stopped.insert(name);
-  }
+void SimStore::Crash() {
   ++life_;
   queue_.clear();
   behind_is_due_ = false;
-  return stopped;
 }
 
 awaitable<StatusOr<StoredState>> SimStore::Load() {

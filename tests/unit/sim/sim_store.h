@@ -3,7 +3,6 @@
 #include <deque>
 #include <memory>
 #include <optional>
-#include <set>
 #include <vector>
 
 #include "tests/fakes/fake_store.h"
@@ -23,8 +22,8 @@ class SimStore final : public Store {
   // What is on the disk.
   const FakeStore& durable() const { return durable_; }
 
-  // The agent is killed. Returns the instances that are to be stopped, as the disk has it.
-  std::set<InstanceName> Crash();
+  // The agent is killed.
+  void Crash();
 
   awaitable<StatusOr<StoredState>> Load() override;
   awaitable<StatusOr<std::vector<Event>>> ReadEvents(EventQuery query) override;

@@ -18,6 +18,8 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr size_t kKeptSteps = 60;
+// No moment has that much to do.
+constexpr int kSpins = 100'000;
 // With CTR_SIM_TELL every step is told as it is made: for what ends the process.
 const bool kTold = std::getenv("CTR_SIM_TELL") != nullptr;
 
@@ -117,7 +119,8 @@ void SimWorld::Crash() {
   life_->io.DropHandlers();
   life_->supervisor.reset();
   life_.reset();
-  judge_.AgentDied(store_.Crash());
+  store_.Crash();
+  judge_.AgentDied(store_.durable());
   for (const ClientPtr& client : std::list<ClientPtr>(open_)) {
     Returned(client, absl::UnavailableError("the agent has ended"));
   }
@@ -125,7 +128,8 @@ void SimWorld::Crash() {
 }
 
 void SimWorld::RunReady() {
-  while (life_ && !broken() && life_->io.poll_one() > 0) {
+  for (int count = 0; life_ && !broken() && life_->io.poll_one() > 0; ++count) {
+    if (count > kSpins) judge_.Fail("the agent spins");
     if (crash_after_ > 0 && --crash_after_ == 0) Crash();
   }
 }
