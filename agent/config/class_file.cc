@@ -143,7 +143,7 @@ void ReadLife(TableReader& file, ClassConfig& config) {
                                                           {"always", RestartPolicy::kAlways}})
                        .value_or(config.restart);
   config.busy_cpu = file.Number("busy_cpu", kMinBusyCpu, kMaxCpus);
-  config.disk = file.Choice<Disk>("disk", {{"ephemeral", Disk::kEphemeral}, {"keep", {}}})
+  config.disk = file.Choice<Disk>("disk", {{"ephemeral", Disk::kEphemeral}, {"keep", Disk::kKeep}})
                     .value_or(config.disk);
 }
 

@@ -33,9 +33,7 @@ Status MakeFolder(std::string path) {
 // keeps its own.
 Status AsStartFailure(const Status& status) {
   std::string error = ErrorCodeOf(status);
-  if (error == code::kStartTimeout || error == code::kUnknownImage || error == code::kConflict) {
-    return status;
-  }
+  if (error == code::kStartTimeout || error == code::kUnknownImage) return status;
   return Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message()));
 }
 
@@ -75,6 +73,7 @@ awaitable<void> Instance::Start() {
   SetState(State::kStarting);
   std::optional<Status> started = co_await StartInTurn();
   if (!started) {
+    (co_await RemoveContainer()).IgnoreError();  // logged there
     SetStopped(StopReason::kRequested, "");
   } else if (started->ok()) {
     ProcessStarted();
@@ -87,7 +86,10 @@ awaitable<std::optional<Status>> Instance::StartInTurn() {
   Semaphore::Permit permit = co_await services_.start_queue.Acquire();
   if (stop_request_ || destroy_requested_) co_return std::nullopt;
   start_deadline_ = services_.clock.Now() + running_config_->start_timeout;
-  co_return co_await StartContainer();
+  Status started = co_await StartContainer();
+  // A stop ends the wait for a runtime that is away; that is no failure of the start.
+  if (absl::IsUnavailable(started) && (stop_request_ || destroy_requested_)) co_return std::nullopt;
+  co_return started;
 }
 
 // Who asked first.
@@ -123,10 +125,6 @@ awaitable<Status> Instance::StartContainer() {
     const MonoTime again = services_.clock.Now() + kRuntimeRetry;
     if (!absl::IsUnavailable(made.status()) || again >= start_deadline_) break;
     co_await services_.clock.SleepUntil(again);
-  }
-  if (absl::IsUnavailable(made.status()) && made.status().message().empty()) {
-    co_return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
-                    "it was stopped while it started");
   }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
   co_return co_await Before(services_.clock, start_deadline_,

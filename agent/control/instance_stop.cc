@@ -155,6 +155,10 @@ awaitable<void> Instance::Kill() {
 }
 
 awaitable<void> Instance::Forget() {
+  // Before the row goes: after a kill in between, the row has a later agent do it again.
+  Status removed =
+      co_await OnWork(services_.work, [folder = LogPath()] { return RemoveFolder(folder); });
+  if (!removed.ok()) spdlog::warn("{}", std::string(removed.message()));
   Status gone = co_await services_.runtime.RemoveDisk(name());
   if (gone.ok()) gone = co_await services_.store.Commit({DeleteInstance{name()}});
   if (!gone.ok()) {
@@ -164,9 +168,6 @@ awaitable<void> Instance::Forget() {
     co_await services_.clock.SleepUntil(services_.clock.Now() + kRetry);
     co_return;
   }
-  Status removed =
-      co_await OnWork(services_.work, [folder = LogPath()] { return RemoveFolder(folder); });
-  if (!removed.ok()) spdlog::warn("{}", std::string(removed.message()));
   forgotten_ = true;
   Record(event::kDestroyed, "", destroy_cause_);
   services_.on_forgotten(name());

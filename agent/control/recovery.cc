@@ -1,5 +1,6 @@
 // The supervisor's start: what should be is in the store, what is, in the runtime.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,10 +12,28 @@
 
 namespace ctr {
 
+namespace {
+
+bool RunsWithoutRow(const StoredState& state, const std::vector<Container>& containers) {
+  std::set<InstanceName> known;
+  for (const InstanceRecord& record : state.instances) known.insert(record.name);
+  return std::any_of(containers.begin(), containers.end(), [&](const Container& container) {
+    return container.phase == ContainerPhase::kRunning && !container.record.empty() &&
+           !known.contains(container.name);
+  });
+}
+
+}  // namespace
+
 awaitable<Status> Supervisor::Recover() {
   CTR_CO_ASSIGN_OR_RETURN(StoredState state, co_await store_.Load());
   events_.Resume(state.last_event);
   CTR_CO_ASSIGN_OR_RETURN(std::vector<Container> containers, co_await runtime_.List());
+  // A row goes only after its container: one that runs without a row was lost with the end of a
+  // log.
+  if (state.lost.empty() && RunsWithoutRow(state, containers)) {
+    state.lost = "the state file misses what runs";
+  }
   if (!state.lost.empty()) co_await Rebuild(state, containers);
   std::map<InstanceName, Observed> last_seen;
   CTR_CO_RETURN_IF_ERROR(Load(std::move(state), last_seen));

@@ -10,6 +10,8 @@ from harness import BIN, DEADLINE, DEMO, Agent, Case, wait_for
 
 WEB = 'name = "web"\nimage = "demo:latest"\ndefault_port = 8080\n'
 
+NEVER = 'restart = "never"\n'  # else they would be started again beside other tests
+
 
 class BadInput(Case):
     @classmethod
@@ -22,8 +24,11 @@ class BadInput(Case):
         self.agent.apply(WEB.replace('"web"', '"other"'))
         self.assertExit(self.agent.ctr("get", "x", check=False, env={"CTR_CLASS": ""}), 2, "other", "web")
 
-    def containers(self):
-        return self.agent.remains()
+    def assertNothingLeft(self, *ids):
+        """Who waited was told before all was torn down; stopped means that it is."""
+        for id in ids:
+            self.agent.ctr("wait", id, "--for", "stopped")
+        self.assertEqual(self.agent.remains(), [])
 
     def test_unknown_class_and_bad_id(self):
         self.assertExit(self.agent.ctr("get", "nope/alice", check=False), 3, "nope")
@@ -46,21 +51,22 @@ class BadInput(Case):
         self.assertExit(result, 3, "absent", "ctr image import")
 
     def test_an_image_that_exits_at_once(self):
-        self.agent.apply(WEB.replace('"web"', '"exits"') + 'entrypoint = ["/bin/sh", "-c", "exit 3"]\n')
+        self.agent.apply(WEB.replace('"web"', '"exits"') + NEVER + 'entrypoint = ["/bin/sh", "-c", "exit 3"]\n')
         self.assertExit(self.agent.ctr("get", "exits/a", check=False), 1, "exited with status 3")
+        self.agent.ctr("wait", "exits/a", "--for", "stopped")
         shown = self.agent.json("inspect", "exits/a")
         self.assertEqual((shown["state"], shown["reason"], shown["exit_code"]), ("stopped", "start_failed", 3))
         status, headers, _ = self.agent.get(host="a.exits.localhost")
         self.assertEqual((status, headers["Ctr-Error"]), (502, "start_failed"))
-        self.assertEqual(self.containers(), [])
+        self.assertNothingLeft("exits/a")
 
     def test_a_port_that_never_opens(self):
-        self.agent.apply(WEB.replace('"web"', '"mute"') +
+        self.agent.apply(WEB.replace('"web"', '"mute"') + NEVER +
                          'entrypoint = ["/bin/sleep", "1000"]\nstart_timeout = "1s"\n')
         self.assertExit(self.agent.ctr("get", "mute/a", check=False), 124, "8080")
         status, headers, _ = self.agent.get(host="a.mute.localhost")
         self.assertEqual((status, headers["Ctr-Error"]), (504, "start_timeout"))
-        self.assertEqual(self.containers(), [])
+        self.assertNothingLeft("mute/a")
 
     def test_a_server_on_loopback_only_is_told_what_to_do(self):
         toml = WEB.replace('"web"', '"inward"') + 'env = { BIND = "127.0.0.1" }\nstart_timeout = "1s"\n'
@@ -72,11 +78,11 @@ class BadInput(Case):
         self.agent.ctr("destroy", "inward/a")
 
     def test_an_entrypoint_that_is_not_there_or_not_executable(self):
-        self.agent.apply(WEB.replace('"web"', '"lost"') + 'entrypoint = ["/bin/nope"]\n')
+        self.agent.apply(WEB.replace('"web"', '"lost"') + NEVER + 'entrypoint = ["/bin/nope"]\n')
         self.assertExit(self.agent.ctr("get", "lost/a", check=False), 1, "/bin/nope", "not found")
-        self.agent.apply(WEB.replace('"web"', '"folder"') + 'entrypoint = ["/etc"]\n')
+        self.agent.apply(WEB.replace('"web"', '"folder"') + NEVER + 'entrypoint = ["/etc"]\n')
         self.assertExit(self.agent.ctr("get", "folder/a", check=False), 1, "/etc")
-        self.assertEqual(self.containers(), [])
+        self.assertNothingLeft("lost/a", "folder/a")
 
     def test_a_class_with_instances_is_removed_by_force_alone(self):
         self.agent.apply(WEB.replace('"web"', '"full"'))

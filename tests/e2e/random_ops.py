@@ -1,7 +1,6 @@
 """Operations at random on a few IDs from several clients, with the agent killed at random: in the end the host is what the
 state says, and the state is what the answered operations leave."""
 
-import os
 import random
 import threading
 import time
@@ -120,7 +119,7 @@ def run(agent, count, kills, ids=50, clients=8, seed=None, pause=3.0, say=lambda
     elapsed = time.monotonic() - begin
     try:
         settle(agent)
-        audit.assert_clean(agent, timeout=int(os.environ.get("SETTLE","90")), processes_each=1)
+        audit.assert_clean(agent, timeout=90, processes_each=1)
         assert_explained(agent, names, done)
     except AssertionError as error:
         raise AssertionError(f"seed {seed}: {error}") from None

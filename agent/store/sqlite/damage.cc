@@ -75,9 +75,7 @@ class Log {
   size_t frames() const { return (bytes_.size() - kLogHeaderBytes) / FrameBytes(); }
 
   // A frame of this use of the log; others are of an earlier one, which it overwrites.
-  bool IsOurs(size_t frame) const {
-    return Frame(frame).substr(8, 8) == bytes_.substr(16, 8);
-  }
+  bool IsOurs(size_t frame) const { return Frame(frame).substr(8, 8) == bytes_.substr(16, 8); }
   bool IsCommit(size_t frame) const { return BigEndian(Frame(frame), 4) != 0; }
   // Whether its checksum continues that of the frame before it, as that one has it.
   bool Follows(size_t frame) const {

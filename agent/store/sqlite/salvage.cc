@@ -18,7 +18,8 @@ constexpr std::chrono::seconds kPatience(5);
 void ReadFromBothEnds(Database& database, const std::string& select, const std::string& key,
                       const std::function<void(const Statement&)>& row) {
   for (const char* order : {"ASC", "DESC"}) {
-    StatusOr<Statement> rows = database.Prepare(absl::StrCat(select, " ORDER BY ", key, " ", order));
+    StatusOr<Statement> rows =
+        database.Prepare(absl::StrCat(select, " ORDER BY ", key, " ", order));
     if (!rows.ok()) return;
     // It ends early where the file can't be read.
     if (rows->RunEach([&] { row(*rows); }).ok()) return;

@@ -38,9 +38,8 @@ Status SyncFolderOf(const std::string& path) {
 
 // A name that no file has yet.
 std::string AsideOf(const std::string& path) {
-  const std::string name =
-      absl::StrCat(path, ".damaged-",
-                   absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
+  const std::string name = absl::StrCat(
+      path, ".damaged-", absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone()));
   std::string aside = name;
   for (int i = 2; Exists(aside) || Exists(aside + "-wal"); ++i) aside = absl::StrCat(name, "-", i);
   return aside;

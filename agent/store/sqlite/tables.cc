@@ -11,8 +11,7 @@ namespace ctr::sqlite {
 namespace {
 
 Status RowsDamaged(const std::string& path, absl::string_view why) {
-  return absl::DataLossError(
-      absl::StrCat("the state file ", path, " is damaged (", why, ")"));
+  return absl::DataLossError(absl::StrCat("the state file ", path, " is damaged (", why, ")"));
 }
 
 }  // namespace
@@ -61,7 +60,8 @@ Status Tables::Prepare() {
   CTR_RETURN_IF_ERROR(prepare(drop_aged_events_,
                               "DELETE FROM events WHERE number IN (SELECT number FROM events "
                               "ORDER BY number LIMIT ?2) AND at < ?1"));
-  return prepare(put_cursors_, "INSERT OR REPLACE INTO cursors VALUES (1, ?1, ?2, row_sum(?1, ?2))");
+  return prepare(put_cursors_,
+                 "INSERT OR REPLACE INTO cursors VALUES (1, ?1, ?2, row_sum(?1, ?2))");
 }
 
 Status Tables::Write(const std::vector<const Change*>& changes) {
@@ -120,9 +120,7 @@ Status Tables::Apply(const PutCursors& put) {
   return put_cursors_->Run(int64_t{put.cursors.instance}, int64_t{put.cursors.class_});
 }
 
-Status Tables::Apply(const AcceptLoss&) {
-  return database_.Execute("UPDATE about SET lost = ''");
-}
+Status Tables::Apply(const AcceptLoss&) { return database_.Execute("UPDATE about SET lost = ''"); }
 
 Status Tables::SetLost(const std::string& lost) {
   CTR_ASSIGN_OR_RETURN(Statement set, database_.Prepare("UPDATE about SET lost = ?1"));

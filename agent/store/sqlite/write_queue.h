@@ -33,7 +33,7 @@ class WriteQueue {
  private:
   struct Entry {
     std::vector<Change> changes;
-    std::deque<Change> events;  // written behind; they depend on nothing else
+    std::deque<Change> events;                // written behind; they depend on nothing else
     std::function<void(Status)> done;         // null: written behind
     std::map<InstanceName, size_t> observed;  // where `changes` has the last PutObserved of a name
   };
@@ -46,7 +46,7 @@ class WriteQueue {
 
   const Write write_;
   std::vector<Entry> entries_;
-  int failures_ = 0;  // of writing behind, since it last worked
+  int failures_ = 0;            // of writing behind, since it last worked
   int64_t dropped_events_ = 0;  // since then
 };
 

@@ -107,7 +107,8 @@ TEST_CASE("a row that this version can't read is refused at load") {
   REQUIRE(other.ok());
   // As if this had been written: the checksums are right.
   const std::string seal =
-      "UPDATE instances SET sum = row_sum(class, id, address, env, entrypoint, desired, created_at, "
+      "UPDATE instances SET sum = row_sum(class, id, address, env, entrypoint, desired, "
+      "created_at, "
       "command), observed_sum = row_sum(class, id, state, reason, exit_code, message, generation, "
       "container_id, revision, since, failures, next_start);";
   for (const char* damage : {"state = 'flying'", "env = '5:abc'", "env = '1:a'", "entrypoint = 'x'",

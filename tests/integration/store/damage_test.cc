@@ -218,7 +218,8 @@ TEST_CASE("a transaction in the middle of the log that was changed is told") {
   CHECK(CheckTruth(state) > 5);
 }
 
-TEST_CASE("two hundred random flips of a byte: what is loaded is as it was written, or told as lost") {
+TEST_CASE(
+    "two hundred random flips of a byte: what is loaded is as it was written, or told as lost") {
   const unsigned seed = std::random_device()();
   CAPTURE(seed);
   std::mt19937 random(seed);

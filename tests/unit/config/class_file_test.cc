@@ -287,7 +287,6 @@ TEST_CASE("what is not built yet is refused by name") {
            "default_port = 80\ndefault_protocol = \"tcp\"",
            "default_port = 80\n[[port]]\nport = 81\nprotocol = \"tcp\"",
            "pull_policy = \"always\"",
-           "disk = \"keep\"",
            "tcp_idle = \"5m\"",
            "[autoscale]\nmin = 1",
            "[[volume]]\nhost = \"/a\"\npath = \"/b\"",
@@ -301,6 +300,7 @@ TEST_CASE("what is not built yet is refused by name") {
 TEST_CASE("restart, disk, busy_cpu, hooks and log are read") {
   const ClassConfig config = Parse(std::string(kTop) + R"(
 restart = "always"
+disk = "keep"
 busy_cpu = 0.05
 [hooks]
 on_start = ["/bin/notify", "up"]
@@ -310,6 +310,7 @@ max_size = "1MiB"
 files = 5
 )");
   CHECK(config.restart == RestartPolicy::kAlways);
+  CHECK(config.disk == Disk::kKeep);
   CHECK(config.busy_cpu == 0.05);
   CHECK(config.hooks.on_start == std::vector<std::string>{"/bin/notify", "up"});
   CHECK(config.hooks.on_stop.empty());

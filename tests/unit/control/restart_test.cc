@@ -53,6 +53,41 @@ TEST_CASE("an exit with status 0 is no failure, but always restarts it") {
   CHECK(bob->state() == State::kHealthy);
 }
 
+TEST_CASE("a stop is answered although a request starts the instance again at once") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  world.runtime.exit_on_sigterm = false;
+  auto stop = world.Spawn(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test"));
+  world.Settle();
+  auto wake = world.Spawn(world.Wake("alice"));
+  world.Settle();
+  world.runtime.Exit(world.runtime.Only().container.id, {.code = 0});
+  world.Settle();
+  REQUIRE(stop->has_value());
+  CHECK((*stop)->ok());
+  REQUIRE(wake->has_value());
+  CHECK((*wake)->ok());
+  CHECK(alice->observed().generation == 2);
+}
+
+TEST_CASE("a start that a stop overtakes while the runtime is away is no failure") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Create("web", "alice");
+  world.runtime.create_error = absl::UnavailableError("containerd can't be reached");
+  auto start = world.Spawn(world.supervisor->Start(alice, true, world.Deadline(), "test"));
+  world.Settle();
+  CHECK(world.Await(world.supervisor->Stop(alice, {}, false, world.Deadline(), "test")).ok());
+  world.Advance(100ms);
+  CHECK(CountOf(world, event::kStartFailed) == 0);
+  CHECK(alice->observed().reason != StopReason::kStartFailed);
+  world.runtime.create_error = absl::OkStatus();
+  world.Advance(100ms);
+  REQUIRE(start->has_value());  // who waits for it gets the next start
+  CHECK((*start)->ok());
+}
+
 TEST_CASE("an instance that was stopped by request is not restarted") {
   World world;
   world.Apply(kAlways);

@@ -149,6 +149,15 @@ TEST_CASE(
   CHECK(world.steered.empty());
 }
 
+TEST_CASE("a class is removed by force with several instances, which end one before the other") {
+  World world;
+  world.Apply(kWebClass);
+  world.Started("web", "alice");
+  for (const char* id : {"bob", "carol"}) world.Started("web", id);
+  CHECK(world.Await(world.supervisor->RemoveClass("web", true, world.Deadline(), "test")).ok());
+  CHECK(world.runtime.containers.empty());
+}
+
 TEST_CASE("a class whose image is missing is refused at apply") {
   World world;
   std::string name;

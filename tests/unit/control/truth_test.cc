@@ -111,6 +111,17 @@ TEST_CASE("with the state lost, what runs is served on as it is, and kept disks 
   CHECK(after.Await(after.Wake("bob")).ok());
 }
 
+TEST_CASE("what runs without a row, as when the end of the log was lost, is known again") {
+  World before;
+  before.Apply(kWebClass);
+  before.Started("web", "alice");
+  World after(std::make_shared<FakeStore>(), &before.runtime);
+  after.Settle();
+  REQUIRE(after.supervisor->instances().contains({"web", "alice"}));
+  CHECK(after.supervisor->instances().at({"web", "alice"})->state() == State::kHealthy);
+  CHECK(after.runtime.creates == 0);
+}
+
 TEST_CASE("after the runtime was away, containers that nobody knows are removed") {
   World world;
   world.Apply(kWebClass);
