@@ -23,6 +23,7 @@
 #include "agent/runtime/containerd/containerd_runtime.h"
 #include "agent/runtime/containerd/purge.h"
 #include "agent/store/sqlite/sqlite_store.h"
+#include "agent/tar/inside.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -200,6 +201,9 @@ int Run(const CommandLine& command_line) {
 }
 
 int Main(int argc, char** argv) {
+  if (argc > 1 && argv[1] == std::string_view(tar::kInsideArgument)) {
+    return tar::RunInside(argc, argv);
+  }
   ReserveDescriptors();
   StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
   if (!command_line.ok()) return Fail(command_line.status());

@@ -113,6 +113,8 @@ std::vector<Verb> MakeVerbs() {
        DefineRenew},
       {"exec", "", kInstances, "run a command in an instance, which it wakes and keeps awake",
        "ctr exec -it web/alice -- sh", DefineExec, kNever},
+      {"cp", "", kInstances, "copy files into an instance, or out of it",
+       "ctr cp ./site web/alice:/srv", DefineCp, kNever},
       {"route", "", kRouting,
        "choose an instance as the ingress would, and wake it; prints its URL",
        "curl \"$(ctr route web --random=3)\"", DefineRoute},

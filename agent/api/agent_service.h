@@ -4,6 +4,7 @@
 #include <set>
 #include <string>
 
+#include "agent/api/copy_session.h"
 #include "agent/control/log_watcher.h"
 #include "agent/control/supervisor.h"
 #include "agent/rpc/serve.h"
@@ -97,6 +98,10 @@ class AgentService final : public v1::Agent::CallbackService {
       grpc::CallbackServerContext* context) override;
   grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* Exec(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerReadReactor<v1::CopyInRequest>* CopyIn(grpc::CallbackServerContext* context,
+                                                     v1::CopyTotals* response) override;
+  grpc::ServerWriteReactor<v1::CopyOutResponse>* CopyOut(
+      grpc::CallbackServerContext* context, const v1::CopyOutRequest* request) override;
 
  private:
   // Runs `handler` on control, with cancellation off but for its waits.
@@ -124,6 +129,13 @@ class AgentService final : public v1::Agent::CallbackService {
   awaitable<Status> DoRemoveImage(const v1::RemoveImageRequest* request);
   awaitable<Status> DoExec(rpc::CallContext call, rpc::StreamReader<v1::ExecRequest>& reader,
                            rpc::StreamWriter<v1::ExecResponse>& writer);
+  awaitable<Status> DoCopyIn(rpc::CallContext call, rpc::StreamReader<v1::CopyInRequest>& reader,
+                             v1::CopyTotals* response);
+  awaitable<Status> DoCopyOut(rpc::CallContext call, const v1::CopyOutRequest* request,
+                              rpc::StreamWriter<v1::CopyOutResponse>& writer);
+  // Wakes the instance, and starts a copy in it; from a strand of the work pool, on which it lives.
+  awaitable<StatusOr<std::unique_ptr<CopySession>>> StartCopy(rpc::CallContext call,
+                                                              v1::InstanceRef ref, CopySpec spec);
   Status DoListInstances(const v1::ListInstancesRequest& request,
                          v1::ListInstancesResponse* response) const;
   Status DoInspect(const v1::InspectInstanceRequest& request,

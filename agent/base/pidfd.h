@@ -17,6 +17,8 @@ class Pidfd {
   static StatusOr<Pidfd> Open(int pid);
 
   int pid() const { return pid_; }
+  // To hand on.
+  int descriptor() const { return fd_.get(); }
   bool HasExited() const;
 
   // NOT_FOUND once it has exited, also while nobody has reaped it.

@@ -9,9 +9,10 @@ namespace ctr::policy {
 namespace {
 
 bool Repeats(std::string_view type) {
-  constexpr std::array<std::string_view, 10> kTypes = {
-      event::kRefused, event::kRenewed,  event::kStayedAwake, event::kHook,    event::kHookFailed,
-      event::kExec,    event::kDiskFull, event::kDiskRoom,    event::kRemoved, event::kRuntimeLost};
+  constexpr std::array<std::string_view, 11> kTypes = {
+      event::kRefused,    event::kRenewed, event::kStayedAwake, event::kHook,
+      event::kHookFailed, event::kExec,    event::kCopy,        event::kDiskFull,
+      event::kDiskRoom,   event::kRemoved, event::kRuntimeLost};
   return std::find(kTypes.begin(), kTypes.end(), type) != kTypes.end();
 }
 

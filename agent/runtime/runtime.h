@@ -12,6 +12,7 @@
 #include "agent/base/error.h"
 #include "agent/base/fd.h"
 #include "agent/base/netns.h"
+#include "agent/base/pidfd.h"
 #include "agent/base/time.h"
 #include "agent/model/class_config.h"
 #include "agent/model/names.h"
@@ -72,6 +73,12 @@ struct Container {
   std::shared_ptr<const NetworkNamespace> netns;  // null once exited
   std::optional<int> stop_signal;                 // the image's STOPSIGNAL
   std::string record;                             // ContainerSpec::record
+};
+
+// A running container's file system, as its processes see it.
+struct ContainerFiles {
+  std::shared_ptr<const Pidfd> process;  // the first one
+  UniqueFd mount_namespace;
 };
 
 // A root file system that outlives its containers.
@@ -140,6 +147,9 @@ class Runtime {
 
   // Quick, from the kernel. NOT_FOUND if it does not run.
   virtual StatusOr<ResourceUsage> Usage(const std::string& id) const = 0;
+
+  // Quick, from the kernel. NOT_FOUND if it does not run.
+  virtual StatusOr<ContainerFiles> Files(const std::string& id) const = 0;
 
   // OK, or NOT_FOUND with what to do (`ctr image import`).
   virtual awaitable<Status> CheckImage(std::string reference) = 0;

@@ -36,6 +36,7 @@ Action DefineStats(CLI::App& app);
 Action DefineTop(CLI::App& app);
 Action DefineCompletion(CLI::App& app);
 Action DefineExec(CLI::App& app);
+Action DefineCp(CLI::App& app);
 Action DefineImageImport(CLI::App& app);
 Action DefineImageLs(CLI::App& app);
 Action DefineImageRm(CLI::App& app);

@@ -197,6 +197,10 @@ class FakeRuntime final : public Runtime {
     reconnected = true;
     RingAll();
   }
+  StatusOr<ContainerFiles> Files(const std::string& id) const override {
+    if (!containers.contains(id)) return absl::NotFoundError("no container");
+    return absl::UnimplementedError("a fake container has no files");
+  }
   StatusOr<ResourceUsage> Usage(const std::string& id) const override {
     auto found = containers.find(id);
     if (found == containers.end()) return absl::NotFoundError("no container");

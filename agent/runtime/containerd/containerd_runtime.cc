@@ -172,6 +172,14 @@ StatusOr<ResourceUsage> ContainerdRuntime::Usage(const std::string& id) const {
   return core_->cgroups.Usage(core_->CgroupPath(id));
 }
 
+StatusOr<ContainerFiles> ContainerdRuntime::Files(const std::string& id) const {
+  auto found = core_->processes.find(id);
+  if (found == core_->processes.end()) {
+    return absl::NotFoundError(absl::StrCat("container ", id, " does not run"));
+  }
+  return OpenFiles(*core_, id, found->second);
+}
+
 awaitable<Status> ContainerdRuntime::CheckImage(std::string reference) {
   return CheckImageOf(core_, std::move(reference));
 }

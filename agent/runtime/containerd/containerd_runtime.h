@@ -40,6 +40,7 @@ class ContainerdRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) override;
   awaitable<void> AwaitReconnect() override;
   StatusOr<ResourceUsage> Usage(const std::string& id) const override;
+  StatusOr<ContainerFiles> Files(const std::string& id) const override;
   awaitable<Status> CheckImage(std::string reference) override;
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
                                                              std::string name) override;

@@ -1,6 +1,11 @@
 #include "agent/runtime/containerd/core.h"
 
+#include <fcntl.h>
+
+#include <cerrno>
+
 #include "absl/strings/str_cat.h"
+#include "agent/base/descriptors.h"
 
 namespace ctr {
 
@@ -32,6 +37,23 @@ StatusOr<OpenedProcess> OpenProcess(const Core& core, const std::string& id, int
   if (!netns.ok()) return netns.status();
   return OpenedProcess{std::make_shared<const Pidfd>(std::move(process)),
                        std::make_shared<const NetworkNamespace>(*std::move(netns))};
+}
+
+StatusOr<ContainerFiles> OpenFiles(const Core& core, const std::string& id,
+                                   std::shared_ptr<const Pidfd> process) {
+  const std::string path = absl::StrCat("/proc/", process->pid(), "/ns/mnt");
+  UniqueFd mounts(OpenDescriptor([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  const int error = errno;
+  const bool is_ours = ProcessIsInCgroup(process->pid(), core.CgroupPath(id));
+  // If it lives now, its pid was its own all the while.
+  if (process->HasExited())
+    return absl::NotFoundError(absl::StrCat("container ", id, " has exited"));
+  if (!mounts.valid()) return ErrnoError(error, absl::StrCat("cannot open ", path));
+  if (!is_ours) {
+    return absl::InternalError(
+        absl::StrCat("process ", process->pid(), " is not in the cgroup of container ", id));
+  }
+  return ContainerFiles{std::move(process), std::move(mounts)};
 }
 
 }  // namespace ctr

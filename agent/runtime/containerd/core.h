@@ -62,4 +62,8 @@ struct OpenedProcess {
 };
 StatusOr<OpenedProcess> OpenProcess(const Core& core, const std::string& id, int pid);
 
+// The mount namespace of the container's first process. NOT_FOUND if it has exited.
+StatusOr<ContainerFiles> OpenFiles(const Core& core, const std::string& id,
+                                   std::shared_ptr<const Pidfd> process);
+
 }  // namespace ctr

@@ -89,6 +89,33 @@ TEST_CASE("its output is appended to the file, and its environment is the one gi
   CHECK(text.str() == "hello\nerr\nhello\nerr\n");
 }
 
+TEST_CASE("descriptors that are passed become stdin, stdout, stderr and 3 and up, and no others") {
+  int in[2];
+  int out[2];
+  int extra[2];
+  for (int* ends : {in, out, extra}) REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  UniqueFd closing[] = {UniqueFd(in[0]),  UniqueFd(in[1]),    UniqueFd(out[0]),
+                        UniqueFd(out[1]), UniqueFd(extra[0]), UniqueFd(extra[1])};
+  REQUIRE(::write(in[1], "from stdin\n", 11) == 11);
+  REQUIRE(::write(extra[1], "from 4\n", 7) == 7);
+  SpawnOptions options;
+  // 3 first as the stdin that came from elsewhere: each goes to its place whatever it was here.
+  options.argv = {"sh", "-c",
+                  "head -n 1; head -n 1 <&4; echo error >&2; test -e /proc/self/fd/3 "
+                  "&& test ! -e /proc/self/fd/5 && echo two"};
+  options.environment = kEnvironment;
+  options.input_fd = in[0];
+  options.output_fd = out[1];
+  options.passed_fds = {in[0], extra[0]};
+  options.error_fd = out[1];
+  const int status = Reap(Started(options));
+  CHECK(WEXITSTATUS(status) == 0);
+  char text[100];
+  const ssize_t size = ::read(out[0], text, sizeof(text));
+  REQUIRE(size > 0);
+  CHECK(std::string(text, static_cast<size_t>(size)) == "from stdin\nfrom 4\nerror\ntwo\n");
+}
+
 TEST_CASE("a program that is not there is an error that names it") {
   StatusOr<int> pid = Spawn({{"/nonexistent/program"}, kEnvironment, ""});
   REQUIRE_FALSE(pid.ok());
