@@ -331,10 +331,6 @@ awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std:
                                                         std::string* name, std::string cause) {
   CTR_CO_ASSIGN_OR_RETURN(ClassConfig config, ParseClassFile(source, file_name));
   *name = config.name;
-  if (config.disk == Disk::kKeep && !runtime_.KeepsDisks()) {
-    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                    absl::StrCat(file_name, ": disk: \"keep\" is not built yet in this version"));
-  }
   CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(config.image));
   CTR_CO_RETURN_IF_ERROR(Annotate(co_await runtime_.CheckImage(image), file_name));
 

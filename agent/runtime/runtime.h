@@ -128,8 +128,6 @@ class Runtime {
   // Every container of this agent.
   virtual awaitable<StatusOr<std::vector<Container>>> List() = 0;
 
-  // Whether ContainerSpec::keep_disk is honoured; a class that asks for it is refused otherwise.
-  virtual bool KeepsDisks() const = 0;
   // The disks that are kept, and the end of one. OK if there is none; not while a container uses
   // it.
   virtual awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() = 0;

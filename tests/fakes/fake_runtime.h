@@ -176,7 +176,6 @@ class FakeRuntime final : public Runtime {
     co_return all;
   }
 
-  bool KeepsDisks() const override { return true; }
   awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() override {
     std::vector<KeptDisk> all;
     for (const auto& [name, record] : disks) all.push_back({name, record});

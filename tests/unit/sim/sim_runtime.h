@@ -83,7 +83,6 @@ class SimRuntime final : public Runtime {
   awaitable<StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string, ExecSpec) override;
   awaitable<Status> Remove(std::string id) override;
   awaitable<StatusOr<std::vector<Container>>> List() override;
-  bool KeepsDisks() const override { return true; }
   awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() override;
   awaitable<Status> RemoveDisk(InstanceName name) override;
   awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) override;
