@@ -15,8 +15,9 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& socket) {
   // gRPC's defaults wait a second and more before they look again: long for a socket on the same
   // host.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  // How long a connection may take to come up, whatever its name says: on a busy host, a while.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000);
   // Two clients of one socket share no connection, so that each has its own backoff.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(absl::StrCat("unix:", socket),
