@@ -33,7 +33,7 @@ inline constexpr char kStayedAwake[] = "stayed_awake";  // busy, or its hook sai
 inline constexpr char kHook[] = "hook";
 inline constexpr char kHookFailed[] = "hook_failed";
 inline constexpr char kExec[] = "exec";
-inline constexpr char kCopy[] = "copy";  // of files, in or out
+inline constexpr char kCopy[] = "copy";        // of files, in or out
 inline constexpr char kRefused[] = "refused";  // a request that was not let in
 inline constexpr char kDestroyed[] = "destroyed";
 // Of a class.
