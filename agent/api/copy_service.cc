@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
+#include "agent/api/requests.h"
 #include "agent/tar/bytes.h"
 
 namespace ctr {
@@ -41,7 +42,7 @@ awaitable<StatusOr<std::unique_ptr<CopySession>>> AgentService::StartCopy(rpc::C
       [](AgentService* self, v1::InstanceRef wanted, std::string description,
          rpc::CallContext caller) -> awaitable<StatusOr<std::shared_ptr<CopySession::Hold>>> {
     CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, self->Find(wanted));
-    std::string cause = absl::StrCat("ctr cp", caller.caller.empty() ? "" : " by ", caller.caller);
+    std::string cause = CauseOf(caller, "cp", self->control_);
     co_return co_await CopySession::Enter(&self->supervisor_, &self->runtime_, self->control_,
                                           std::move(instance), std::move(description),
                                           caller.deadline, std::move(cause));

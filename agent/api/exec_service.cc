@@ -2,9 +2,9 @@
 // moves bytes.
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/exec_stream.h"
+#include "agent/api/requests.h"
 
 namespace ctr {
 namespace {
@@ -50,8 +50,7 @@ awaitable<Status> AgentService::DoExec(rpc::CallContext call,
   auto start = [](AgentService* self, v1::ExecStart request,
                   rpc::CallContext caller) -> awaitable<StatusOr<Started>> {
     CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, self->Find(request.ref()));
-    std::string cause =
-        absl::StrCat("ctr exec", caller.caller.empty() ? "" : " by ", caller.caller);
+    std::string cause = CauseOf(caller, "exec", self->control_);
     CTR_CO_ASSIGN_OR_RETURN(
         std::shared_ptr<RunningExec> exec,
         co_await RunningExec::Start(&self->supervisor_, &self->runtime_, self->control_,

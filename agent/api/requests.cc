@@ -1,11 +1,18 @@
 #include "agent/api/requests.h"
 
 #include "absl/strings/str_cat.h"
+#include "agent/rpc/callers.h"
 
 namespace ctr {
 
 std::string CauseOf(const rpc::CallContext& call, std::string_view verb) {
   return absl::StrCat("ctr ", std::string(verb), call.caller.empty() ? "" : " by ", call.caller);
+}
+
+std::string CauseOf(rpc::CallContext call, std::string_view verb,
+                    const asio::any_io_executor& control) {
+  call.caller = rpc::Callers::Of(control).Find(call.peer);
+  return CauseOf(call, verb);
 }
 
 Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env) {

@@ -13,6 +13,10 @@ namespace ctr {
 // Who asks, for the record: "ctr stop by root".
 std::string CauseOf(const rpc::CallContext& call, std::string_view verb);
 
+// The same on control, for a handler that runs elsewhere, where nobody knows who called.
+std::string CauseOf(rpc::CallContext call, std::string_view verb,
+                    const asio::any_io_executor& control);
+
 // INVALID_ARGUMENT for what no process can have in its environment.
 Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env);
 

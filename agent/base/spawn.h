@@ -14,7 +14,7 @@ struct SpawnOptions {
   int output_fd = -1;                    // or go there, if it is given
   int error_fd = -1;                     // stderr alone goes there, if it is given
   int input_fd = -1;                     // stdin, if it is given; else /dev/null
-  std::vector<int> passed_fds;           // become 3, 4, ...
+  std::vector<int> passed_fds = {};      // become 3, 4, ...
 };
 
 // The one way that the agent starts a process: posix_spawn, in a session of its own, and every

@@ -9,10 +9,9 @@ namespace ctr::rpc {
 namespace {
 
 // The root of every handler: what it throws ends here.
-awaitable<Status> RunHandler(std::shared_ptr<const UnaryHandler> handler, CallContext call,
-                             std::string peer) {
+awaitable<Status> RunHandler(std::shared_ptr<const UnaryHandler> handler, CallContext call) {
   try {
-    call.caller = Callers::Of(co_await asio::this_coro::executor).Find(peer);
+    call.caller = Callers::Of(co_await asio::this_coro::executor).Find(call.peer);
     co_return co_await (*handler)(call);
   } catch (const boost::system::system_error& error) {
     if (error.code() == asio::error::operation_aborted) {
@@ -75,7 +74,7 @@ void Session::Run(UnaryHandler body) {
   auto handler = std::make_shared<const UnaryHandler>(std::move(body));
   asio::co_spawn(
       executor_,
-      RunHandler(std::move(handler), {.deadline = DeadlineOf(*context_)}, context_->peer()),
+      RunHandler(std::move(handler), {.deadline = DeadlineOf(*context_), .peer = context_->peer()}),
       asio::bind_cancellation_slot(cancel_.slot(), Ending(shared_from_this())));
 }
 

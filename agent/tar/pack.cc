@@ -85,10 +85,6 @@ Status Packer::Add(const UniqueFd& file, const std::string& path, dev_t above, i
   } else if (S_ISDIR(status.st_mode)) {
     CTR_RETURN_IF_ERROR(AddDirectory(file, status, std::move(entry), above, depth));
   } else {
-    if (depth == 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(Shown(path), " is a device, a socket or a FIFO, which cannot be copied"));
-    }
     if (totals_.left_out++ == 0) totals_.first_left_out = Shown(path);
     return absl::OkStatus();
   }
@@ -185,6 +181,14 @@ StatusOr<Totals> Pack(const PackOptions& options, const OwnDescriptors& own, Byt
   }
   UniqueFd file = OpenPath(options.path, flags);
   if (!file.valid()) return ErrnoError(errno, absl::StrCat("cannot read ", Shown(options.path)));
+  struct stat status = {};
+  if (::fstat(file.get(), &status) != 0) {
+    return ErrnoError(errno, absl::StrCat("cannot read ", Shown(options.path)));
+  }
+  if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode) && !S_ISLNK(status.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        Shown(options.path), " is a device, a socket or a FIFO, which cannot be copied"));
+  }
   Packer packer(own, sink);
   CTR_RETURN_IF_ERROR(packer.Add(file, split.name.empty() ? "." : split.name, 0, 0));
   CTR_RETURN_IF_ERROR(packer.Finish());

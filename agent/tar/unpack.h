@@ -14,7 +14,7 @@ struct UnpackOptions {
   // The archive is not a copy made by Pack: everything in it goes below `path`, a directory.
   bool extract = false;
   bool preserve = false;  // owners, setuid and setgid, too; else files are the caller's
-  std::string top;        // if not "": what the first entry of a copy has to be
+  std::string top = {};   // if not "": what the first entry of a copy has to be
 };
 
 // Makes files of an archive, whoever made it. A copy goes where docker cp would put it: into the

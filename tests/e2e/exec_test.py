@@ -178,6 +178,8 @@ class Exec(Case):
         self.agent.ctr("wait", "sleepy", "--for", "stopped")
         self.assertEqual(self.exec("sleepy", "sh", "-c", "sleep 5; echo done").stdout, "done\n")
         self.assertEqual(self.agent.json("inspect", "sleepy")["generation"], 2)
+        events = self.agent.ctr("events", "sleepy", "--type", "exec", "-o", "jsonl").splitlines()
+        self.assertTrue(all('"ctr exec by root' in event for event in events) and events, events)
         self.agent.ctr("wait", "sleepy", "--for", "stopped")
 
     def test_it_ends_with_its_instance(self):
