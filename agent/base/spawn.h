@@ -8,13 +8,13 @@
 namespace ctr {
 
 struct SpawnOptions {
-  std::vector<std::string> argv;         // argv[0] is looked up in PATH
-  std::vector<std::string> environment;  // "K=V"; the whole environment
-  std::string output_path;               // stdout and stderr are appended here; "" for /dev/null
-  int output_fd = -1;                    // or go there, if it is given
-  int error_fd = -1;                     // stderr alone goes there, if it is given
-  int input_fd = -1;                     // stdin, if it is given; else /dev/null
-  std::vector<int> passed_fds = {};      // become 3, 4, ...
+  std::vector<std::string> argv = {};         // argv[0] is looked up in PATH
+  std::vector<std::string> environment = {};  // "K=V"; the whole environment
+  std::string output_path = {};      // stdout and stderr are appended here; "" for /dev/null
+  int output_fd = -1;                // or go there, if it is given
+  int error_fd = -1;                 // stderr alone goes there, if it is given
+  int input_fd = -1;                 // stdin, if it is given; else /dev/null
+  std::vector<int> passed_fds = {};  // become 3, 4, ...
 };
 
 // The one way that the agent starts a process: posix_spawn, in a session of its own, and every
