@@ -88,6 +88,9 @@ class SimRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) override;
   awaitable<void> AwaitReconnect() override;
   StatusOr<ResourceUsage> Usage(const std::string& id) const override;
+  StatusOr<ContainerFiles> Files(const std::string&) const override {
+    return absl::UnimplementedError("nobody copies in the simulation");
+  }
   awaitable<Status> CheckImage(std::string reference) override;
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string) override;
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;
