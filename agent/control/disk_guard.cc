@@ -69,12 +69,13 @@ awaitable<void> DiskGuard::Look() {
     int64_t free_bytes = 0;
   };
   const bool refused = std::exchange(refused_, false);
+  const bool first = std::exchange(first_, false);
   const Done done =
-      co_await OnWork(work_, [functions = functions_, full = full_, refused]() -> Done {
+      co_await OnWork(work_, [functions = functions_, full = full_, refused, first]() -> Done {
         StatusOr<DiskFunctions::Space> space = functions.look();
         if (!space.ok()) return {space.status(), {.full = full}};
         const policy::DiskPlan plan = policy::DecideDisk(
-            {space->total_bytes, space->free_bytes, functions.is_reserved(), full, refused});
+            {space->total_bytes, space->free_bytes, functions.is_reserved(), full, refused, first});
         Status status;
         if (plan.step == policy::DiskPlan::Step::kRelease) status = functions.release();
         if (plan.step == policy::DiskPlan::Step::kReserve) {

@@ -64,6 +64,7 @@ class DiskGuard {
 
   bool full_ = false;
   bool refused_ = false;
+  bool first_ = true;
 };
 
 // Whether it failed because a disk is full.

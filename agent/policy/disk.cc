@@ -11,7 +11,8 @@ int64_t ReserveBytes(int64_t total_bytes) {
 
 DiskPlan DecideDisk(const DiskView& view) {
   const int64_t reserve = ReserveBytes(view.total_bytes);
-  const bool full = view.refused || view.free_bytes < reserve / 8;
+  const int64_t least = view.first && !view.reserved ? reserve : reserve / 8;
+  const bool full = view.refused || view.free_bytes < least;
   const bool room = !full && view.free_bytes >= reserve + reserve / 4;
   DiskPlan plan;
   plan.full = full || (view.full && !room);

@@ -11,6 +11,7 @@ struct DiskView {
   bool reserved = false;   // the reserve is held
   bool full = false;       // as it was decided last
   bool refused = false;    // a write failed for want of room since then
+  bool first = false;  // nothing was decided yet: an earlier agent may have given the reserve up
 };
 
 struct DiskPlan {
@@ -21,9 +22,9 @@ struct DiskPlan {
 // How much is held back: 64 MiB, which many starts need less than, or a tenth of a small disk.
 int64_t ReserveBytes(int64_t total_bytes);
 
-// The disk is full when a write was refused or less than an eighth of the reserve is free, and no
-// longer when the reserve fits in again with a quarter of it to spare: in between nothing changes,
-// so that it does not go to and fro.
+// The disk is full when a write was refused or less than an eighth of the reserve is free (at
+// first, less than all of it, if it is not held), and no longer when the reserve fits in again with
+// a quarter of it to spare: in between nothing changes, so that it does not go to and fro.
 DiskPlan DecideDisk(const DiskView& view);
 
 }  // namespace ctr::policy

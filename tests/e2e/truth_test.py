@@ -133,7 +133,7 @@ class LostState(unittest.TestCase):
 
     def test_truncated(self):
         told = self.restarted(lambda path: os.truncate(path, os.path.getsize(path) // 2))
-        kept = glob.glob(self.agent.data + "/state.db.damaged-*")
+        kept = sorted(glob.glob(self.agent.data + "/state.db.damaged-*"))
         self.assertTrue(any(kept[0] in message for message in told), (kept, told))
 
     def test_one_byte_of_a_row_flipped(self):

@@ -52,10 +52,14 @@ rpc::CallOptions ContainerdClient::OptionsOf(ContainerdCall call) const {
   return options;
 }
 
+Status ContainerdClient::Unreachable() const {
+  return absl::UnavailableError(absl::StrCat("containerd can't be reached at ", socket_));
+}
+
 Status ContainerdClient::CleanError(const Status& status) const {
   if (status.ok()) return status;
   if (status.code() == absl::StatusCode::kUnavailable) {
-    return absl::UnavailableError(absl::StrCat("containerd can't be reached at ", socket_));
+    return Unreachable();
   }
   return Status(status.code(), CleanContainerdMessage(std::string(status.message())));
 }

@@ -73,6 +73,22 @@ class ContainerdClient {
     co_return response;
   }
 
+  // The same for a call that only reads: it waits for a containerd that is just being started
+  // again, and is made again if the connection broke.
+  template <typename Api, typename Request, typename Response>
+  awaitable<StatusOr<Response>> Ask(rpc::UnaryMethod<Api, Request, Response> method,
+                                    std::type_identity_t<Request> request) const {
+    constexpr int kAttempts = 3;
+    StatusOr<Response> response = Unreachable();
+    for (int attempt = 0; attempt < kAttempts && absl::IsUnavailable(response.status());
+         ++attempt) {
+      response = co_await Call(method, request,
+                               {.timeout = std::chrono::seconds(10), .wait_for_ready = true});
+    }
+    if (absl::IsDeadlineExceeded(response.status())) co_return Unreachable();
+    co_return response;
+  }
+
   // For the streaming calls, which run blocking on the work pool: content()->Write(context.get()).
   std::unique_ptr<grpc::ClientContext> NewContext(ContainerdCall options = {}) const;
   content::Content::StubInterface* content() const { return std::get<0>(stubs_).get(); }
@@ -115,6 +131,7 @@ class ContainerdClient {
 
   rpc::CallOptions OptionsOf(ContainerdCall call) const;
   Status CleanError(const Status& status) const;
+  Status Unreachable() const;
 
   const std::string socket_;
   const std::string namespace_;

@@ -198,7 +198,7 @@ awaitable<StatusOr<std::string>> SpecOf(std::shared_ptr<Core> core, std::string 
   containers::GetContainerRequest get;
   get.set_id(id);
   StatusOr<containers::GetContainerResponse> record =
-      co_await core->client.Call(&ContainersApi::Get, std::move(get));
+      co_await core->client.Ask(&ContainersApi::Get, std::move(get));
   if (!record.ok()) co_return record.status();
   co_return std::move(*record->mutable_container()->mutable_spec()->mutable_value());
 }

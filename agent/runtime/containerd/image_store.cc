@@ -142,7 +142,7 @@ awaitable<StatusOr<ResolvedImage>> ImageStore::Resolve(std::string normalized_re
   images::GetImageRequest request;
   request.set_name(normalized_reference);
   StatusOr<images::GetImageResponse> image =
-      co_await client_->Call(&ImagesApi::Get, std::move(request));
+      co_await client_->Ask(&ImagesApi::Get, std::move(request));
   if (absl::IsNotFound(image.status())) co_return Unknown(normalized_reference);
   if (!image.ok()) co_return image.status();
   std::string digest = image->image().target().digest();
@@ -174,7 +174,7 @@ awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archiv
 }
 
 awaitable<StatusOr<std::vector<ImageSummary>>> ImageStore::List() {
-  StatusOr<images::ListImagesResponse> response = co_await client_->Call(&ImagesApi::List, {});
+  StatusOr<images::ListImagesResponse> response = co_await client_->Ask(&ImagesApi::List, {});
   if (!response.ok()) co_return response.status();
   std::vector<ImageSummary> summaries;
   for (const images::Image& image : response->images()) {

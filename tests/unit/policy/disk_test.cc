@@ -45,10 +45,13 @@ TEST_CASE("what the reserve gave free does not end the shortage; room for it and
   CHECK(plan.step == DiskPlan::Step::kReserve);
 }
 
-TEST_CASE("a disk that never had room for the reserve takes changes as long as it can") {
-  const DiskPlan plan = DecideDisk(View(30, false, false));
-  CHECK_FALSE(plan.full);
-  CHECK(plan.step == DiskPlan::Step::kNone);
+TEST_CASE("a disk without room for the reserve at the start is full, as an earlier agent left it") {
+  DiskView view = View(63, false, false);
+  CHECK_FALSE(DecideDisk(view).full);
+  view.first = true;
+  CHECK(DecideDisk(view).full);
+  view.reserved = true;
+  CHECK_FALSE(DecideDisk(view).full);
 }
 
 }  // namespace
