@@ -6,7 +6,7 @@
 #include <string>
 
 #include "agent/api/running_exec.h"
-#include "agent/control/semaphore.h"
+#include "agent/base/semaphore.h"
 #include "agent/rpc/serve.h"
 #include "ctr/v1/agent.pb.h"
 

@@ -63,6 +63,7 @@ void MakeRoom(const DiskFunctions& functions) {
 
 awaitable<void> DiskGuard::Look() {
   if (!functions_.look) co_return;
+  Semaphore::Permit permit = co_await turn_.Acquire();
   struct Done {
     Status status;
     policy::DiskPlan plan;

@@ -6,6 +6,7 @@
 
 #include "agent/base/clock.h"
 #include "agent/base/error.h"
+#include "agent/base/semaphore.h"
 #include "agent/control/event_log.h"
 
 namespace ctr {
@@ -33,13 +34,14 @@ void MakeRoom(const DiskFunctions& functions);
 class DiskGuard {
  public:
   // Without functions it guards nothing.
-  DiskGuard(asio::any_io_executor work, Clock& clock, EventLog& events, DiskFunctions functions,
-            std::string folder)
-      : work_(std::move(work)),
+  DiskGuard(asio::any_io_executor executor, asio::any_io_executor work, Clock& clock,
+            EventLog& events, DiskFunctions functions, std::string folder)
+      : work_(work),
         clock_(clock),
         events_(events),
         functions_(std::move(functions)),
-        folder_(std::move(folder)) {}
+        folder_(std::move(folder)),
+        turn_(executor, clock, 1) {}
   DiskGuard(const DiskGuard&) = delete;
 
   // Looks at the disk now.
@@ -62,6 +64,7 @@ class DiskGuard {
   const DiskFunctions functions_;
   const std::string folder_;
 
+  Semaphore turn_;  // of a look
   bool full_ = false;
   bool refused_ = false;
   bool first_ = true;

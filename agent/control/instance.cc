@@ -450,7 +450,8 @@ void Instance::SetStopped(StopReason reason, std::string message) {
   observed.reason = reason;
   observed.message = std::move(message);
   if (reason == StopReason::kRequested || reason == StopReason::kSlept) ForgiveFailures();
-  observed.exit_code = exit_ ? std::optional<int>(exit_->code) : std::nullopt;
+  observed.exit_code.reset();
+  if (exit_ && !exit_lost_) observed.exit_code = exit_->code;
   container_.reset();
   probe_ = nullptr;
   exit_.reset();
@@ -469,7 +470,7 @@ void Instance::Record(std::string type, std::string message, std::string cause) 
               .generation = observed().generation,
               .message = std::move(message),
               .cause = std::move(cause)};
-  if (exit_) event.exit_code = exit_->code;
+  if (exit_ && !exit_lost_) event.exit_code = exit_->code;
   services_.events.Record(std::move(event));
 }
 

@@ -13,7 +13,7 @@
 #include "agent/control/disk_guard.h"
 #include "agent/control/event_log.h"
 #include "agent/control/hook.h"
-#include "agent/control/semaphore.h"
+#include "agent/base/semaphore.h"
 #include "agent/model/instance.h"
 #include "agent/policy/lifecycle.h"
 #include "agent/proxy/slot.h"
@@ -127,8 +127,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // Takes over a container of an earlier life of the agent, running or exited; the instance is
   // stopped so far. `stopping`: a stop of it had begun, and goes on.
   void Adopt(Container container, bool stopping);
-  // A container of an earlier life of the agent that is not taken over and could not be removed: it
-  // may live, and no other start runs beside it.
+  // A container of an earlier life of the agent that is not taken over: it may live, and no other
+  // start runs beside it.
   void RemoveLeftover(std::string container_id);
   // Instead, where there is no container of it: goes on with a restart that was due. `was_live`: an
   // earlier agent left it running, so its container is lost.
@@ -214,6 +214,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> RemoveContainer();
   void RemoveContainerLater();
   awaitable<void> RemoveUntilGone(std::string container_id);
+  awaitable<void> NoteObserved();
   awaitable<void> WatchExit(std::string container_id);
 
   void SetState(State to);

@@ -43,8 +43,12 @@ awaitable<void> Instance::Reap() {
   slot_->Close();
   const bool failed = exit_->code != 0;
   StopReason reason = exit_->oom_killed ? StopReason::kOomKilled : StopReason::kExited;
-  spdlog::info("{}: exited with status {}", name().ToString(), exit_->code);
-  Record(exit_->oom_killed ? event::kOomKilled : event::kExited);
+  if (exit_lost_) {
+    reason = StopReason::kHostLost;
+  } else {
+    spdlog::info("{}: exited with status {}", name().ToString(), exit_->code);
+    Record(exit_->oom_killed ? event::kOomKilled : event::kExited);
+  }
   PlanRestart(failed);
   CallHook(failed ? running_config_->hooks.on_error : running_config_->hooks.on_stop,
            failed ? "on_error" : "on_stop");
@@ -102,6 +106,8 @@ awaitable<void> Instance::StopContainer(StopRequest request, StopReason reason) 
   slot_->Close();
   SetState(State::kStopping);
   Record(event::kStopping, "", request.cause);
+  // Else a later agent takes the end that comes now for a failure.
+  co_await NoteObserved();
   co_await AwaitDrained(services_.clock.Now() + config.drain);
   int signal = request.signal;
   if (signal == 0) signal = config.stop_signal.value_or(container_->stop_signal.value_or(SIGTERM));
@@ -205,11 +211,21 @@ void Instance::RemoveLeftover(std::string container_id) {
 
 awaitable<void> Instance::RemoveUntilGone(std::string container_id) {
   auto self = shared_from_this();
+  // Without a container, a later agent would take one that ended for one that was lost.
+  co_await NoteObserved();
   while (!(co_await services_.runtime.Remove(container_id)).ok()) {
     co_await services_.clock.SleepUntil(services_.clock.Now() + kRetry);
   }
   removing_.erase(container_id);
   Nudge();
+}
+
+// What was written behind so far is on disk when this returns, unless the disk stays full.
+awaitable<void> Instance::NoteObserved() {
+  const auto commit = [this] { return services_.store.Commit({PutObserved{name(), observed()}}); };
+  if (!IsDiskFull(co_await commit())) co_return;
+  co_await services_.disk.NoteRefused();
+  (co_await commit()).IgnoreError();  // what is written behind is tried again
 }
 
 awaitable<void> Instance::WatchExit(std::string container_id) {

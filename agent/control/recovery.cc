@@ -14,13 +14,20 @@ namespace ctr {
 
 namespace {
 
-bool RunsWithoutRow(const StoredState& state, const std::vector<Container>& containers) {
+// A row goes only after its container and its kept disk: one of them without a row was lost, with
+// the end of a log or to an older copy of the state file.
+bool MissesRow(const StoredState& state, const std::vector<Container>& containers,
+               const std::vector<KeptDisk>& disks) {
   std::set<InstanceName> known;
   for (const InstanceRecord& record : state.instances) known.insert(record.name);
-  return std::any_of(containers.begin(), containers.end(), [&](const Container& container) {
-    return container.phase == ContainerPhase::kRunning && !container.record.empty() &&
-           !known.contains(container.name);
-  });
+  const auto lacks_row = [&](const auto& found) {
+    return !found.record.empty() && !known.contains(found.name);
+  };
+  return std::any_of(containers.begin(), containers.end(),
+                     [&](const Container& container) {
+                       return container.phase == ContainerPhase::kRunning && lacks_row(container);
+                     }) ||
+         std::any_of(disks.begin(), disks.end(), lacks_row);
 }
 
 }  // namespace
@@ -29,15 +36,14 @@ awaitable<Status> Supervisor::Recover() {
   CTR_CO_ASSIGN_OR_RETURN(StoredState state, co_await store_.Load());
   events_.Resume(state.last_event);
   CTR_CO_ASSIGN_OR_RETURN(std::vector<Container> containers, co_await runtime_.List());
-  // A row goes only after its container: one that runs without a row was lost with the end of a
-  // log.
-  if (state.lost.empty() && RunsWithoutRow(state, containers)) {
-    state.lost = "the state file misses what runs";
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<KeptDisk> disks, co_await runtime_.ListDisks());
+  if (state.lost.empty() && MissesRow(state, containers, disks)) {
+    state.lost = "the state file misses what runs or is kept";
   }
-  if (!state.lost.empty()) co_await Rebuild(state, containers);
+  if (!state.lost.empty()) co_await Rebuild(state, containers, disks);
   std::map<InstanceName, Observed> last_seen;
   CTR_CO_RETURN_IF_ERROR(Load(std::move(state), last_seen));
-  CTR_CO_RETURN_IF_ERROR(co_await Adopt(std::move(containers), last_seen));
+  Adopt(std::move(containers), last_seen);
   for (const auto& [name, instance] : instances_) {
     if (instance->record().desired == Desired::kDestroyed) instance->RequestDestroy("");
   }
@@ -54,15 +60,11 @@ awaitable<Status> Supervisor::Recover() {
 }
 
 // The state file was lost, or a part of it: what runs and what is kept on disk carries its rows.
-awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Container>& containers) {
+awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Container>& containers,
+                                    const std::vector<KeptDisk>& disks) {
   std::vector<std::string> records;
   for (const Container& container : containers) records.push_back(container.record);
-  StatusOr<std::vector<KeptDisk>> disks = co_await runtime_.ListDisks();
-  if (disks.ok()) {
-    for (const KeptDisk& disk : *disks) records.push_back(disk.record);
-  } else {
-    spdlog::error("cannot list the kept disks: {}", std::string(disks.status().message()));
-  }
+  for (const KeptDisk& disk : disks) records.push_back(disk.record);
   const size_t classes = state.classes.size();
   const size_t instances = state.instances.size();
   std::vector<std::string> problems;
@@ -74,10 +76,8 @@ awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Contai
                                         " instances were rebuilt from what runs and is kept");
   spdlog::warn("{}", told);
   events_.Record({.type = event::kStateRebuilt, .message = told});
-  // While something of it could not be read, the loss is told to every later agent: what is left on
-  // disk may be all there is of an ID.
-  keep_unknown_disks_ = true;
-  if (disks.ok() && problems.empty()) changes.emplace_back(AcceptLoss{});
+  // While something of it could not be read, the loss is told to every later agent.
+  if (problems.empty()) changes.emplace_back(AcceptLoss{});
   Status committed = co_await store_.Commit(std::move(changes));
   // Served all the same; the next agent is told of the loss again.
   if (!committed.ok()) {
@@ -124,7 +124,6 @@ awaitable<void> Supervisor::Reconcile() {
       spdlog::error("cannot remove container {}: {}", container.id, std::string(removed.message()));
     }
   }
-  co_await RemoveUnknownDisks();
   StatusOr<std::vector<std::string>> swept =
       co_await runtime_.Sweep([this](const std::string& id) { return Knows(id); });
   if (!swept.ok()) {
@@ -134,28 +133,6 @@ awaitable<void> Supervisor::Reconcile() {
   for (const std::string& what : *swept) {
     spdlog::info("removed what was left over: {}", what);
     events_.Record({.type = event::kRemoved, .message = what});
-  }
-}
-
-// What a start that an earlier agent did not live to see made for an ID that is destroyed by now.
-awaitable<void> Supervisor::RemoveUnknownDisks() {
-  if (keep_unknown_disks_) co_return;
-  StatusOr<std::vector<KeptDisk>> disks = co_await runtime_.ListDisks();
-  if (!disks.ok()) {
-    spdlog::warn("cannot list the kept disks: {}", std::string(disks.status().message()));
-    co_return;
-  }
-  for (const KeptDisk& disk : *disks) {
-    if (instances_.contains(disk.name)) continue;
-    Status removed = co_await runtime_.RemoveDisk(disk.name);
-    if (removed.ok()) {
-      events_.Record({.type = event::kRemoved,
-                      .instance = disk.name,
-                      .message = "its disk, which was left over"});
-    } else {
-      spdlog::error("cannot remove the disk of {}: {}", disk.name.ToString(),
-                    std::string(removed.message()));
-    }
   }
 }
 
@@ -191,23 +168,24 @@ Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& las
   return absl::OkStatus();
 }
 
-awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
-                                    std::map<InstanceName, Observed> last_seen) {
+void Supervisor::Adopt(std::vector<Container> containers,
+                       const std::map<InstanceName, Observed>& last_seen) {
   // The newest start of an instance is the one that counts; the others are remains.
   std::sort(containers.begin(), containers.end(),
             [](const Container& a, const Container& b) { return a.generation > b.generation; });
   for (Container& container : containers) {
     auto found = instances_.find(container.name);
     Instance* instance = found == instances_.end() ? nullptr : found->second.get();
-    const Observed& seen = last_seen[container.name];
-    const bool current = instance != nullptr && instance->state() == State::kStopped &&
-                         container.generation >= seen.generation;
+    if (instance == nullptr) continue;  // Reconcile, which comes next, removes it
+    const Observed& seen = last_seen.at(container.name);
+    const bool current =
+        instance->state() == State::kStopped && container.generation >= seen.generation;
     // The end of a start that was seen is already recorded with its reason; what is left of it only
     // needs to be removed.
     const bool is_news = seen.state != State::kStopped || container.generation > seen.generation;
     const bool stopping = seen.state == State::kStopping && container.generation == seen.generation;
     // Written behind, the row may not know of the newest start.
-    if (instance != nullptr) instance->NoteGeneration(container.generation);
+    instance->NoteGeneration(container.generation);
     if (current && is_news && container.phase != ContainerPhase::kCreated) {
       spdlog::info("{}: taken over, container {}", container.name.ToString(), container.id);
       instance->Adopt(std::move(container), stopping);
@@ -215,13 +193,8 @@ awaitable<Status> Supervisor::Adopt(std::vector<Container> containers,
     }
     spdlog::info("{}: container {} is left over; removing it", container.name.ToString(),
                  container.id);
-    Status removed = co_await runtime_.Remove(container.id);
-    if (!removed.ok()) {
-      spdlog::error("cannot remove container {}: {}", container.id, std::string(removed.message()));
-      if (instance != nullptr) instance->RemoveLeftover(container.id);
-    }
+    instance->RemoveLeftover(container.id);
   }
-  co_return absl::OkStatus();
 }
 
 }  // namespace ctr

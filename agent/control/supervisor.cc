@@ -85,7 +85,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       start_queue_(services.executor, services.clock, options_.parallel_starts),
       hook_queue_(services.executor, services.clock, options_.parallel_hooks),
       events_(services.store, services.clock, services.executor),
-      disk_(services.work, services.clock, events_, options_.disk, options_.data_dir),
+      disk_(executor_, services.work, services.clock, events_, options_.disk, options_.data_dir),
       services_{
           services.executor, services.work,  services.clock,
           services.runtime,  services.store, services.cluster,
@@ -283,6 +283,7 @@ awaitable<Status> Supervisor::BeginDestroy(InstancePtr instance, std::string cau
 awaitable<StatusOr<Visit>> Supervisor::Enter(InstancePtr instance, MonoTime deadline,
                                              std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
+  CTR_CO_RETURN_IF_ERROR(instance->CheckMayStart());
   instance->ForgiveFailures();
   co_return co_await instance->AdmitVisit(deadline, std::move(cause));
 }

@@ -11,7 +11,7 @@
 #include "agent/control/disk_guard.h"
 #include "agent/control/instance.h"
 #include "agent/control/routes.h"
-#include "agent/control/semaphore.h"
+#include "agent/base/semaphore.h"
 #include "agent/proxy/waker.h"
 
 namespace ctr {
@@ -114,17 +114,16 @@ class Supervisor final : public Waker {
   awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
   // The instance of that name that is not just being destroyed; null if there is none.
   awaitable<StatusOr<InstancePtr>> FindSettled(InstanceName name, MonoTime deadline);
-  awaitable<void> Rebuild(StoredState& state, const std::vector<Container>& containers);
+  awaitable<void> Rebuild(StoredState& state, const std::vector<Container>& containers,
+                          const std::vector<KeptDisk>& disks);
   bool Knows(const std::string& container_id) const;
   awaitable<void> KeepReconciled();
   awaitable<void> Reconcile();
-  awaitable<void> RemoveUnknownDisks();
   // What makes something new is refused while the disk is full; what ends or starts what there is
   // may use the reserve.
   enum class Use { kRoom, kReserve };
   awaitable<Status> Commit(std::vector<Change> changes, Use use);
-  awaitable<Status> Adopt(std::vector<Container> containers,
-                          std::map<InstanceName, Observed> last_seen);
+  void Adopt(std::vector<Container> containers, const std::map<InstanceName, Observed>& last_seen);
   Status Load(StoredState state, std::map<InstanceName, Observed>& last_seen);
   StatusOr<uint32_t> TakeInstanceAddress();
   StatusOr<uint32_t> TakeClassAddress();
@@ -147,7 +146,6 @@ class Supervisor final : public Waker {
   std::map<std::string, std::shared_ptr<ClassState>> classes_;
   std::map<InstanceName, InstancePtr> instances_;
   AddressCursors cursors_;
-  bool keep_unknown_disks_ = false;  // the state was lost: they may be all there is of an ID
   std::mt19937_64 random_{std::random_device()()};
 };
 

@@ -11,9 +11,11 @@ int64_t ReserveBytes(int64_t total_bytes) {
 
 DiskPlan DecideDisk(const DiskView& view) {
   const int64_t reserve = ReserveBytes(view.total_bytes);
-  const int64_t least = view.first && !view.reserved ? reserve : reserve / 8;
+  const int64_t enough = reserve + reserve / 4;
+  // Without a reserve at the start, what there is may be what an earlier agent gave up.
+  const int64_t least = view.first && !view.reserved ? enough : reserve / 8;
   const bool full = view.refused || view.free_bytes < least;
-  const bool room = !full && view.free_bytes >= reserve + reserve / 4;
+  const bool room = !full && view.free_bytes >= enough;
   DiskPlan plan;
   plan.full = full || (view.full && !room);
   if (full && view.reserved) plan.step = DiskPlan::Step::kRelease;

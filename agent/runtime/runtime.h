@@ -84,7 +84,7 @@ struct ContainerFiles {
 // A root file system that outlives its containers.
 struct KeptDisk {
   InstanceName name;
-  std::string record;  // of the container that it was made for
+  std::string record;  // of the newest container that it was given to
 };
 
 struct ImageSummary {
@@ -103,7 +103,8 @@ class Runtime {
   virtual ~Runtime() = default;
 
   // Makes snapshot, container and task, not yet started, with `lo` prepared for
-  // NetworkNamespace::kInstanceAddress. Leaves nothing behind if it fails.
+  // NetworkNamespace::kInstanceAddress. Leaves nothing behind if it fails. A caller that is
+  // cancelled has to Remove it: it may still be in the making.
   virtual awaitable<StatusOr<Container>> Create(ContainerSpec spec) = 0;
 
   // Runs the entrypoint. A missing or non-executable entrypoint is FAILED_PRECONDITION, here or
@@ -122,14 +123,15 @@ class Runtime {
   // run.
   virtual awaitable<StatusOr<std::unique_ptr<ExecProcess>>> Exec(std::string id, ExecSpec spec) = 0;
 
-  // SIGKILLs what still runs and removes task, container and snapshot. OK if there is nothing.
+  // SIGKILLs what still runs and removes task, container and snapshot, also of a Create that goes
+  // on after its caller was cancelled. OK if there is nothing.
   virtual awaitable<Status> Remove(std::string id) = 0;
 
   // Every container of this agent.
   virtual awaitable<StatusOr<std::vector<Container>>> List() = 0;
 
-  // The disks that are kept, and the end of one. OK if there is none; not while a container uses
-  // it.
+  // The disks that are kept, and the end of one and of the containers that still use it. OK if
+  // there is none.
   virtual awaitable<StatusOr<std::vector<KeptDisk>>> ListDisks() = 0;
   virtual awaitable<Status> RemoveDisk(InstanceName name) = 0;
 

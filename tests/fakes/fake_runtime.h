@@ -73,6 +73,12 @@ class FakeRuntime final : public Runtime {
     RingAll();
   }
 
+  // It is gone, and nobody knows how it ended.
+  void Lose(const std::string& id) {
+    containers.erase(id);
+    RingAll();
+  }
+
   awaitable<StatusOr<Container>> Create(ContainerSpec spec) override {
     ++creates;
     while (hold_create) co_await Change();

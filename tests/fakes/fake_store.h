@@ -20,6 +20,7 @@ class FakeStore final : public Store {
   AddressCursors cursors;
   std::vector<Event> events;
   std::string lost;
+  bool loses_behind = false;  // as when the agent is killed before it is on disk
 
   awaitable<StatusOr<StoredState>> Load() override {
     StoredState state;
@@ -49,15 +50,18 @@ class FakeStore final : public Store {
     ++commits;
     co_await asio::post(co_await asio::this_coro::executor, use_awaitable);
     if (!error.ok()) co_return error;
-    WriteBehind(std::move(changes));
+    ApplyAll(changes);
     co_return absl::OkStatus();
   }
 
   void WriteBehind(std::vector<Change> changes) override {
-    for (Change& change : changes) std::visit([this](auto& one) { Apply(one); }, change);
+    if (!loses_behind) ApplyAll(changes);
   }
 
  private:
+  void ApplyAll(std::vector<Change>& changes) {
+    for (Change& change : changes) std::visit([this](auto& one) { Apply(one); }, change);
+  }
   void Apply(PutClass& put) { classes[put.record.config.name] = put.record; }
   void Apply(DeleteClass& del) { classes.erase(del.name); }
   void Apply(PutInstance& put) {

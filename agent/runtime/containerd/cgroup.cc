@@ -23,8 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// How long processes may take to be gone after their SIGKILL.
-constexpr std::chrono::seconds kKillTimeout(5);
+// How long processes may take to be gone after their SIGKILL, on a thread that starts need, too:
+// callers try again.
+constexpr std::chrono::milliseconds kKillTimeout(500);
 
 std::string ReadAll(const std::string& path) {
   std::ifstream file(path);

@@ -68,11 +68,10 @@ awaitable<void> AwaitReconnectOf(std::shared_ptr<Core> core) {
   co_await core->reconnected->WaitUntil(MonoTime::max());
 }
 
-// What a caller that was cancelled did not get: nobody knows the container, so it goes again.
-std::function<void(StatusOr<Container>)> RemoveUnwanted(std::shared_ptr<Core> core) {
-  return [core](StatusOr<Container> made) {
-    if (made.ok()) asio::co_spawn(core->control, RemoveContainer(core, made->id), asio::detached);
-  };
+// A creation of it that goes on though its caller was cancelled ends first, whatever it comes to.
+awaitable<Status> RemoveInTurn(std::shared_ptr<Core> core, std::string id) {
+  KeyedLocks::Lock lock = co_await core->containers.Acquire(id);
+  co_return co_await RemoveContainer(core, std::move(id));
 }
 
 }  // namespace
@@ -124,7 +123,7 @@ ContainerdRuntime::~ContainerdRuntime() {
 
 awaitable<StatusOr<Container>> ContainerdRuntime::Create(ContainerSpec spec) {
   return Shielded<StatusOr<Container>>(CreateContainer(core_, std::move(spec)),
-                                       RemoveUnwanted(core_));
+                                       [](StatusOr<Container>) {});
 }
 
 awaitable<Status> ContainerdRuntime::Start(std::string id) {
@@ -147,7 +146,7 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> ContainerdRuntime::Exec(std::s
 }
 
 awaitable<Status> ContainerdRuntime::Remove(std::string id) {
-  return Shielded<Status>(RemoveContainer(core_, std::move(id)), [](Status) {});
+  return Shielded<Status>(RemoveInTurn(core_, std::move(id)), [](Status) {});
 }
 
 awaitable<StatusOr<std::vector<Container>>> ContainerdRuntime::List() {

@@ -19,7 +19,9 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       host(DetectOciHost()),
       client(this->options.Socket(), ContainerdNamespace(this->options.agent_id)),
       image_store(&client, std::move(work)),
-      reconnected(clock->MakeAlarm(this->control)) {}
+      reconnected(clock->MakeAlarm(this->control)),
+      containers(this->control, *clock),
+      disks(this->control, *clock) {}
 
 std::string Core::CgroupPath(const std::string& id) const {
   return absl::StrCat("/ctr/", options.agent_id, "/", id);

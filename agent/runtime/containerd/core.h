@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "agent/base/clock.h"
+#include "agent/base/keyed_locks.h"
 #include "agent/base/pidfd.h"
 #include "agent/runtime/containerd/cgroup.h"
 #include "agent/runtime/containerd/client.h"
@@ -37,6 +38,11 @@ struct Core {
   absl::flat_hash_map<std::string, std::shared_ptr<const Pidfd>>
       processes;                             // first process, by container ID
   const std::unique_ptr<Alarm> reconnected;  // rings when containerd was away and is back
+  // By container ID: held while one is made or removed, so that a removal that comes upon a
+  // creation which nobody waits for any more finds all that it made. Inside of it by snapshot: held
+  // while a kept disk is given to a container or removed.
+  KeyedLocks containers;
+  KeyedLocks disks;
 };
 
 // The containerd namespace of an agent.

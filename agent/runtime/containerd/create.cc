@@ -146,10 +146,9 @@ awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, 
   co_return StartError(task.status(), image);
 }
 
-// Everything between the image and the task; what fails here is undone by the caller.
+// Everything between the root file system and the task; what fails here is undone by the caller.
 awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
-                                    ResolvedImage image) {
-  CTR_CO_ASSIGN_OR_RETURN(Mounts mounts, co_await PrepareRootfs(core, spec, image.chain_id));
+                                    ResolvedImage image, Mounts mounts) {
   CTR_CO_ASSIGN_OR_RETURN(ProcessUser user, co_await FindUser(core, image.config.user, mounts));
   CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(user)));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
@@ -176,18 +175,27 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
 }
 
 awaitable<StatusOr<Container>> MakeWithoutThrowing(std::shared_ptr<Core> core, ContainerSpec spec,
-                                                   ResolvedImage image) {
+                                                   ResolvedImage image, Mounts mounts) {
   try {
-    co_return co_await Make(std::move(core), std::move(spec), std::move(image));
+    co_return co_await Make(std::move(core), std::move(spec), std::move(image), std::move(mounts));
   } catch (const std::exception& exception) {
     co_return absl::InternalError(absl::StrCat("cannot create the container: ", exception.what()));
   }
 }
 
-awaitable<void> UndoLater(std::shared_ptr<Core> core, std::string id) {
+// `new_disk`: the snapshot that was made for it and is not its own, or "".
+awaitable<Status> Undo(std::shared_ptr<Core> core, std::string id, std::string new_disk) {
+  CTR_CO_RETURN_IF_ERROR(co_await RemoveContainer(core, id));
+  if (new_disk.empty()) co_return absl::OkStatus();
+  co_return co_await RemoveSnapshot(core, new_disk);
+}
+
+// Nobody else gets the disk before it is gone.
+awaitable<void> UndoLater(std::shared_ptr<Core> core, std::string id, std::string new_disk,
+                          KeyedLocks::Lock disk_lock) {
   for (int attempt = 0; attempt < kUndoAttempts; ++attempt) {
     co_await core->clock->SleepUntil(core->clock->Now() + seconds(1));
-    Status undone = co_await RemoveContainer(core, id);
+    Status undone = co_await Undo(core, id, new_disk);
     if (undone.ok() || core->client.closed()) co_return;
     spdlog::warn("cannot yet remove the container {}: {}", id, std::string(undone.message()));
   }
@@ -196,12 +204,26 @@ awaitable<void> UndoLater(std::shared_ptr<Core> core, std::string id) {
 }  // namespace
 
 awaitable<StatusOr<Container>> CreateContainer(std::shared_ptr<Core> core, ContainerSpec spec) {
+  const std::string id = spec.id;
+  const std::string snapshot = SnapshotKeyOf(spec);
+  KeyedLocks::Lock container_lock = co_await core->containers.Acquire(id);
   CTR_CO_ASSIGN_OR_RETURN(ResolvedImage image, co_await core->image_store.Resolve(spec.image));
-  std::string id = spec.id;
-  StatusOr<Container> made = co_await MakeWithoutThrowing(core, std::move(spec), std::move(image));
+  KeyedLocks::Lock disk_lock = co_await core->disks.Acquire(snapshot);
+  StatusOr<Rootfs> rootfs = co_await PrepareRootfs(core, spec, image.chain_id);
+  StatusOr<Container> made = absl::UnknownError("");
+  if (rootfs.ok()) {
+    made = co_await MakeWithoutThrowing(core, std::move(spec), std::move(image),
+                                        std::move(rootfs->mounts));
+  } else {
+    made = rootfs.status();
+  }
   if (made.ok()) co_return made;
-  Status undone = co_await RemoveContainer(core, id);
-  if (!undone.ok()) asio::co_spawn(core->control, UndoLater(core, id), asio::detached);
+  const std::string new_disk = rootfs.ok() && rootfs->is_new ? snapshot : "";
+  Status undone = co_await Undo(core, id, new_disk);
+  if (!undone.ok()) {
+    asio::co_spawn(core->control, UndoLater(core, id, new_disk, std::move(disk_lock)),
+                   asio::detached);
+  }
   co_return made;
 }
 

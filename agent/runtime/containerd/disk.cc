@@ -80,7 +80,7 @@ awaitable<Status> RemoveUsersOf(std::shared_ptr<Core> core, std::string key, std
 }
 
 // The disk is there. Its record becomes that of its newest container.
-awaitable<StatusOr<Mounts>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSpec spec) {
+awaitable<StatusOr<Rootfs>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSpec spec) {
   snapshots::UpdateSnapshotRequest update;
   update.set_snapshotter(kSnapshotter);
   update.mutable_info()->set_name(DiskKey(spec.name));
@@ -99,7 +99,7 @@ awaitable<StatusOr<Mounts>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSp
   StatusOr<snapshots::MountsResponse> mounts =
       co_await core->client.Call(&SnapshotsApi::Mounts, std::move(request));
   if (!mounts.ok()) co_return Annotate(mounts.status(), "cannot use the kept disk");
-  co_return std::move(*mounts->mutable_mounts());
+  co_return Rootfs{std::move(*mounts->mutable_mounts()), /*is_new=*/false};
 }
 
 }  // namespace
@@ -129,11 +129,11 @@ std::string GetRecord(const Labels& labels) {
   }
 }
 
-awaitable<StatusOr<Mounts>> PrepareRootfs(std::shared_ptr<Core> core, ContainerSpec spec,
+awaitable<StatusOr<Rootfs>> PrepareRootfs(std::shared_ptr<Core> core, ContainerSpec spec,
                                           std::string chain_id) {
   if (spec.keep_disk) {
     CTR_CO_RETURN_IF_ERROR(Annotate(co_await RemoveUsersOf(core, DiskKey(spec.name), spec.id),
-                                    "the kept disk is still in use"));
+                                    "cannot free the kept disk"));
   }
   snapshots::PrepareSnapshotRequest request;
   request.set_snapshotter(kSnapshotter);
@@ -146,7 +146,7 @@ awaitable<StatusOr<Mounts>> PrepareRootfs(std::shared_ptr<Core> core, ContainerS
     co_return co_await MountsOfDisk(std::move(core), std::move(spec));
   }
   if (!response.ok()) co_return Annotate(response.status(), "cannot prepare the root file system");
-  co_return std::move(*response->mutable_mounts());
+  co_return Rootfs{std::move(*response->mutable_mounts())};
 }
 
 awaitable<StatusOr<std::vector<KeptDisk>>> ListKeptDisks(std::shared_ptr<Core> core) {
@@ -163,6 +163,7 @@ awaitable<StatusOr<std::vector<KeptDisk>>> ListKeptDisks(std::shared_ptr<Core> c
 }
 
 awaitable<Status> RemoveKeptDisk(std::shared_ptr<Core> core, InstanceName name) {
+  KeyedLocks::Lock lock = co_await core->disks.Acquire(DiskKey(name));
   CTR_CO_RETURN_IF_ERROR(co_await RemoveUsersOf(core, DiskKey(name), ""));
   co_return co_await RemoveSnapshot(std::move(core), DiskKey(name));
 }

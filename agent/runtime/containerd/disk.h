@@ -24,13 +24,18 @@ std::string SnapshotKeyOf(const ContainerSpec& spec);
 void PutRecord(const std::string& record, Labels& labels);
 std::string GetRecord(const Labels& labels);
 
+struct Rootfs {
+  Mounts mounts;
+  bool is_new = true;  // not a kept disk that was there
+};
+
 // Makes the root file system from the image's `chain_id`, or gives the kept one that is there,
 // whatever image that was made from. What an earlier container of the same disk left goes first:
-// two mounts of one disk would spoil it.
-awaitable<StatusOr<Mounts>> PrepareRootfs(std::shared_ptr<Core> core, ContainerSpec spec,
+// two mounts of one disk would spoil it. Under the snapshot's lock.
+awaitable<StatusOr<Rootfs>> PrepareRootfs(std::shared_ptr<Core> core, ContainerSpec spec,
                                           std::string chain_id);
 
-// Runtime::ListDisks and Runtime::RemoveDisk; the latter removes the containers that still use it.
+// Runtime::ListDisks and Runtime::RemoveDisk.
 awaitable<StatusOr<std::vector<KeptDisk>>> ListKeptDisks(std::shared_ptr<Core> core);
 awaitable<Status> RemoveKeptDisk(std::shared_ptr<Core> core, InstanceName name);
 

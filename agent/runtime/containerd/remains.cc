@@ -36,9 +36,11 @@ bool IsBelow(absl::string_view path, absl::string_view folder) {
 }
 
 // The mount points in or below `folder`, the newest first.
-std::vector<std::string> MountsBelow(const std::string& folder) {
+StatusOr<std::vector<std::string>> MountsBelow(const std::string& folder) {
   std::vector<std::string> mounts;
   std::string text = ReadFile("/proc/self/mountinfo");
+  // There is always the root. What can't be read must not pass for "nothing is mounted".
+  if (text.empty()) return absl::UnavailableError("cannot read the table of mounts");
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
     if (fields.size() > 4 && IsBelow(fields[4], folder)) mounts.emplace_back(fields[4]);
@@ -65,11 +67,12 @@ std::vector<std::string> BundleFolders(const Core& core) {
 
 // The root file systems of our tasks that are mounted, by container; also in somebody else's
 // containerd, whose folders we don't know: the namespace in the path is ours alone.
-std::vector<std::pair<std::string, std::string>> RootfsMounts(const Core& core) {
+StatusOr<std::vector<std::pair<std::string, std::string>>> RootfsMounts(const Core& core) {
   const std::string ours =
       absl::StrCat("/io.containerd.runtime.v2.task/", core.client.containerd_namespace(), "/");
   std::vector<std::pair<std::string, std::string>> found;
-  for (std::string& mount : MountsBelow("")) {
+  CTR_ASSIGN_OR_RETURN(std::vector<std::string> mounts, MountsBelow(""));
+  for (std::string& mount : mounts) {
     const size_t at = mount.find(ours);
     if (at == std::string::npos) continue;
     const std::string id(absl::StripSuffix(mount.substr(at + ours.size()), "/rootfs"));
@@ -106,10 +109,16 @@ std::vector<Shim> ShimsOf(const std::string& containerd_socket) {
 }
 
 Status RemoveFolder(const std::string& folder) {
-  for (const std::string& mount : MountsBelow(folder)) {
+  CTR_ASSIGN_OR_RETURN(const std::vector<std::string> mounts, MountsBelow(folder));
+  for (const std::string& mount : mounts) {
     if (::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
       return ErrnoError(errno, absl::StrCat("cannot unmount ", mount));
     }
+  }
+  // What is mounted there in this moment would be emptied. A mount point does not go by rmdir.
+  const std::string rootfs = folder + "/rootfs";
+  if (::rmdir(rootfs.c_str()) != 0 && errno == EBUSY) {
+    return ErrnoError(errno, absl::StrCat("cannot remove ", rootfs));
   }
   std::error_code error;
   fs::remove_all(folder, error);
@@ -123,9 +132,10 @@ Status RemoveRemains(const Core& core, const std::string& id) {
   }
   ::unlink(ShimSocketOf(core, id).c_str());
   Status first = core.cgroups.Remove(core.CgroupPath(id));
-  for (const auto& [owner, mount] : RootfsMounts(core)) {
+  CTR_ASSIGN_OR_RETURN(const auto mounts, RootfsMounts(core));
+  for (const auto& [owner, mount] : mounts) {
     if (owner == id && ::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
-      first.Update(ErrnoError(errno, absl::StrCat("cannot unmount ", mount)));
+      return ErrnoError(errno, absl::StrCat("cannot unmount ", mount));
     }
   }
   for (const std::string& folder : BundleFolders(core)) {
@@ -139,7 +149,9 @@ std::vector<std::string> FindRemains(const Core& core) {
   if (!core.options.external_socket.has_value()) {
     for (const Shim& shim : ShimsOf(core.client.socket())) found.insert(shim.container_id);
   }
-  for (auto& [id, mount] : RootfsMounts(core)) found.insert(id);
+  if (auto mounts = RootfsMounts(core); mounts.ok()) {
+    for (auto& [id, mount] : *mounts) found.insert(id);
+  }
   for (const std::string& folder : BundleFolders(core)) {
     std::error_code error;
     for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {

@@ -158,7 +158,8 @@ StatusOr<Database> Database::OpenDamaged(const std::string& path, std::chrono::s
   sqlite3_db_config(connection, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
   AddFunctions(connection);
   using Time = std::chrono::steady_clock;
-  database.give_up_ = std::make_shared<Time::time_point>(Time::now() + patience);
+  database.give_up_ = std::make_shared<Time::time_point>();
+  database.patience_ = patience;
   sqlite3_progress_handler(
       connection, 10'000,
       [](void* give_up) { return Time::now() > *static_cast<Time::time_point*>(give_up) ? 1 : 0; },
@@ -172,6 +173,7 @@ Status Database::Execute(const std::string& sql) {
 }
 
 StatusOr<Statement> Database::Prepare(std::string_view sql) {
+  if (give_up_) *give_up_ = std::chrono::steady_clock::now() + patience_;
   sqlite3_stmt* statement = nullptr;
   const int code = sqlite3_prepare_v3(connection_.get(), sql.data(), static_cast<int>(sql.size()),
                                       SQLITE_PREPARE_PERSISTENT, &statement, nullptr);

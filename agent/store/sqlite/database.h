@@ -86,6 +86,7 @@ class Database {
   std::string path_;
   // When a statement on a damaged file is given up: a damaged tree may have no end.
   std::shared_ptr<std::chrono::steady_clock::time_point> give_up_;
+  std::chrono::seconds patience_{0};
   std::unique_ptr<sqlite3, Close> connection_;
 };
 

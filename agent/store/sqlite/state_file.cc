@@ -98,7 +98,8 @@ Status MakeNew(const std::string& path, Salvaged salvaged, const std::string& lo
   } else {
     CTR_RETURN_IF_ERROR(written);
   }
-  return tables.SetLost(lost);
+  CTR_RETURN_IF_ERROR(tables.SetLost(lost));
+  return tables.EmptyLog();
 }
 
 StatusOr<Tables> Rebuild(const std::string& path, const std::string& why) {

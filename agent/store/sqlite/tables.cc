@@ -127,6 +127,13 @@ Status Tables::SetLost(const std::string& lost) {
   return set.Run(lost);
 }
 
+Status Tables::EmptyLog() {
+  CTR_ASSIGN_OR_RETURN(std::string busy,
+                       database_.QueryText("PRAGMA wal_checkpoint(TRUNCATE)"));
+  if (busy == "0") return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("cannot empty the log of ", database_.path()));
+}
+
 StatusOr<StoredState> Tables::Load() {
   StoredState state;
   CTR_RETURN_IF_ERROR(LoadClasses(state.classes));

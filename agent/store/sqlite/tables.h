@@ -13,6 +13,8 @@ class Tables {
   static StatusOr<Tables> Open(const std::string& path);
   // Why the state of this new file is not the one that the last agent left; stays until AcceptLoss.
   Status SetLost(const std::string& lost);
+  // Moves what was written into the file itself, so that it is whole without its log.
+  Status EmptyLog();
 
   // Makes the changes in one transaction, synced when this returns, or none of them.
   Status Write(const std::vector<const Change*>& changes);

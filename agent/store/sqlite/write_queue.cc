@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -69,6 +70,7 @@ bool WriteQueue::Flush() {
     if (!together.ok() && entries.size() > 1) {
       alone = write_(ChangesOf(std::span(&entries[i], 1)));
     }
+    if (alone.ok()) DropOlder(entries[i]);
     Finish(entries[i], alone);
   }
   return !entries_.empty();
@@ -91,6 +93,23 @@ void WriteQueue::Finish(Entry& entry, const Status& status) {
   } else if (failures_ > 0) {
     spdlog::info("the state is written again, after {} failures; {} events were dropped",
                  std::exchange(failures_, 0), std::exchange(dropped_events_, 0));
+  }
+}
+
+// What was observed and is kept to be tried again, of the names of which `written` says more.
+void WriteQueue::DropOlder(const Entry& written) {
+  if (entries_.empty()) return;
+  std::set<InstanceName> names;
+  for (const Change& change : written.changes) {
+    if (const auto* put = std::get_if<PutObserved>(&change)) names.insert(put->name);
+    if (const auto* gone = std::get_if<DeleteInstance>(&change)) names.insert(gone->name);
+  }
+  for (Entry& entry : entries_) {
+    std::erase_if(entry.changes, [&](const Change& change) {
+      const auto* put = std::get_if<PutObserved>(&change);
+      return put != nullptr && names.contains(put->name);
+    });
+    entry.observed.clear();
   }
 }
 

@@ -27,7 +27,8 @@ class WriteQueue {
   void AddBehind(std::vector<Change> changes);
 
   // Writes everything in one transaction; if that fails, each entry in its own, so that only what
-  // can't be written fails. What was written behind and failed stays; returns whether there is any.
+  // can't be written fails. What was written behind and failed stays, but what a later entry made
+  // out of date; returns whether there is any.
   bool Flush();
 
  private:
@@ -41,6 +42,7 @@ class WriteQueue {
   static std::vector<const Change*> ChangesOf(std::span<const Entry> entries);
   void Finish(Entry& entry, const Status& status);
   void Keep(Entry& entry, const Status& status);
+  void DropOlder(const Entry& written);
   void AppendBehind(Change change);
   void AppendEvent(std::deque<Change>& events, Change change);
 

@@ -115,6 +115,18 @@ TEST_CASE("what was written on a kept disk is there at the next start, whatever 
   CHECK(RunKept(t, "test ! -e /mark").code == 0);
 }
 
+TEST_CASE("a kept disk goes with its first container if that can't be made, and stays else") {
+  RuntimeFixture t;
+  ContainerSpec broken = t.Spec({"/missing"});
+  broken.keep_disk = true;
+  CHECK_FALSE(t.Run(t.runtime_->Create(broken)).ok());
+  CHECK(Disks(t).empty());
+  CHECK(RunKept(t, "echo one > /mark").code == 0);
+  broken.id = t.Spec({}).id;
+  CHECK_FALSE(t.Run(t.runtime_->Create(broken)).ok());
+  CHECK(RunKept(t, "grep one /mark").code == 0);
+}
+
 TEST_CASE("a container that an earlier agent left on a kept disk is gone before the next uses it") {
   RuntimeFixture t;
   Container left = t.Create(KeptSpec(t, "echo one > /mark; sleep 1000"));

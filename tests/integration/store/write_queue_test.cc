@@ -104,6 +104,20 @@ TEST_CASE("what could not be written behind is tried again, and does not grow") 
   CHECK(disk.transactions == std::vector<Names>{{"a", "x@2"}});
 }
 
+TEST_CASE("what was observed and is tried again does not overtake what was seen of it since") {
+  FakeDisk disk;
+  disk.refused = "a";
+  WriteQueue queue(disk.Write());
+  queue.AddBehind({DeleteClass{"a"}, Saw("x", 1), Saw("y", 1)});
+  queue.Add({DeleteClass{"b"}}, [](const Status&) {});
+  queue.AddBehind({Saw("x", 2)});
+  CHECK(queue.Flush());
+  CHECK(disk.transactions == std::vector<Names>{{"b"}, {"x@2"}});
+  disk.refused = "";
+  CHECK_FALSE(queue.Flush());
+  CHECK(disk.transactions.back() == Names{"a", "y@1"});
+}
+
 TEST_CASE("a change written behind that would be refused forever is dropped, alone") {
   FakeDisk disk;
   disk.refused = "b";

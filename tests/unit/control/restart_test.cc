@@ -37,6 +37,19 @@ TEST_CASE("an instance whose process fails is started again after a backoff, wit
   CHECK(LastOf(world, event::kWake).cause == "its restart policy");
 }
 
+TEST_CASE("an exec that is refused does not take back the restart that is due") {
+  World world;
+  world.Apply(std::string(kWebClass) + "manual_start = true\n");
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  world.runtime.Exit(world.runtime.Only().container.id, {.code = 3});
+  world.Settle();
+  StatusOr<Visit> refused =
+      world.Await(world.supervisor->Enter(alice, world.Deadline(), "ctr exec"));
+  CHECK(ErrorCodeOf(refused.status()) == code::kManualStart);
+  world.Advance(100ms);
+  CHECK(alice->state() == State::kHealthy);
+}
+
 TEST_CASE("an exit with status 0 is no failure, but always restarts it") {
   World world;
   world.Apply(kWebClass);

@@ -122,6 +122,67 @@ TEST_CASE("what runs without a row, as when the end of the log was lost, is know
   CHECK(after.runtime.creates == 0);
 }
 
+TEST_CASE("a kept disk without a row, as with an older copy of the state file, is known again") {
+  World before;
+  before.Apply(std::string(kWebClass) + "disk = \"keep\"\n");
+  std::shared_ptr<Instance> alice = before.Started("web", "alice");
+  CHECK(before.Await(before.supervisor->Stop(alice, {}, true, before.Deadline(), "test")).ok());
+  REQUIRE(before.runtime.containers.empty());
+  World after(std::make_shared<FakeStore>(), &before.runtime);
+  after.Advance(std::chrono::hours(1));
+  CHECK(after.runtime.disks.contains({"web", "alice"}));
+  REQUIRE(after.supervisor->instances().contains({"web", "alice"}));
+  CHECK(after.Await(after.Wake("alice")).ok());
+}
+
+TEST_CASE("a job that ended well is not run again by an agent that finds its container gone") {
+  auto store = std::make_shared<FakeStore>();
+  World before(store, nullptr);
+  before.Apply(std::string("name = \"job\"\nimage = \"demo:latest\"\n"));
+  before.Started("job", "j");
+  store->loses_behind = true;
+  before.runtime.Exit(before.runtime.Only().container.id, {.code = 0});
+  before.Settle();
+  REQUIRE(before.runtime.containers.empty());
+  store->loses_behind = false;
+  World after(store, &before.runtime);
+  after.Advance(std::chrono::minutes(2));
+  CHECK(after.runtime.creates == 0);
+  const Observed& seen = after.supervisor->instances().at({"job", "j"})->observed();
+  CHECK(seen.reason == StopReason::kExited);
+  CHECK(seen.exit_code == 0);
+}
+
+TEST_CASE("one that ended as it was put to sleep is not taken for a failure by a later agent") {
+  auto store = std::make_shared<FakeStore>();
+  World before(store, nullptr);
+  before.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = before.Started("web", "alice");
+  store->loses_behind = true;
+  before.runtime.hold_remove = true;
+  before.Advance(std::chrono::seconds(11));
+  REQUIRE(before.runtime.Only().exit->code == 143);
+  store->loses_behind = false;
+  World after(store, &before.runtime);
+  after.Advance(std::chrono::minutes(2));
+  CHECK(after.runtime.creates == 0);
+  CHECK(after.supervisor->instances().at({"web", "alice"})->observed().failures == 0);
+}
+
+TEST_CASE("a container whose task is gone with its exit is lost with the host, not exited") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  world.runtime.Lose(world.runtime.Only().container.id);
+  world.Settle();
+  CHECK(alice->observed().reason == StopReason::kHostLost);
+  CHECK_FALSE(alice->observed().exit_code.has_value());
+  CHECK(std::none_of(world.store->events.begin(), world.store->events.end(),
+                     [](const Event& event) { return event.type == event::kExited; }));
+  world.Advance(std::chrono::seconds(1));
+  CHECK(alice->state() == State::kHealthy);
+}
+
 TEST_CASE("after the runtime was away, containers that nobody knows are removed") {
   World world;
   world.Apply(kWebClass);

@@ -79,6 +79,14 @@ void Judge::AgentRecovered(const Supervisor* supervisor) {
 }
 
 void Judge::AgentDied(const FakeStore& durable) {
+  // A stop that is on the disk goes on, if it was one that might begin.
+  for (const auto& [id, box] : runtime_.boxes()) {
+    auto row = durable.instances.find(box->spec.name);
+    if (row != durable.instances.end() && row->second.observed.state == State::kStopping &&
+        row->second.observed.generation == box->spec.generation) {
+      NoteGivenUp(*box, expected_[box->spec.name]);
+    }
+  }
   supervisor_ = nullptr;
   starting_ = 0;
   died_at_ = clock_.Now();

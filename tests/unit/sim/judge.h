@@ -134,6 +134,7 @@ class Judge final : public RuntimeObserver {
   bool IsPresent(const InstanceName& name, const Expected::Stay& stay) const;
   bool MayGiveUp(const Box& box, const BoxFacts& facts, const Expected& expected) const;
   bool MayKill(const Box& box, const Expected& expected);
+  bool NoteGivenUp(const Box& box, const Expected& expected);
   void CheckDrained(const Box& box, const Expected& expected);
   void LookAt(const Instance& instance, Expected& expected);
   bool Passing(const Expected& expected) const;

@@ -70,8 +70,12 @@ void Judge::OnStarting(int change) {
 }
 
 bool Judge::MayKill(const Box& box, const Expected& expected) {
+  facts_.at(box.spec.id).ended_life = life_;
+  return NoteGivenUp(box, expected);
+}
+
+bool Judge::NoteGivenUp(const Box& box, const Expected& expected) {
   BoxFacts& facts = facts_.at(box.spec.id);
-  facts.ended_life = life_;
   if (!facts.given_up) facts.given_up = MayGiveUp(box, facts, expected);
   return facts.given_up;
 }

@@ -1,4 +1,4 @@
-#include "agent/control/semaphore.h"
+#include "agent/base/semaphore.h"
 
 namespace ctr {
 
