@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "agent/base/clock.h"
+#include "agent/base/semaphore.h"
 #include "agent/cluster/cluster.h"
 #include "agent/control/disk_guard.h"
 #include "agent/control/event_log.h"
 #include "agent/control/hook.h"
-#include "agent/base/semaphore.h"
 #include "agent/model/instance.h"
 #include "agent/policy/lifecycle.h"
 #include "agent/proxy/slot.h"

@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/semaphore.h"
 #include "agent/control/addresses.h"
 #include "agent/control/disk_guard.h"
 #include "agent/control/instance.h"
 #include "agent/control/routes.h"
-#include "agent/base/semaphore.h"
 #include "agent/proxy/waker.h"
 
 namespace ctr {

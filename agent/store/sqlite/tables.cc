@@ -128,8 +128,7 @@ Status Tables::SetLost(const std::string& lost) {
 }
 
 Status Tables::EmptyLog() {
-  CTR_ASSIGN_OR_RETURN(std::string busy,
-                       database_.QueryText("PRAGMA wal_checkpoint(TRUNCATE)"));
+  CTR_ASSIGN_OR_RETURN(std::string busy, database_.QueryText("PRAGMA wal_checkpoint(TRUNCATE)"));
   if (busy == "0") return absl::OkStatus();
   return absl::InternalError(absl::StrCat("cannot empty the log of ", database_.path()));
 }

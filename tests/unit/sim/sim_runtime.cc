@@ -34,16 +34,20 @@ class Starting {
 // once it undoes later.
 class SimRuntime::Making {
  public:
-  Making(SimRuntime* runtime, std::string id) : runtime_(runtime), id_(std::move(id)) {}
+  Making(SimRuntime* runtime, const ContainerSpec& spec)
+      : runtime_(runtime), id_(spec.id), name_(spec.name) {}
   Making(const Making&) = delete;
   ~Making() {
-    if (!kept_ && runtime_->agent_lives_) runtime_->Undo(id_);
+    if (kept_ || !runtime_->agent_lives_) return;
+    runtime_->undoing_[id_] = name_;
+    runtime_->UndoLater(id_);
   }
   void Keep() { kept_ = true; }
 
  private:
   SimRuntime* const runtime_;
   const std::string id_;
+  const InstanceName name_;
   bool kept_ = false;
 };
 
@@ -152,8 +156,10 @@ awaitable<StatusOr<Container>> SimRuntime::Create(ContainerSpec spec) {
   const std::string id = spec.id;
   const std::string what = absl::StrCat("create ", spec.name.ToString(), " g", spec.generation);
   Trace([&] { return what; });
-  Making making(this, id);
+  Making making(this, spec);
   auto make = [this, spec]() -> Status {
+    if (undone_.contains(spec.id)) return absl::CancelledError("it was undone");
+    if (spec.keep_disk) UndoAllOf(spec.name, spec.id);
     auto box = std::make_shared<Box>();
     box->number = ++count_;
     box->spec = spec;
@@ -175,21 +181,35 @@ awaitable<StatusOr<Container>> SimRuntime::Create(ContainerSpec spec) {
   co_return made.ok() ? absl::NotFoundError("it was removed meanwhile") : made;
 }
 
-void SimRuntime::Undo(const std::string& id) {
+void SimRuntime::UndoLater(const std::string& id) {
   Duration delay = dice_.Chance(faults_.slow) ? dice_.Within(seconds(5), seconds(40)) : seconds(5);
   clock_.At(clock_.Now() + delay, [this, id, life = life_] {
     if (life != life_) return;
     if (away_) {
+      UndoLater(id);
+    } else {
       Undo(id);
-      return;
     }
-    Box* box = Find(id);
-    if (box == nullptr) return;
-    box->unsure = true;
-    if (box->live()) Exit(id, {.code = 137});
-    if (box->made_disk && !written_disks_.contains(box->spec.name)) disks_.erase(box->spec.name);
-    Delete(id).IgnoreError();
   });
+}
+
+void SimRuntime::Undo(const std::string& id) {
+  if (undoing_.erase(id) == 0) return;
+  undone_.insert(id);
+  Box* box = Find(id);
+  if (box == nullptr) return;
+  box->unsure = true;
+  if (box->live()) Exit(id, {.code = 137});
+  if (box->made_disk && !written_disks_.contains(box->spec.name)) disks_.erase(box->spec.name);
+  Delete(id).IgnoreError();
+}
+
+void SimRuntime::UndoAllOf(const InstanceName& name, const std::string& but) {
+  std::vector<std::string> ids;
+  for (const auto& [id, of] : undoing_) {
+    if (of == name && id != but) ids.push_back(id);
+  }
+  for (const std::string& id : ids) Undo(id);
 }
 
 awaitable<Status> SimRuntime::Start(std::string id) {
@@ -367,6 +387,7 @@ awaitable<StatusOr<std::vector<KeptDisk>>> SimRuntime::ListDisks() {
 awaitable<Status> SimRuntime::RemoveDisk(InstanceName name) {
   observer_->OnRemoveDisk(name);
   auto remove = [this, name]() -> Status {
+    UndoAllOf(name, "");
     for (const auto& [id, box] : boxes_) {
       if (box->spec.name == name && box->spec.keep_disk) {
         return absl::FailedPreconditionError("a container uses it");

@@ -70,7 +70,7 @@ class SimRuntime final : public Runtime {
 
   // The agent is killed, before its coroutines are dropped: nobody undoes what it would have
   // undone, until it is started again.
-  void AgentDied() { ++life_, agent_lives_ = false; }
+  void AgentDied() { ++life_, agent_lives_ = false, undoing_.clear(); }
   void AgentStarts() { agent_lives_ = true; }
   // It goes away, and comes back: calls in between and under way fail.
   void Outage(Duration how_long);
@@ -110,7 +110,11 @@ class SimRuntime final : public Runtime {
   void SignalProcess(Box& box, int signal);
   void ExitAt(MonoTime time, const std::string& id, ContainerExit exit);
   Status Delete(const std::string& id);
+  // What a creation that failed, or that nobody waits for, came to. Nobody else is given its disk,
+  // nor removes it, before that.
+  void UndoLater(const std::string& id);
   void Undo(const std::string& id);
+  void UndoAllOf(const InstanceName& name, const std::string& but);
   template <typename Line>
   void Trace(Line line) const {
     if (observer_->tracing()) observer_->OnTrace(line());
@@ -122,7 +126,9 @@ class SimRuntime final : public Runtime {
   RuntimeObserver* observer_ = nullptr;
   std::map<std::string, std::shared_ptr<Box>> boxes_;
   std::map<InstanceName, std::string> disks_;
-  std::set<InstanceName> written_disks_;  // a process has run on them
+  std::set<InstanceName> written_disks_;         // a process has run on them
+  std::map<std::string, InstanceName> undoing_;  // by container
+  std::set<std::string> undone_;
   uint64_t count_ = 0;
   int life_ = 0;  // of the agent
   bool agent_lives_ = false;
