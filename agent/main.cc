@@ -161,9 +161,10 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   fd_store.Notify("STOPPING=1");
   server->StopAccepting();
   co_await ingress.Drain(config.drain);
-  co_await ShutDown(server.get(), work.get_executor());
   supervisor.events().TellCounted();
   supervisor.events().Record({.type = event::kAgentStopped, .message = "instances run on"});
+  service.EndFollowing();
+  co_await ShutDown(server.get(), work.get_executor());
   co_return absl::OkStatus();
 }
 

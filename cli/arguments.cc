@@ -7,30 +7,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/fd.h"
+#include "agent/base/utf8.h"
 
 namespace ctr::cli {
 namespace {
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
-
-// The length of the UTF-8 sequence at the beginning of `text`; 0 if there is none (RFC 3629: no
-// surrogates, no overlong forms, nothing above U+10FFFF).
-size_t SequenceLength(std::string_view text) {
-  auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  unsigned char second = byte(1);
-  if (first == 0xE0 && second < 0xA0) return 0;
-  if (first == 0xED && second >= 0xA0) return 0;
-  if (first == 0xF0 && second < 0x90) return 0;
-  if (first == 0xF4 && second >= 0x90) return 0;
-  return length;
-}
 
 }  // namespace
 
@@ -78,7 +60,7 @@ StatusOr<std::map<std::string, std::string>> ParseVariables(const std::vector<st
 
 Status CheckUtf8(std::string_view text, std::string_view what) {
   while (!text.empty()) {
-    size_t length = SequenceLength(text);
+    size_t length = Utf8SequenceLength(text);
     if (length == 0) {
       return absl::InvalidArgumentError(absl::StrCat(View(what), " is not UTF-8 text"));
     }

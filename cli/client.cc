@@ -123,6 +123,10 @@ void Client::SetDeadline(grpc::ClientContext& context) const {
 Status Client::StatusFrom(const grpc::Status& status, const grpc::ClientContext& context) const {
   if (status.ok()) return absl::OkStatus();
   auto code = static_cast<absl::StatusCode>(status.error_code());
+  if (code == absl::StatusCode::kCancelled) {
+    return Error(absl::StatusCode::kUnavailable, "agent_unreachable",
+                 "the agent ended the call, as it does when it stops");
+  }
   const auto& metadata = context.GetServerTrailingMetadata();
   if (auto name = metadata.find(kErrorMetadata); name != metadata.end()) {
     // The agent did answer: what it cannot reach itself is a failure, not an absent agent.

@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "agent/model/event.h"
 #include "cli/verbs.h"
 
 namespace ctr::cli {
@@ -175,11 +176,7 @@ Words ValueWords(const std::string& flag, Source& source) {
   if (flag == "--for") {
     return {"stopped", "starting", "running", "healthy", "frozen", "stopping", "destroyed"};
   }
-  if (flag == "--type") {
-    return {"created", "wake",    "starting",    "running",  "healthy",    "stopping",
-            "stopped", "slept",   "killed",      "exited",   "oom_killed", "start_failed",
-            "restart", "refused", "hook_failed", "destroyed"};
-  }
+  if (flag == "--type") return Words(std::begin(event::kAll), std::end(event::kAll));
   if (flag == "-f" || flag == "--file") return {kFilesWanted};
   return {};
 }

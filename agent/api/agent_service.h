@@ -27,11 +27,15 @@ struct AgentFacts {
   std::string class_range;
 };
 
-// ctr.v1.Agent: proto <-> model, nothing else. Its handlers run on the control loop.
+// ctr.v1.Agent: proto <-> model, nothing else. Its handlers run on the control loop; those that
+// carry an exec's or a copy's bytes, on the work pool.
 class AgentService final : public v1::Agent::CallbackService {
  public:
   AgentService(asio::any_io_executor control, asio::any_io_executor work, Clock& clock,
                Supervisor& supervisor, Runtime& runtime, AgentFacts facts);
+
+  // The agent stops: who follows events or output is told, and waits no longer.
+  void EndFollowing();
 
   grpc::ServerUnaryReactor* ApplyClass(grpc::CallbackServerContext* context,
                                        const v1::ApplyClassRequest* request,
@@ -175,6 +179,8 @@ class AgentService final : public v1::Agent::CallbackService {
   // On the control loop.
   LogWatcher log_watcher_;
   std::set<InstanceName> runs_;  // jobs that a RunInstance is at
+  std::set<Alarm*> log_followers_;
+  bool stopping_ = false;
 };
 
 }  // namespace ctr

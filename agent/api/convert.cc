@@ -1,7 +1,11 @@
 #include "agent/api/convert.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "absl/strings/str_cat.h"
 #include "agent/base/ipv4.h"
+#include "agent/base/utf8.h"
 #include "agent/config/class_file.h"
 #include "agent/model/reference.h"
 
@@ -16,8 +20,10 @@ std::string DefaultProtocol(const ClassConfig& config) {
 }  // namespace
 
 std::string AsUtf8(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) >= 0x80) c = '?';
+  for (size_t at = 0; at < text.size();) {
+    const size_t length = Utf8SequenceLength(std::string_view(text).substr(at));
+    if (length == 0) text[at] = '?';
+    at += std::max<size_t>(length, 1);
   }
   return text;
 }

@@ -16,8 +16,8 @@ void ToProto(const Instance& instance, v1::Instance* proto);
 
 void ToProto(const Event& event, v1::Event* proto);
 
-// The API carries UTF-8 alone, and a client's request line may be anything: what is not ASCII is
-// shown as '?'.
+// The API carries UTF-8 alone, and a client's request line may be anything: each byte that is not
+// part of a character is shown as '?'.
 std::string AsUtf8(std::string text);
 
 void ToProto(const LogRecord& record, v1::LogRecord* proto);

@@ -7,6 +7,7 @@
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
 #include "agent/api/requests.h"
+#include "agent/control/work.h"
 #include "agent/tar/bytes.h"
 
 namespace ctr {
@@ -49,8 +50,7 @@ awaitable<StatusOr<std::unique_ptr<CopySession>>> AgentService::StartCopy(rpc::C
   };
   CTR_CO_ASSIGN_OR_RETURN(
       std::shared_ptr<CopySession::Hold> hold,
-      co_await asio::co_spawn(control_, enter(this, std::move(ref), spec.description, call),
-                              use_awaitable));
+      co_await RunOn(control_, enter(this, std::move(ref), spec.description, call)));
   StatusOr<std::unique_ptr<CopyProcess>> process = CopyProcess::Start(
       co_await asio::this_coro::executor, clock_, hold->files(), std::move(spec.arguments));
   if (!process.ok()) {

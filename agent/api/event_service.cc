@@ -1,11 +1,14 @@
 // What happened and why: events, `ctr why`, and what instances use.
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
+#include "agent/api/requests.h"
 #include "agent/control/why.h"
 
 namespace ctr {
@@ -24,6 +27,15 @@ void AppendEvents(const std::vector<Event>& events, size_t from, size_t to,
   for (size_t i = from; i < to; ++i) ctr::ToProto(events[i], response.add_events());
 }
 
+Status CheckEventType(const std::string& type) {
+  if (std::find(std::begin(event::kAll), std::end(event::kAll), type) != std::end(event::kAll)) {
+    return absl::OkStatus();
+  }
+  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
+               absl::StrCat("there are no events of type \"", type, "\"; the types are ",
+                            absl::StrJoin(event::kAll, ", ")));
+}
+
 }  // namespace
 
 awaitable<Status> AgentService::DoListEvents(const v1::ListEventsRequest* request,
@@ -39,6 +51,7 @@ awaitable<Status> AgentService::DoListEvents(const v1::ListEventsRequest* reques
     ref.set_id(request->id());
     CTR_CO_ASSIGN_OR_RETURN(query.instance, NameOf(ref));
   }
+  for (const std::string& type : request->types()) CTR_CO_RETURN_IF_ERROR(CheckEventType(type));
   query.types.assign(request->types().begin(), request->types().end());
   query.since = WallTime(std::chrono::milliseconds(request->since_ms()));
   query.pick = request->limit() == 0 ? EventQuery::Pick::kOldest : EventQuery::Pick::kNewest;
@@ -60,6 +73,7 @@ awaitable<Status> AgentService::DoListEvents(const v1::ListEventsRequest* reques
     query.after = page.seen;
     if (more) continue;
     if (!request->follow()) co_return absl::OkStatus();
+    if (log.closed() && log.newest() <= page.seen) co_return AgentStops();
     co_await log.AwaitNewer(page.seen);
   }
 }

@@ -5,6 +5,7 @@
 #include "agent/api/agent_service.h"
 #include "agent/api/exec_stream.h"
 #include "agent/api/requests.h"
+#include "agent/control/work.h"
 
 namespace ctr {
 namespace {
@@ -61,8 +62,7 @@ awaitable<Status> AgentService::DoExec(rpc::CallContext call,
   };
   CTR_CO_ASSIGN_OR_RETURN(
       Started started,
-      co_await asio::co_spawn(control_, start(this, std::move(*first->mutable_start()), call),
-                              use_awaitable));
+      co_await RunOn(control_, start(this, std::move(*first->mutable_start()), call)));
   auto stream =
       std::make_shared<ExecStream>(co_await asio::this_coro::executor, control_, clock_, reader,
                                    writer, std::move(started.exec), std::move(*started.streams));

@@ -1,8 +1,10 @@
 // The part of AgentService that reads instances' output.
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
+#include "agent/api/requests.h"
 #include "agent/control/log_files.h"
 #include "agent/control/state_watch.h"
 #include "agent/control/work.h"
@@ -24,9 +26,10 @@ struct LogRange {
 LogRange RangeOf(const std::string& folder, std::optional<WallTime> since,
                  std::optional<int64_t> tail, bool follow) {
   LogRange range;
-  if (!follow) range.end = EndOfLog(folder);
   if (since) range.begin = LogPositionOf(folder, *since);
   if (tail) range.begin = std::max(range.begin, TailOfLog(folder, *tail));
+  // Last: what is written meanwhile must not push the beginning beyond it.
+  if (!follow) range.end = EndOfLog(folder);
   return range;
 }
 
@@ -38,6 +41,12 @@ grpc::ServerWriteReactor<v1::LogRecords>* AgentService::ReadLogs(
       context, control_, [=, this](rpc::CallContext, rpc::StreamWriter<v1::LogRecords>& writer) {
         return DoReadLogs(request, writer);
       });
+}
+
+void AgentService::EndFollowing() {
+  stopping_ = true;
+  supervisor_.events().Close();
+  for (Alarm* follower : log_followers_) follower->Ring();
 }
 
 awaitable<void> AgentService::AwaitLogWritten(std::string folder, uint64_t generation) {
@@ -67,7 +76,9 @@ awaitable<Status> AgentService::DoReadLogs(const v1::ReadLogsRequest* request,
   std::unique_ptr<Alarm> alarm = clock_.MakeAlarm(control_);
   std::unique_ptr<LogWatcher::Watch> watch;
   std::optional<StateWatch> forgotten;
+  const auto unfollow = absl::MakeCleanup([&] { log_followers_.erase(alarm.get()); });
   if (follow) {
+    log_followers_.insert(alarm.get());
     CTR_CO_RETURN_IF_ERROR(co_await OnWork(work_, [folder] { return PrepareLogFolder(folder); }));
     CTR_CO_ASSIGN_OR_RETURN(watch, log_watcher_.Add(folder, alarm.get()));
     forgotten.emplace(
@@ -89,6 +100,7 @@ awaitable<Status> AgentService::DoReadLogs(const v1::ReadLogsRequest* request,
     if (message.records_size() > 0) co_await writer.Write(std::move(message));
     if (!batch.at_end) continue;
     if (last) co_return absl::OkStatus();
+    if (stopping_) co_return AgentStops();
     co_await alarm->WaitUntil(MonoTime::max());
   }
 }

@@ -17,6 +17,9 @@ std::string CauseOf(const rpc::CallContext& call, std::string_view verb);
 std::string CauseOf(rpc::CallContext call, std::string_view verb,
                     const asio::any_io_executor& control);
 
+// How a call ends that goes on for as long as the agent does.
+inline Status AgentStops() { return absl::CancelledError("the agent is stopping"); }
+
 // INVALID_ARGUMENT for what no process can have in its environment.
 Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env);
 

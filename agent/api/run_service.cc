@@ -1,6 +1,7 @@
 // The part of AgentService that runs jobs.
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
@@ -28,6 +29,7 @@ struct JobRun {
   uint64_t generation = 0;        // of the start; 0 before its process is up
   bool never_ran = false;         // there was no process
   bool ended = false;
+  bool over = false;  // the call, and with it its reader
   // Once ended, if there is one.
   std::optional<int> exit_code;
 };
@@ -63,12 +65,12 @@ awaitable<void> StartJob(std::shared_ptr<JobRun> run, Supervisor& supervisor, In
 }
 
 // Passes signals on until the client has no more, or is gone.
-awaitable<void> ForwardSignals(Reader& reader, Runtime& runtime, InstancePtr instance,
-                               uint64_t generation) {
-  for (;;) {
+awaitable<void> ForwardSignals(std::shared_ptr<JobRun> run, Reader& reader, Runtime& runtime,
+                               InstancePtr instance) {
+  while (!run->over) {
     std::optional<v1::RunInstanceRequest> message = co_await reader.Read();
     if (!message) co_return;
-    const bool same = instance->container() && instance->observed().generation == generation;
+    const bool same = instance->container() && instance->observed().generation == run->generation;
     if (!same || message->signal() < 1 || message->signal() > 64) continue;
     // It may have ended just now.
     (co_await runtime.Signal(instance->container()->id, message->signal())).IgnoreError();
@@ -127,6 +129,7 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
   co_await AllowCancellation(true);
 
   auto run = std::make_shared<JobRun>();
+  const auto end_signals = absl::MakeCleanup([run] { run->over = true; });
   run->alarm = clock_.MakeAlarm(control_);
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<LogWatcher::Watch> watch,
                           log_watcher_.Add(folder, run->alarm.get()));
@@ -166,7 +169,7 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
   v1::RunInstanceResponse first;
   ctr::ToProto(*instance, first.mutable_started());
   co_await writer.Write(std::move(first));
-  asio::co_spawn(control_, ForwardSignals(reader, runtime_, instance, generation),
+  asio::co_spawn(control_, ForwardSignals(run, reader, runtime_, instance),
                  [](std::exception_ptr) {});  // cancelled with the call
 
   for (std::optional<MonoTime> patience;;) {

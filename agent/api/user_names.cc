@@ -22,10 +22,18 @@ std::string LookUp(uid_t uid) {
 }  // namespace
 
 awaitable<std::string> UserNames::NameOf(uid_t uid) {
-  if (auto known = names_.find(uid); known != names_.end()) co_return known->second;
-  std::string name = co_await OnWork(work_, [uid] { return LookUp(uid); });
-  names_[uid] = name;
-  co_return name;
+  auto [found, is_new] = users_.try_emplace(uid);
+  if (is_new) {
+    auto user = found->second = std::make_shared<User>(co_await asio::this_coro::executor);
+    user->name = co_await OnWork(work_, [uid] { return LookUp(uid); });
+    user->known.cancel();
+    co_return *user->name;
+  }
+  // One lookup of each, however slow: many would take the threads that starts need.
+  const std::shared_ptr<User> user = found->second;
+  ErrorCode ignored;
+  while (!user->name) co_await user->known.async_wait(asio::redirect_error(use_awaitable, ignored));
+  co_return *user->name;
 }
 
 }  // namespace ctr

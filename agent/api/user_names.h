@@ -3,6 +3,8 @@
 #include <sys/types.h>
 
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/base/asio.h"
@@ -19,8 +21,16 @@ class UserNames {
   awaitable<std::string> NameOf(uid_t uid);
 
  private:
+  struct User {
+    explicit User(const asio::any_io_executor& executor)
+        : known(executor, asio::steady_timer::time_point::max()) {}
+
+    std::optional<std::string> name;
+    asio::steady_timer known;  // cancelled once it is
+  };
+
   const asio::any_io_executor work_;
-  std::map<uid_t, std::string> names_;
+  std::map<uid_t, std::shared_ptr<User>> users_;
 };
 
 }  // namespace ctr

@@ -93,6 +93,11 @@ awaitable<StatusOr<EventPage>> EventLog::Read(EventQuery query) {
   co_return page;
 }
 
+void EventLog::Close() {
+  closed_ = true;
+  for (Alarm* follower : followers_) follower->Ring();
+}
+
 awaitable<void> EventLog::AwaitNewer(int64_t number) {
   struct Following {
     Following(std::list<Alarm*>& followers, Alarm* alarm)
@@ -105,7 +110,7 @@ awaitable<void> EventLog::AwaitNewer(int64_t number) {
   };
   const std::unique_ptr<Alarm> alarm = clock_.MakeAlarm(executor_);
   const Following following(followers_, alarm.get());
-  while (newest_ <= number) {
+  while (newest_ <= number && !closed_) {
     co_await AllowCancellation(true);
     co_await alarm->WaitUntil(MonoTime::max());
     co_await AllowCancellation(false);

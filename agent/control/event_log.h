@@ -43,8 +43,12 @@ class EventLog {
   // memory, the others from the store, and none from both.
   awaitable<StatusOr<EventPage>> Read(EventQuery query);
 
-  // Returns once an event above `number` was recorded; at once if one has been. May be cancelled.
+  // Returns once an event above `number` was recorded, or the log is closed; at once if so. May be
+  // cancelled.
   awaitable<void> AwaitNewer(int64_t number);
+  // The agent ends: who follows is not to wait for more.
+  void Close();
+  bool closed() const { return closed_; }
 
   int64_t newest() const { return newest_; }
 
@@ -57,6 +61,7 @@ class EventLog {
   const asio::any_io_executor executor_;
 
   int64_t newest_ = 0;
+  bool closed_ = false;
   std::deque<Event> tail_;  // the newest, without a gap
   policy::EventCoalescer coalescer_;
   std::list<Alarm*> followers_;

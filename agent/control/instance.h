@@ -64,7 +64,7 @@ struct StopRequest {
 
 class Instance;
 
-// Something that runs inside of an instance beside its requests, an exec session: keeps it awake,
+// Something that runs inside of an instance beside its requests, exec or copy: keeps it awake,
 // and is not waited for by a stop. On the control loop.
 class Visit {
  public:

@@ -89,7 +89,7 @@ class Supervisor final : public Waker {
                          std::string cause);
   awaitable<Status> Restart(InstancePtr instance, bool wait, MonoTime deadline, std::string cause);
   awaitable<Status> Destroy(InstancePtr instance, MonoTime deadline, std::string cause);
-  // For what runs inside of an instance, an exec session: wakes it, and keeps it awake as long as
+  // For what runs inside of an instance, exec or copy: wakes it, and keeps it awake as long as
   // the Visit lives. Does not create it.
   awaitable<StatusOr<Visit>> Enter(InstancePtr instance, MonoTime deadline, std::string cause);
   // Picks one of instance-0 … instance-N-1 as the ingress would (`n` 0: as the class says), and

@@ -274,7 +274,7 @@ class Explanation {
         WokenBy(), ".");
     if (view_.in_flight > 0) Say(Count(view_.in_flight, "request"), " in flight keep it awake.");
     if (view_.visits > 0) {
-      Say(Count(static_cast<uint64_t>(view_.visits), "exec session"), " in it keep it awake.");
+      Say("Exec sessions and copies in it: ", view_.visits, "; they keep it awake.");
     }
     if (view_.sleeps_at) {
       Say("Nothing is in flight",

@@ -18,7 +18,7 @@ struct WhyView {
   std::vector<Event> events;  // the newest ones of it, the oldest first
   WallTime now;
   uint64_t in_flight = 0;
-  int visits = 0;                         // exec sessions in it
+  int visits = 0;                         // exec sessions and copies in it
   std::optional<WallTime> last_activity;  // while it runs
   std::optional<WallTime> sleeps_at;      // if nothing more happens
   bool outdated = false;                  // it runs another revision than the class has now

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <exception>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -46,6 +47,34 @@ awaitable<std::invoke_result_t<Function>> OnWork(asio::any_io_executor pool, Fun
   co_return co_await asio::co_spawn(
       pool, [](Function body) -> awaitable<Result> { co_return body(); }(std::move(function)),
       asio::bind_cancellation_slot(asio::cancellation_slot(), use_awaitable));
+}
+
+// Runs `task` on another executor, and resumes on the caller's with its result. A caller that is
+// cancelled passes that on, and waits for what `task` makes of it. (Of a plain co_spawn the signal
+// lies in the caller's frame, and Boost 1.81 emits it from the other thread, where it may be gone.)
+template <typename T>
+awaitable<T> RunOn(asio::any_io_executor executor, awaitable<T> task) {
+  auto run = [executor](auto handler, awaitable<T> body) {
+    auto signal = std::make_shared<asio::cancellation_signal>();
+    auto slot = asio::get_associated_cancellation_slot(handler);
+    auto home = asio::get_associated_executor(handler);
+    auto waiting = std::make_shared<decltype(handler)>(std::move(handler));
+    if (slot.is_connected()) {
+      slot.assign([signal, executor](asio::cancellation_type type) {
+        asio::post(executor, [signal, type] { signal->emit(type); });
+      });
+    }
+    auto resume = [signal, slot, home, waiting](std::exception_ptr exception, T result) {
+      asio::post(home, [slot, waiting, exception, result = std::move(result)]() mutable {
+        if (slot.is_connected()) slot.clear();
+        std::move (*waiting)(exception, std::move(result));
+      });
+    };
+    asio::co_spawn(executor, std::move(body),
+                   asio::bind_cancellation_slot(signal->slot(), std::move(resume)));
+  };
+  co_return co_await asio::async_initiate<decltype(use_awaitable), void(std::exception_ptr, T)>(
+      run, use_awaitable, std::move(task));
 }
 
 }  // namespace ctr

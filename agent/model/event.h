@@ -42,12 +42,19 @@ inline constexpr char kClassRemoved[] = "class_removed";
 // Of the agent.
 inline constexpr char kAgentStarted[] = "agent_started";
 inline constexpr char kAgentStopped[] = "agent_stopped";
-inline constexpr char kRuntimeLost[] = "runtime_lost";
 inline constexpr char kRuntimeBack[] = "runtime_back";
 inline constexpr char kStateRebuilt[] = "state_rebuilt";
 inline constexpr char kDiskFull[] = "disk_full";
 inline constexpr char kDiskRoom[] = "disk_room";
 inline constexpr char kRemoved[] = "removed";  // something left over that was ours
+
+inline constexpr const char* kAll[] = {
+    kCreated,      kWake,         kStarting,     kRunning,      kHealthy,     kStopping,
+    kStopped,      kSlept,        kKilled,       kExited,       kOomKilled,   kStartFailed,
+    kRestart,      kGaveUp,       kAdopted,      kLost,         kRenewed,     kStayedAwake,
+    kHook,         kHookFailed,   kExec,         kCopy,         kRefused,     kDestroyed,
+    kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped, kRuntimeBack, kStateRebuilt,
+    kDiskFull,     kDiskRoom,     kRemoved};
 }  // namespace event
 
 // Something that happened. A row of the store, bounded by age and count.

@@ -10,9 +10,8 @@ namespace {
 
 bool Repeats(std::string_view type) {
   constexpr std::array<std::string_view, 11> kTypes = {
-      event::kRefused,    event::kRenewed, event::kStayedAwake, event::kHook,
-      event::kHookFailed, event::kExec,    event::kCopy,        event::kDiskFull,
-      event::kDiskRoom,   event::kRemoved, event::kRuntimeLost};
+      event::kRefused, event::kRenewed, event::kStayedAwake, event::kHook,     event::kHookFailed,
+      event::kExec,    event::kCopy,    event::kDiskFull,    event::kDiskRoom, event::kRemoved};
   return std::find(kTypes.begin(), kTypes.end(), type) != kTypes.end();
 }
 

@@ -105,12 +105,7 @@ Status Stream(const v1::ListEventsRequest& request, Context& context) {
   Printer printer(context);
   v1::ListEventsResponse response;
   while (reader->Read(&response)) printer.Print(response);
-  const grpc::Status finished = reader->Finish();
-  if (finished.error_code() == grpc::StatusCode::CANCELLED) {
-    return Error(absl::StatusCode::kUnavailable, "agent_unreachable",
-                 "the agent ended the stream, as it does when it stops");
-  }
-  CTR_RETURN_IF_ERROR(client->StatusFrom(finished, call));
+  CTR_RETURN_IF_ERROR(client->StatusFrom(reader->Finish(), call));
   printer.End();
   return absl::OkStatus();
 }

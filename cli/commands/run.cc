@@ -80,7 +80,13 @@ StatusOr<int> RunJob(const RunFlags& flags, Context& context) {
     return absl::CancelledError(
         absl::StrCat("left ", flags.name, ", which runs on; stop it with: ctr stop ", flags.name));
   }
-  if (!ended && !finished.ok()) return client->StatusFrom(finished, call);
+  if (!ended && !finished.ok()) {
+    Status failed = client->StatusFrom(finished, call);
+    if (ErrorCodeOf(failed) != "agent_unreachable") return failed;
+    return Error(failed.code(), "agent_unreachable",
+                 absl::StrCat(std::string(failed.message()), "; if ", flags.name,
+                              " was started it runs on: ctr logs -f ", flags.name));
+  }
   return exit_status;
 }
 

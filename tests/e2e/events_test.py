@@ -152,6 +152,12 @@ class Events(Base):
         table = self.agent.ctr("events", "web/new")
         self.assertEqual(table.splitlines()[0].split(), ["TIME", "TYPE", "INSTANCE", "MESSAGE"])
         self.assertExit(self.agent.ctr("events", "--since", "yesterday", check=False), 2, "--since", "10m")
+        self.assertExit(self.agent.ctr("events", "--type", "sleep", check=False), 2, "\"sleep\"", "slept")
+
+    def test_an_exec_is_an_event_with_its_command_in_any_script(self):
+        self.agent.ctr("get", "spoken")
+        self.agent.ctr("exec", "spoken", "--", "echo", "grüße 𝄞")
+        self.assertIn("echo grüße 𝄞", self.events("web/spoken", "--type", "exec")[0]["message"])
 
     def test_a_completion_knows_what_there_is(self):
         self.agent.ctr("get", "completed", "--no-start")
@@ -240,7 +246,13 @@ class Restarted(Base):
         numbers = [event["number"] for event in events]
         self.assertEqual(numbers, sorted(set(numbers)))
         self.assertIn("first", {event["id"] for event in events})
+        following = Follower(self.agent)
+        wait_for(lambda: following.types("after"), "the history")
         self.agent.stop()
+        status, stderr = following.end(how=None)
+        self.assertEqual(status, 5)
+        self.assertIn("as it does when it stops", following.events.pop()["error"]["message"])
+        self.assertEqual(following.events[-1]["type"], "agent_stopped")
         self.agent.start()
         ends = [event["type"] for event in self.events() if event["type"].startswith("agent_")]
         self.assertEqual(ends, ["agent_started", "agent_started", "agent_stopped", "agent_started"])

@@ -103,7 +103,7 @@ TEST_CASE("events: an agent that stops ends the stream with a message") {
   agent.events_end = grpc::Status(grpc::StatusCode::CANCELLED, "");
   Outcome outcome = RunCtr(agent, {"events", "-f"});
   CHECK(outcome.exit_status == 5);
-  CHECK(outcome.err == "ctr: the agent ended the stream, as it does when it stops\n");
+  CHECK(outcome.err == "ctr: the agent ended the call, as it does when it stops\n");
 }
 
 TEST_CASE("what an instance says is no command to the terminal") {

@@ -180,7 +180,7 @@ TEST_CASE("why: healthy and busy, never sleeping, kept awake, outdated") {
   view.outdated = true;
   Happened(view, event::kStayedAwake, "", "it uses 0.3 of a core");
   Says(view, "2 requests in flight keep it awake.");
-  Says(view, "1 exec session in it keep it awake.");
+  Says(view, "Exec sessions and copies in it: 1; they keep it awake.");
   Says(view, "sleep_after = \"never\"");
   Says(view, "was kept awake: it uses 0.3 of a core.");
   Says(view, "ctr restart web/alice gives it the newest.");
