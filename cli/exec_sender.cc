@@ -68,7 +68,8 @@ void ExecSender::Wake() {
 void ExecSender::Run() {
   while (!stopping_) {
     // Keys typed before the command runs stay in the terminal, and Ctrl-C is a signal until then.
-    if (started_ && options_.terminal && !raw_) raw_.emplace(STDIN_FILENO);
+    // Without input nobody would read them, and Ctrl-C stays one.
+    if (started_ && options_.terminal && options_.input >= 0 && !raw_) raw_.emplace(STDIN_FILENO);
     const bool room = sent_bytes_ - taken_bytes_ + kPieceBytes <= kWindowBytes;
     const bool ready = started_ && input_open_ && room;
     pollfd descriptors[3] = {

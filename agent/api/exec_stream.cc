@@ -125,6 +125,7 @@ awaitable<void> ExecStream::SendOutput(asio::posix::stream_descriptor& source, b
     bytes->assign(buffer, 0, count);
     co_await Send(std::move(response));
     last_output_ = clock_.Now();
+    changed_->Ring();
   }
 }
 
@@ -208,6 +209,7 @@ awaitable<void> ExecStream::FeedInput() {
     v1::ExecResponse taken;
     taken.set_stdin_taken(taken_bytes_);
     co_await Send(std::move(taken));
+    changed_->Ring();
   }
   if (over_ || !input_.is_open()) co_return;
   Close(input_);

@@ -33,7 +33,7 @@ class Terminal:
             os.execve(BIN + "/ctr", ["ctr", "--host", agent.socket, *args],
                       {**os.environ, **agent.environment, "TERM": "xterm-test"})
         self.seen = b""
-        self.before = termios.tcgetattr(self.master)
+        self.ended = False
 
     def type(self, text):
         os.write(self.master, text.encode())
@@ -53,6 +53,13 @@ class Terminal:
         at = self.seen.index(text.encode()) + len(text)
         self.seen = self.seen[at:]
 
+    def end(self):
+        """Whatever the test came to: what it leaves would disturb the others."""
+        if not self.ended:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            os.close(self.master)
+
     def resize(self, rows, columns):
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
@@ -71,6 +78,7 @@ class Terminal:
             return pid
 
         wait_for(ended, "the end of ctr")
+        self.ended = True
         os.close(self.master)
         return os.waitstatus_to_exitcode(status)
 
@@ -93,6 +101,11 @@ class Exec(Case):
     def popen(self, *args, **kwargs):
         return subprocess.Popen([BIN + "/ctr", "--host", self.agent.socket, "exec", *args], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, env={**os.environ, **self.agent.environment}, **kwargs)
+
+    def terminal(self, *args):
+        terminal = Terminal(self.agent, *args)
+        self.addCleanup(terminal.end)
+        return terminal
 
     def commands(self):
         """The command lines of every process of every instance."""
@@ -196,8 +209,23 @@ class Exec(Case):
         self.assertLess(time.monotonic() - started, 30)
         self.exec("alice", "pkill", "-f", "sleep 1357")
 
+    def test_output_that_is_read_late_does_not_wait_for_what_was_left_behind(self):
+        with self.popen("alice", "sh", "-c", "sleep 1359 & seq 200000") as process:
+            time.sleep(2)  # the pipes are full, and the command has ended
+            started = time.monotonic()
+            out, _ = process.communicate(timeout=DEADLINE)
+            self.assertEqual(out.decode().splitlines(), [str(i) for i in range(1, 200001)])
+            self.assertLess(time.monotonic() - started, 15)
+        self.exec("alice", "pkill", "-f", "sleep 1359")
+
+    def test_a_terminal_without_input_can_be_interrupted(self):
+        terminal = self.terminal("exec", "-t", "alice", "--", "sh", "-c", "echo up; sleep 1000")
+        terminal.expect("up")
+        terminal.type("\x03")
+        self.assertEqual(terminal.wait(), 130)
+
     def test_an_interactive_shell_on_a_terminal(self):
-        terminal = Terminal(self.agent, "exec", "-it", "alice", "--", "sh")
+        terminal = self.terminal("exec", "-it", "alice", "--", "sh")
         terminal.expect("# ")
         terminal.type("stty size; echo $TERM; tty\n")
         terminal.expect("30 100\r\nxterm-test\r\n/dev/pts/")
@@ -215,12 +243,12 @@ class Exec(Case):
         self.assertEqual(terminal.wait(), 0)
 
     def test_a_terminal_is_restored_when_ctr_is_ended(self):
-        terminal = Terminal(self.agent, "exec", "-it", "alice", "--", "sh")
+        terminal = self.terminal("exec", "-it", "alice", "--", "sh")
         terminal.expect("# ")
-        self.assertNotEqual(termios.tcgetattr(terminal.master)[3], terminal.before[3])
+        wait_for(lambda: not termios.tcgetattr(terminal.master)[3] & termios.ECHO, "the terminal to be raw")
         os.kill(terminal.pid, signal.SIGTERM)
         wait_for(lambda: os.waitid(os.P_PID, terminal.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT), "the end of ctr")
-        self.assertEqual(termios.tcgetattr(terminal.master)[3], terminal.before[3])
+        self.assertTrue(termios.tcgetattr(terminal.master)[3] & termios.ECHO)
         self.assertEqual(terminal.wait(), 143)
 
     def test_z_an_agent_killed_meanwhile_leaves_no_process(self):
