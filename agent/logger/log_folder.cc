@@ -153,7 +153,10 @@ bool LogFolder::IsNewest() {
 
 bool LogFolder::OpenNewest() {
   const Numbers numbers = List();
-  if (numbers.count == 0) return OpenFile(1, /*create=*/true);
+  if (numbers.count == 0) {
+    // A reader may have made it just now.
+    return OpenFile(1, /*create=*/true) || (errno == EEXIST && OpenFile(1, /*create=*/false));
+  }
   if (!OpenFile(numbers.highest, /*create=*/false)) return false;
   // A machine that stopped in the middle of a record.
   char last = '\n';
