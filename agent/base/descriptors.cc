@@ -6,6 +6,7 @@
 
 #include <array>
 #include <atomic>
+#include <mutex>
 
 #include "agent/base/fd.h"
 #include "agent/base/time.h"
@@ -28,8 +29,11 @@ std::atomic<bool> reserve_in_use{false};
 
 UniqueFd TakeOne() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
-// Whether as many could be opened now.
+// Whether as many could be opened now. One after the other: two that look at once would find what
+// the other has taken missing, and leave control none meanwhile.
 bool AreFree(int count) {
+  static std::mutex& looking = *new std::mutex;
+  const std::lock_guard<std::mutex> lock(looking);
   std::array<UniqueFd, 2 * kReserved> taken;
   for (int i = 0; i < count; ++i) {
     taken[static_cast<size_t>(i)] = TakeOne();

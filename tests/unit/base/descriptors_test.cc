@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -67,6 +69,31 @@ int UseUpAndRecover() {
 TEST_CASE("out of descriptors, control still opens some, and clients leave them to it" *
           doctest::skip(kSanitized)) {
   CHECK(InChild(UseUpAndRecover) == 0);
+}
+
+int TwoLookAtOnce() {
+  ReserveDescriptors();
+  rlimit limit = {256, 4096};
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+  std::vector<UniqueFd> taken;
+  for (int fd = OpenNull(); fd >= 0; fd = OpenNull()) taken.emplace_back(fd);
+  ReleaseDescriptors();
+  for (int i = 0; i < 30; ++i) taken.emplace_back(OpenNull());  // of 64: enough is left for one
+  std::atomic<bool> refused = false;
+  auto look = [&refused] {
+    for (int i = 0; i < 1000; ++i) {
+      if (!MayTakeDescriptor()) refused = true;
+    }
+  };
+  std::thread other(look);
+  look();
+  other.join();
+  return refused ? 2 : 0;
+}
+
+TEST_CASE("two that look at once whether there are descriptors do not take them from each other" *
+          doctest::skip(kSanitized)) {
+  CHECK(InChild(TwoLookAtOnce) == 0);
 }
 
 int WatchFindsThemShort() {
