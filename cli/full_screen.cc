@@ -15,7 +15,8 @@ namespace {
 sigset_t Trapped() {
   sigset_t set;
   ::sigemptyset(&set);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGTSTP, SIGWINCH}) ::sigaddset(&set, signal);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH})
+    ::sigaddset(&set, signal);
   return set;
 }
 
@@ -39,14 +40,15 @@ FullScreen::FullScreen(int input, std::ostream& out, const SignalTrap& signals)
     : input_(input),
       out_(out),
       signals_(signals),
-      has_keys_(::isatty(input) == 1 && ::tcgetattr(input, &before_) == 0) {
+      is_terminal_(::isatty(input) == 1 && ::tcgetattr(input, &before_) == 0),
+      has_keys_(is_terminal_) {
   Enter();
 }
 
 FullScreen::~FullScreen() { Leave(); }
 
 void FullScreen::Enter() {
-  if (has_keys_) {
+  if (is_terminal_) {
     termios raw = before_;
     // Signals stay: Ctrl-C comes as one.
     raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
@@ -57,7 +59,7 @@ void FullScreen::Enter() {
 
 void FullScreen::Leave() {
   out_ << "\x1b[?25h\x1b[?1049l" << std::flush;
-  if (has_keys_) ::tcsetattr(input_, TCSADRAIN, &before_);
+  if (is_terminal_) ::tcsetattr(input_, TCSADRAIN, &before_);
 }
 
 ScreenSize FullScreen::size() const {

@@ -57,7 +57,8 @@ class FullScreen {
   const int input_;
   std::ostream& out_;
   const SignalTrap& signals_;
-  termios before_ = {};  // read by has_keys_'s initializer, so before it
+  termios before_ = {};  // read by is_terminal_'s initializer, so before it
+  const bool is_terminal_;
   bool has_keys_;
   int signal_ = 0;
 };

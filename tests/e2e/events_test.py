@@ -295,7 +295,7 @@ class Usage(Base):
 class Terminal:
     """A command on a pseudo terminal, run by a shell, which then tells its exit status and how the terminal is set."""
 
-    SCRIPT = 'trap : INT; "$@"; echo "status $?"; stty -a; echo end; read line'
+    SCRIPT = 'trap : INT QUIT; "$@"; echo "status $?"; stty -a; echo end; read line'
 
     def __init__(self, agent, *args, rows=24, columns=100):
         self.master, slave = pty.openpty()
@@ -346,6 +346,12 @@ class Top(Base):
         wait_for(lambda: "web/shown" in top.read(), "the picture")
         top.write(b"\x03")
         self.assertEqual(top.end()[0], 130)
+
+    def test_ctrl_backslash_too_gives_the_terminal_back(self):
+        top = Terminal(self.agent, "top")
+        wait_for(lambda: "web/shown" in top.read(), "the picture")
+        top.write(b"\x1c")
+        self.assertEqual(top.end()[0], 131)
 
     def test_top_follows_the_terminals_size(self):
         top = Terminal(self.agent, "top", columns=30)
