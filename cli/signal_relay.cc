@@ -1,7 +1,6 @@
 #include "cli/signal_relay.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
@@ -10,20 +9,26 @@
 namespace ctr::cli {
 namespace {
 
-sigset_t Relayed() {
+bool IsIgnored(int signal) {
+  struct sigaction action = {};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+sigset_t SetOf(std::initializer_list<int> signals) {
   sigset_t set;
   ::sigemptyset(&set);
-  ::sigaddset(&set, SIGINT);
-  ::sigaddset(&set, SIGTERM);
+  for (int signal : signals) {
+    if (signal != SIGHUP || !IsIgnored(signal)) ::sigaddset(&set, signal);
+  }
   return set;
 }
 
 }  // namespace
 
-SignalRelay::SignalRelay(std::function<void(int)> handle) : handle_(std::move(handle)) {
-  const sigset_t set = Relayed();
-  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  signals_ = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC));
+SignalRelay::SignalRelay(std::initializer_list<int> signals, std::function<void(int)> handle)
+    : set_(SetOf(signals)), handle_(std::move(handle)) {
+  ::pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+  signals_ = UniqueFd(::signalfd(-1, &set_, SFD_CLOEXEC));
   stop_ = UniqueFd(::eventfd(0, EFD_CLOEXEC));
   thread_ = std::thread([this] { Run(); });
 }
@@ -32,8 +37,7 @@ SignalRelay::~SignalRelay() {
   const uint64_t one = 1;
   (void)!::write(stop_.get(), &one, sizeof one);
   thread_.join();
-  const sigset_t set = Relayed();
-  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  ::pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);
 }
 
 void SignalRelay::Run() {

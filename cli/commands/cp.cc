@@ -209,7 +209,7 @@ int CopyOutUntilSignalled(const CopyFlags& flags, const CopySide& source, Contex
   grpc::ClientContext call;
   std::atomic<int> ended_by = 0;
   // So that no file is left half-written. Before gRPC makes threads, which would take the signals.
-  SignalRelay relay([&](int signal) {
+  SignalRelay relay({SIGINT, SIGTERM, SIGHUP}, [&](int signal) {
     ended_by = signal;
     call.TryCancel();
   });
@@ -233,6 +233,11 @@ int Copy(const CopyFlags& flags, Context& context) {
   if (flags.target == kStream && context.io().out_is_terminal) {
     return context.Fail(absl::InvalidArgumentError(
         "standard output is a terminal; write: ctr cp ID:PATH - > FILE.tar"));
+  }
+  if (flags.target == kStream) {
+    // There is nothing here to remove, and who takes the archive may have us wait.
+    grpc::ClientContext call;
+    return Print(flags, CopyOut(flags, *source, context, call), context);
   }
   return CopyOutUntilSignalled(flags, *source, context);
 }

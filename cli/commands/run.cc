@@ -53,7 +53,7 @@ StatusOr<int> RunJob(const RunFlags& flags, Context& context) {
   std::atomic<bool> left = false;
   int interrupts = 0;
   // Before gRPC's threads. What comes before there is a stream ends the wait for one.
-  std::optional<SignalRelay> relay(std::in_place, [&](int signal) {
+  std::optional<SignalRelay> relay(std::in_place, {SIGINT, SIGTERM}, [&](int signal) {
     Stream* open = stream;
     if (open == nullptr || (signal == SIGINT && ++interrupts > 1)) {
       left = true;

@@ -315,13 +315,28 @@ class Copy(Case):
 
     def test_a_signal_leaves_no_half_file_here(self):
         self.inside("dd if=/dev/zero of=/w/big bs=1M count=300 2> /dev/null")
-        with subprocess.Popen([BIN + "/ctr", "--host", self.agent.socket, "cp", "alice:/w/big", self.local("big")],
-                              env={**os.environ, **self.agent.environment}) as process:
-            wait_for(lambda: os.listdir(self.folder) or process.poll() is not None, "the copy")
-            process.send_signal(signal.SIGINT)
-            self.assertIn(process.wait(DEADLINE), (130, 0))
-            if process.returncode == 130:
-                self.assertEqual(os.listdir(self.folder), [])
+        for number in (signal.SIGINT, signal.SIGHUP):
+            with self.subTest(number), subprocess.Popen(
+                    [BIN + "/ctr", "--host", self.agent.socket, "cp", "alice:/w/big", self.local("big")],
+                    env={**os.environ, **self.agent.environment}) as process:
+                wait_for(lambda: os.listdir(self.folder) or process.poll() is not None, "the copy")
+                process.send_signal(number)
+                self.assertIn(process.wait(DEADLINE), (128 + number, 0))
+                if process.returncode != 0:
+                    self.assertEqual(os.listdir(self.folder), [])
+            wait_for(lambda: not self.helper(), "the process inside to end")
+
+    def test_a_signal_ends_a_copy_whose_archive_nobody_reads(self):
+        self.inside("dd if=/dev/zero of=/w/big bs=1M count=20 2> /dev/null")
+        with subprocess.Popen([BIN + "/ctr", "--host", self.agent.socket, "cp", "alice:/w/big", "-"],
+                              stdout=subprocess.PIPE, env={**os.environ, **self.agent.environment}) as process:
+            try:
+                self.assertTrue(process.stdout.read(512))
+                time.sleep(0.5)  # in which it fills the pipe
+                process.send_signal(signal.SIGINT)
+                self.assertEqual(process.wait(DEADLINE), -signal.SIGINT)
+            finally:
+                process.kill()
         wait_for(lambda: not self.helper(), "the process inside to end")
 
     def test_it_wakes_a_sleeping_instance_and_keeps_it_awake(self):
