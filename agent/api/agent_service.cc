@@ -130,8 +130,7 @@ awaitable<Status> AgentService::DoStopInstance(const v1::StopInstanceRequest* re
                                                v1::Instance* response, rpc::CallContext call) {
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
   if (request->signal() < 0 || request->signal() > 64 || request->grace_ms() < 0) {
-    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                    "the signal must be between 1 and 64 and the grace not negative");
+    co_return BadRequest("the signal must be between 1 and 64 and the grace not negative");
   }
   StopRequest stop;
   stop.signal = request->signal();
@@ -164,10 +163,9 @@ awaitable<Status> AgentService::DoWaitInstance(const v1::WaitInstanceRequest* re
   std::optional<State> state = ParseState(request->state());
   const bool destroyed = request->state() == "destroyed";
   if (!state && !destroyed) {
-    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                    absl::StrCat("\"", request->state(),
-                                 "\" is not a state; use stopped, starting, running, healthy, "
-                                 "frozen, stopping or destroyed"));
+    co_return BadRequest(absl::StrCat("\"", request->state(),
+                                      "\" is not a state; use stopped, starting, running, healthy, "
+                                      "frozen, stopping or destroyed"));
   }
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(
@@ -183,8 +181,7 @@ awaitable<Status> AgentService::DoRoute(const v1::RouteRequest* request, v1::Ins
                                         rpc::CallContext call) {
   CTR_CO_ASSIGN_OR_RETURN(std::string class_name, supervisor_.ResolveClass(request->class_()));
   if (request->instances() > 0xFFFF) {
-    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                    "route over 1 to 65535 instances");
+    co_return BadRequest("route over 1 to 65535 instances");
   }
   CTR_CO_ASSIGN_OR_RETURN(
       Supervisor::InstancePtr instance,

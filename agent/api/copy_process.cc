@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "agent/base/close.h"
 #include "agent/base/descriptors.h"
 #include "agent/base/spawn.h"
 #include "agent/tar/inside.h"
@@ -36,11 +37,6 @@ StatusOr<Pipe> MakePipe() {
   // Fewer switches; where the user has no more of them, a small one does.
   (void)::fcntl(ends[1], F_SETPIPE_SZ, kPipeBytes);
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
-void Close(asio::posix::stream_descriptor& descriptor) {
-  ErrorCode ignored;
-  descriptor.close(ignored);
 }
 
 // Its pipes are closed: waits until it has ended, and reaps it.

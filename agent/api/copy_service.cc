@@ -13,10 +13,6 @@
 namespace ctr {
 namespace {
 
-Status BadRequest(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, message);
-}
-
 // The path as it is meant: from the instance's root.
 StatusOr<std::string> PathOf(const std::string& given) {
   if (given.empty()) return BadRequest("the path in the instance is empty; the root is /");

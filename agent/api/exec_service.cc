@@ -40,8 +40,7 @@ awaitable<Status> AgentService::DoExec(rpc::CallContext call,
                                        rpc::StreamWriter<v1::ExecResponse>& writer) {
   std::optional<v1::ExecRequest> first = co_await reader.Read();
   if (!first || !first->has_start()) {
-    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                    "the first message of an exec must be its start");
+    co_return BadRequest("the first message of an exec must be its start");
   }
   // On control.
   struct Started {

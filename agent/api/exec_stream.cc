@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "agent/api/requests.h"
+#include "agent/base/close.h"
 #include "agent/control/work.h"
 
 namespace ctr {
@@ -12,15 +14,6 @@ constexpr size_t kInputWindow = 1 << 20;  // agent.proto tells clients
 // A process may leave others behind that hold its output open, for ever. What it wrote itself has
 // passed the shim long before this.
 constexpr Duration kLinger = std::chrono::milliseconds(500);
-
-Status Misuse(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, message);
-}
-
-void Close(asio::posix::stream_descriptor& descriptor) {
-  ErrorCode ignored;
-  descriptor.close(ignored);
-}
 
 }  // namespace
 
@@ -159,9 +152,9 @@ awaitable<void> ExecStream::TakeRequests() {
 awaitable<Status> ExecStream::Take(v1::ExecRequest request) {
   switch (request.message_case()) {
     case v1::ExecRequest::kStdin:
-      if (input_ended_) co_return Misuse("input after its end");
+      if (input_ended_) co_return BadRequest("input after its end");
       queued_bytes_ += request.stdin().size();
-      if (queued_bytes_ > kInputWindow) co_return Misuse("more input than the window holds");
+      if (queued_bytes_ > kInputWindow) co_return BadRequest("more input than the window holds");
       queue_.push_back(std::move(*request.mutable_stdin()));
       input_changed_->Ring();
       break;
@@ -177,12 +170,12 @@ awaitable<Status> ExecStream::Take(v1::ExecRequest request) {
       break;
     }
     case v1::ExecRequest::kSignal: {
-      if (request.signal() < 1 || request.signal() > 64) co_return Misuse("no such signal");
+      if (request.signal() < 1 || request.signal() > 64) co_return BadRequest("no such signal");
       (co_await OnControl(exec_->Signal(request.signal()))).IgnoreError();
       break;
     }
     default:
-      co_return Misuse("a message that is neither input, its end, a size nor a signal");
+      co_return BadRequest("a message that is neither input, its end, a size nor a signal");
   }
   co_return absl::OkStatus();
 }

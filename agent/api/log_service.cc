@@ -12,11 +12,6 @@
 namespace ctr {
 namespace {
 
-// containerd kills a logger that is not done this long after its container's removal.
-constexpr Duration kWriterPatience = std::chrono::seconds(15);
-// A logger that was killed may be heard of before its lock is gone.
-constexpr Duration kWriterRecheck = std::chrono::milliseconds(500);
-
 struct LogRange {
   LogPosition begin;
   std::optional<LogPosition> end;  // none: it is followed
@@ -68,8 +63,7 @@ awaitable<Status> AgentService::DoReadLogs(const v1::ReadLogsRequest* request,
   std::optional<int64_t> tail;
   if (request->has_tail()) tail = request->tail();
   if (tail.value_or(0) < 0) {
-    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                    "the number of lines must not be negative");
+    co_return BadRequest("the number of lines must not be negative");
   }
   const std::string folder = instance->LogPath();
   const bool follow = request->follow();

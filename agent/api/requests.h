@@ -23,4 +23,9 @@ inline Status AgentStops() { return absl::CancelledError("the agent is stopping"
 // INVALID_ARGUMENT for what no process can have in its environment.
 Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env);
 
+// INVALID_ARGUMENT, bad_request.
+inline Status BadRequest(std::string_view message) {
+  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, message);
+}
+
 }  // namespace ctr

@@ -17,11 +17,6 @@ using Reader = rpc::StreamReader<v1::RunInstanceRequest>;
 using Writer = rpc::StreamWriter<v1::RunInstanceResponse>;
 using InstancePtr = Supervisor::InstancePtr;
 
-// containerd kills a logger that is not done this long after its container's removal.
-constexpr Duration kWriterPatience = std::chrono::seconds(15);
-// A logger that was killed may be heard of before its lock is gone.
-constexpr Duration kWriterRecheck = std::chrono::milliseconds(500);
-
 // How one start came out. Shared by the handler and what goes on without it.
 struct JobRun {
   std::unique_ptr<Alarm> alarm;
@@ -101,7 +96,7 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
                                               Writer& writer) {
   std::optional<v1::RunInstanceRequest> request = co_await reader.Read();
   if (!request) {
-    co_return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, "nothing to run");
+    co_return BadRequest("nothing to run");
   }
   CTR_CO_RETURN_IF_ERROR(CheckEnv(request->env()));
   CTR_CO_ASSIGN_OR_RETURN(InstanceName name, NameOf(request->ref()));

@@ -4,9 +4,6 @@
 #include <poll.h>
 #include <signal.h>
 
-// glibc 2.36's header does not say that it declares C.
-extern "C" {}
-
 #include <cerrno>
 
 // glibc 2.36 forgot that C++ includes it, too.

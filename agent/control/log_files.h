@@ -34,6 +34,11 @@ LogPosition TailOfLog(const std::string& folder, int64_t lines);
 // Whether the logger of this start has not seen the end of its output yet.
 bool IsLogBeingWritten(const std::string& folder, uint64_t generation);
 
+// containerd kills a logger that is not done this long after its container's removal.
+inline constexpr Duration kWriterPatience = std::chrono::seconds(15);
+// A logger that was killed may be heard of before its lock is gone.
+inline constexpr Duration kWriterRecheck = std::chrono::milliseconds(500);
+
 // Makes the folder, and in it the first file, so that a reader can hold it before anything is
 // written.
 Status PrepareLogFolder(const std::string& folder);
