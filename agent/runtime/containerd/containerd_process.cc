@@ -34,7 +34,7 @@ using std::chrono::seconds;
 constexpr seconds kStartTimeout(30);
 constexpr seconds kStopGrace(5);
 // It has run well if it lasted this long: the next restart is immediate again.
-constexpr seconds kSteady(10);
+constexpr seconds kSteady(2);
 constexpr milliseconds kFirstPause(100);
 constexpr milliseconds kLongestPause(5000);
 constexpr int64_t kMaxLogBytes = 10 << 20;
