@@ -34,9 +34,9 @@ using std::chrono::seconds;
 constexpr seconds kStartTimeout(30);
 constexpr seconds kStopGrace(5);
 // It has run well if it lasted this long: the next restart is immediate again.
-constexpr seconds kSteady(2);
+constexpr seconds kSteady(10);
 constexpr milliseconds kFirstPause(100);
-constexpr milliseconds kLongestPause(5000);
+constexpr milliseconds kLongestPause(1000);
 constexpr int64_t kMaxLogBytes = 10 << 20;
 
 // Debian keeps runc in /usr/sbin, which is not in everyone's PATH.
