@@ -30,6 +30,8 @@ bool MissesRow(const StoredState& state, const std::vector<Container>& container
          std::any_of(disks.begin(), disks.end(), lacks_row);
 }
 
+bool IsNewer(const Container& a, const Container& b) { return a.generation > b.generation; }
+
 }  // namespace
 
 awaitable<Status> Supervisor::Recover() {
@@ -60,8 +62,10 @@ awaitable<Status> Supervisor::Recover() {
 }
 
 // The state file was lost, or a part of it: what runs and what is kept on disk carries its rows.
-awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Container>& containers,
+awaitable<void> Supervisor::Rebuild(StoredState& state, std::vector<Container> containers,
                                     const std::vector<KeptDisk>& disks) {
+  // Of one instance's the newest counts.
+  std::sort(containers.begin(), containers.end(), IsNewer);
   std::vector<std::string> records;
   for (const Container& container : containers) records.push_back(container.record);
   for (const KeptDisk& disk : disks) records.push_back(disk.record);
@@ -171,8 +175,7 @@ Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& las
 void Supervisor::Adopt(std::vector<Container> containers,
                        const std::map<InstanceName, Observed>& last_seen) {
   // The newest start of an instance is the one that counts; the others are remains.
-  std::sort(containers.begin(), containers.end(),
-            [](const Container& a, const Container& b) { return a.generation > b.generation; });
+  std::sort(containers.begin(), containers.end(), IsNewer);
   for (Container& container : containers) {
     auto found = instances_.find(container.name);
     Instance* instance = found == instances_.end() ? nullptr : found->second.get();

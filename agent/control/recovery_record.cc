@@ -1,6 +1,8 @@
 #include "agent/control/recovery_record.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <set>
 #include <unordered_set>
 #include <utility>
@@ -99,20 +101,19 @@ StatusOr<RecoveryRecord> DecodeRecoveryRecord(const std::string& text) {
 std::vector<Change> RebuildFromRecords(const std::vector<std::string>& records,
                                        RebuildRanges ranges, StoredState& state,
                                        std::vector<std::string>& problems) {
-  std::vector<RecoveryRecord> found;
+  // The newest class first, else in the order of `records`.
+  std::multimap<WallTime, RecoveryRecord, std::greater<>> found;
   for (const std::string& text : records) {
     if (text.empty()) continue;  // of a container of an earlier version
     StatusOr<RecoveryRecord> record = DecodeRecoveryRecord(text);
     if (record.ok()) {
-      found.push_back(*std::move(record));
+      const WallTime applied_at = record->class_record.applied_at;
+      found.emplace(applied_at, *std::move(record));
     } else {
       problems.push_back(
           absl::StrCat("a container's record can't be read: ", record.status().message()));
     }
   }
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
-    return a.class_record.applied_at > b.class_record.applied_at;
-  });
 
   std::set<std::string> classes;
   std::set<InstanceName> instances;
@@ -127,7 +128,7 @@ std::vector<Change> RebuildFromRecords(const std::vector<std::string>& records,
     addresses.insert(record.address);
   }
   std::vector<Change> changes;
-  for (RecoveryRecord& record : found) {
+  for (auto& [applied_at, record] : found) {
     ClassRecord& of_class = record.class_record;
     if (classes.insert(of_class.config.name).second) {
       const auto address =

@@ -28,9 +28,9 @@ struct RebuildRanges {
 };
 
 // Adds to `state` the rows that are not in it, from the records of containers and kept disks; what
-// is in it stays. A class is taken from the record where it was applied last. An address that is
-// another's by now is replaced. Returns the changes that make the rows; what can't be read is
-// skipped, with a line in `problems`.
+// is in it stays. A class is taken from the record where it was applied last, an instance from the
+// first of those that have the class so. An address that is another's by now is replaced. Returns
+// the changes that make the rows; what can't be read is skipped, with a line in `problems`.
 std::vector<Change> RebuildFromRecords(const std::vector<std::string>& records,
                                        RebuildRanges ranges, StoredState& state,
                                        std::vector<std::string>& problems);

@@ -114,7 +114,7 @@ class Supervisor final : public Waker {
   awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
   // The instance of that name that is not just being destroyed; null if there is none.
   awaitable<StatusOr<InstancePtr>> FindSettled(InstanceName name, MonoTime deadline);
-  awaitable<void> Rebuild(StoredState& state, const std::vector<Container>& containers,
+  awaitable<void> Rebuild(StoredState& state, std::vector<Container> containers,
                           const std::vector<KeptDisk>& disks);
   bool Knows(const std::string& container_id) const;
   awaitable<void> KeepReconciled();

@@ -93,7 +93,7 @@ Status CheckVersion(Database& database, int version) {
     CTR_ASSIGN_OR_RETURN(kept, database.QueryText("SELECT version FROM about"));
   }
   const std::string expected = version < kFirstWithAbout ? "none" : absl::StrCat(version);
-  if (kept == expected) return absl::OkStatus();
+  if (version >= 0 && kept == expected) return absl::OkStatus();
   return absl::DataLossError(absl::StrCat("the state file ", database.path(),
                                           " is damaged (its version is ", version, " and ", kept,
                                           ")"));

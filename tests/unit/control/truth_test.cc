@@ -86,6 +86,23 @@ TEST_CASE("rows are rebuilt where they are missing, with the class as it was app
   CHECK(state.instances[0].env.contains("KEPT"));
 }
 
+TEST_CASE("of an instance with two containers the newer one's record counts") {
+  World before;
+  before.Apply(kWebClass);
+  before.Started("web", "alice");
+  FakeRuntime::Entry older = before.runtime.Only();
+  before.runtime.Only().container.generation = 5;
+  InstanceRecord record = AliceRecord();
+  record.env = {{"OLD", "1"}};
+  older.container.record = EncodeRecoveryRecord(before.store->classes.at("web"), record);
+  older.container.id = "0";  // listed first
+  before.runtime.containers["0"] = older;
+  World after(std::make_shared<FakeStore>(), &before.runtime);
+  after.Settle();
+  REQUIRE(after.supervisor->instances().contains({"web", "alice"}));
+  CHECK(after.supervisor->instances().at({"web", "alice"})->record().env.empty());
+}
+
 TEST_CASE("with the state lost, what runs is served on as it is, and kept disks are known again") {
   auto before_store = std::make_shared<FakeStore>();
   World before(before_store, nullptr);
