@@ -16,6 +16,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -428,6 +429,9 @@ static void Receive(struct Connection* c) {
 static void Accept(void) {
   int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return;
+  // Head and body are written one after the other: the second must not wait for an acknowledgement.
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   if (fd >= connection_count) {
     int count = fd * 2 + 64;
     connections = realloc(connections, (size_t)count * sizeof *connections);
