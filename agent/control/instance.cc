@@ -222,7 +222,7 @@ awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline, std::string caus
 
 awaitable<StatusOr<Visit>> Instance::AdmitVisit(MonoTime deadline, std::string cause) {
   if (state() != State::kHealthy) {
-    CTR_CO_RETURN_IF_ERROR(CheckMayStart());
+    CTR_CO_RETURN_IF_ERROR(CheckMayVisit());
     CTR_CO_RETURN_IF_ERROR(co_await EnsureHealthy(deadline, std::move(cause)));
   }
   if (!container_) {
@@ -239,6 +239,15 @@ Status Instance::CheckMayStart() const {
       absl::StrCat(name().ToString(),
                    " is stopped and its class says manual_start; start it with: ctr start ",
                    name().ToString()));
+}
+
+Status Instance::CheckMayVisit() const {
+  if (state() == State::kStopped && class_->config->IsJob() && observed().generation > 0) {
+    return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
+                 absl::StrCat(name().ToString(),
+                              " is a job that has ended; only get, start and run start it again"));
+  }
+  return CheckMayStart();
 }
 
 Status Instance::CheckBackoff() const {

@@ -154,6 +154,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // FAILED_PRECONDITION (`manual_start`) if only `ctr start` may start this instance, which is
   // stopped.
   Status CheckMayStart() const;
+  // The same for what would wake it to run inside of it; also if it is a job that has ended, which
+  // must not be run again for that.
+  Status CheckMayVisit() const;
   // Asks for a start without waiting for it.
   void RequestStart(std::string cause);
 

@@ -283,7 +283,7 @@ awaitable<Status> Supervisor::BeginDestroy(InstancePtr instance, std::string cau
 awaitable<StatusOr<Visit>> Supervisor::Enter(InstancePtr instance, MonoTime deadline,
                                              std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
-  CTR_CO_RETURN_IF_ERROR(instance->CheckMayStart());
+  CTR_CO_RETURN_IF_ERROR(instance->CheckMayVisit());
   instance->ForgiveFailures();
   co_return co_await instance->AdmitVisit(deadline, std::move(cause));
 }

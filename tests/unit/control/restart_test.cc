@@ -50,6 +50,18 @@ TEST_CASE("an exec that is refused does not take back the restart that is due") 
   CHECK(alice->state() == State::kHealthy);
 }
 
+TEST_CASE("an exec or a copy does not run a job again that has ended") {
+  World world;
+  world.Apply("name = \"job\"\nimage = \"demo:latest\"\n");
+  std::shared_ptr<Instance> job = world.Started("job", "j");
+  CHECK(world.Await(world.supervisor->Enter(job, world.Deadline(), "ctr exec")).ok());
+  world.runtime.Exit(world.runtime.Only().container.id, {.code = 0});
+  world.Settle();
+  StatusOr<Visit> refused = world.Await(world.supervisor->Enter(job, world.Deadline(), "ctr exec"));
+  CHECK(ErrorCodeOf(refused.status()) == code::kConflict);
+  CHECK(world.runtime.creates == 1);
+}
+
 TEST_CASE("an exit with status 0 is no failure, but always restarts it") {
   World world;
   world.Apply(kWebClass);
