@@ -20,9 +20,9 @@ std::string InstanceOf(const v1::Event& event) {
 }
 
 Colour ColourOf(std::string_view type) {
-  constexpr std::array<std::string_view, 10> kBad = {"exited",      "oom_killed", "start_failed",
-                                                     "gave_up",     "lost",       "killed",
-                                                     "hook_failed", "disk_full",  "state_rebuilt"};
+  constexpr std::array<std::string_view, 9> kBad = {"exited",      "oom_killed", "start_failed",
+                                                    "gave_up",     "lost",       "killed",
+                                                    "hook_failed", "disk_full",  "state_rebuilt"};
   if (std::find(kBad.begin(), kBad.end(), type) != kBad.end()) return Colour::kRed;
   if (type == "refused") return Colour::kYellow;
   if (type == "healthy") return Colour::kGreen;

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 
+from audit import processes_of
 from harness import Agent, free_port, wait_for
 
 CONNECTIONS = 64
@@ -189,7 +190,7 @@ def proxy(pairs=7):
             agent.ctr("get", "web/a")
             server = f"{folder}/server-{threads}"
             agent.ctr("cp", "web/a:/bin/server", server)
-            for pid in server_pids(agent):
+            for pid in set().union(*processes_of(agent.json("info")["agent_id"]).values()):
                 pin(pid, str(CPUS - 1))
             backend = free_port()
             process = subprocess.Popen(["taskset", "-c", str(CPUS - 1), server],
@@ -202,18 +203,3 @@ def proxy(pairs=7):
                 process.kill()
                 process.wait()
                 agent.purge()
-
-
-def server_pids(agent):
-    """The first processes of the agent's containers, on the host."""
-    with open(agent.data + "/agent-id") as file:
-        agent_id = file.read().strip()
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cgroup") as cgroup, open(f"/proc/{pid}/comm") as comm:
-                if f"/ctr/{agent_id}/" in cgroup.read() and comm.read().strip() == "server":
-                    found.append(int(pid))
-        except (FileNotFoundError, ProcessLookupError):
-            pass
-    return found

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/convert.h"
 #include "agent/api/requests.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 #include "agent/model/reference.h"
 
 namespace ctr {

@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/user_names.h"
 #include "agent/base/descriptors.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 #include "agent/rpc/callers.h"
 #include "spdlog/spdlog.h"
 

@@ -7,7 +7,7 @@
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
 #include "agent/api/requests.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 #include "agent/tar/bytes.h"
 
 namespace ctr {

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 

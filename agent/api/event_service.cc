@@ -31,9 +31,8 @@ Status CheckEventType(const std::string& type) {
   if (std::find(std::begin(event::kAll), std::end(event::kAll), type) != std::end(event::kAll)) {
     return absl::OkStatus();
   }
-  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-               absl::StrCat("there are no events of type \"", type, "\"; the types are ",
-                            absl::StrJoin(event::kAll, ", ")));
+  return BadRequest(absl::StrCat("there are no events of type \"", type, "\"; the types are ",
+                                 absl::StrJoin(event::kAll, ", ")));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include "agent/api/agent_service.h"
 #include "agent/api/exec_stream.h"
 #include "agent/api/requests.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 namespace {

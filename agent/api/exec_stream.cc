@@ -4,7 +4,7 @@
 
 #include "agent/api/requests.h"
 #include "agent/base/close.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 #include "agent/model/reference.h"
 
 namespace ctr {

@@ -6,9 +6,9 @@
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
 #include "agent/api/requests.h"
+#include "agent/base/work.h"
 #include "agent/control/log_files.h"
 #include "agent/control/state_watch.h"
-#include "agent/control/work.h"
 
 namespace ctr {
 namespace {

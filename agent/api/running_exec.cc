@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 namespace {

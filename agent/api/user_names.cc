@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 namespace {

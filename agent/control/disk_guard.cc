@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/base/fd.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 #include "agent/policy/disk.h"
 #include "spdlog/spdlog.h"
 
@@ -118,6 +118,13 @@ Status DiskGuard::CheckMayChange() const {
   return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
                absl::StrCat("the disk of ", folder_,
                             " is full: nothing new is taken until there is room; make some there"));
+}
+
+awaitable<Status> CommitWithReserve(Store& store, DiskGuard& disk, std::vector<Change> changes) {
+  Status status = co_await store.Commit(changes);
+  if (!IsDiskFull(status)) co_return status;
+  co_await disk.NoteRefused();
+  co_return co_await store.Commit(std::move(changes));
 }
 
 bool IsDiskFull(const Status& status) {

@@ -8,6 +8,7 @@
 #include "agent/base/error.h"
 #include "agent/base/semaphore.h"
 #include "agent/control/event_log.h"
+#include "agent/store/store.h"
 
 namespace ctr {
 
@@ -36,7 +37,7 @@ class DiskGuard {
   // Without functions it guards nothing.
   DiskGuard(asio::any_io_executor executor, asio::any_io_executor work, Clock& clock,
             EventLog& events, DiskFunctions functions, std::string folder)
-      : work_(work),
+      : work_(std::move(work)),
         clock_(clock),
         events_(events),
         functions_(std::move(functions)),
@@ -69,6 +70,9 @@ class DiskGuard {
   bool refused_ = false;
   bool first_ = true;
 };
+
+// Makes the changes durable, if need be with the room that the reserve gives free.
+awaitable<Status> CommitWithReserve(Store& store, DiskGuard& disk, std::vector<Change> changes);
 
 // Whether it failed because a disk is full.
 bool IsDiskFull(const Status& status);

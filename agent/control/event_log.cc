@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 namespace {

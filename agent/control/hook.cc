@@ -16,7 +16,7 @@
 #include "agent/base/fd.h"
 #include "agent/base/pidfd.h"
 #include "agent/base/spawn.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/ulid.h"
-#include "agent/control/work.h"
+#include "agent/base/work.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -221,8 +221,9 @@ awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline, std::string caus
 }
 
 awaitable<StatusOr<Visit>> Instance::AdmitVisit(MonoTime deadline, std::string cause) {
+  CTR_CO_RETURN_IF_ERROR(CheckMayVisit());
+  ForgiveFailures();
   if (state() != State::kHealthy) {
-    CTR_CO_RETURN_IF_ERROR(CheckMayVisit());
     CTR_CO_RETURN_IF_ERROR(co_await EnsureHealthy(deadline, std::move(cause)));
   }
   if (!container_) {

@@ -9,8 +9,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/duration.h"
+#include "agent/base/work.h"
 #include "agent/control/instance.h"
-#include "agent/control/work.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -222,10 +222,9 @@ awaitable<void> Instance::RemoveUntilGone(std::string container_id) {
 
 // What was written behind so far is on disk when this returns, unless the disk stays full.
 awaitable<void> Instance::NoteObserved() {
-  const auto commit = [this] { return services_.store.Commit({PutObserved{name(), observed()}}); };
-  if (!IsDiskFull(co_await commit())) co_return;
-  co_await services_.disk.NoteRefused();
-  (co_await commit()).IgnoreError();  // what is written behind is tried again
+  // What is written behind is tried again.
+  (co_await CommitWithReserve(services_.store, services_.disk, {PutObserved{name(), observed()}}))
+      .IgnoreError();
 }
 
 awaitable<void> Instance::WatchExit(std::string container_id) {

@@ -4,10 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 #include "agent/config/class_file.h"
 #include "agent/control/recovery_record.h"
 #include "agent/control/supervisor.h"
-#include "agent/control/work.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -30,14 +30,15 @@ bool MissesRow(const StoredState& state, const std::vector<Container>& container
          std::any_of(disks.begin(), disks.end(), lacks_row);
 }
 
-bool IsNewer(const Container& a, const Container& b) { return a.generation > b.generation; }
-
 }  // namespace
 
 awaitable<Status> Supervisor::Recover() {
   CTR_CO_ASSIGN_OR_RETURN(StoredState state, co_await store_.Load());
   events_.Resume(state.last_event);
   CTR_CO_ASSIGN_OR_RETURN(std::vector<Container> containers, co_await runtime_.List());
+  // Of an instance the newest start counts: its record, and its process.
+  std::sort(containers.begin(), containers.end(),
+            [](const Container& a, const Container& b) { return a.generation > b.generation; });
   CTR_CO_ASSIGN_OR_RETURN(std::vector<KeptDisk> disks, co_await runtime_.ListDisks());
   if (state.lost.empty() && MissesRow(state, containers, disks)) {
     state.lost = "the state file misses what runs or is kept";
@@ -62,10 +63,8 @@ awaitable<Status> Supervisor::Recover() {
 }
 
 // The state file was lost, or a part of it: what runs and what is kept on disk carries its rows.
-awaitable<void> Supervisor::Rebuild(StoredState& state, std::vector<Container> containers,
+awaitable<void> Supervisor::Rebuild(StoredState& state, const std::vector<Container>& containers,
                                     const std::vector<KeptDisk>& disks) {
-  // Of one instance's the newest counts.
-  std::sort(containers.begin(), containers.end(), IsNewer);
   std::vector<std::string> records;
   for (const Container& container : containers) records.push_back(container.record);
   for (const KeptDisk& disk : disks) records.push_back(disk.record);
@@ -174,12 +173,10 @@ Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& las
 
 void Supervisor::Adopt(std::vector<Container> containers,
                        const std::map<InstanceName, Observed>& last_seen) {
-  // The newest start of an instance is the one that counts; the others are remains.
-  std::sort(containers.begin(), containers.end(), IsNewer);
   for (Container& container : containers) {
     auto found = instances_.find(container.name);
-    Instance* instance = found == instances_.end() ? nullptr : found->second.get();
-    if (instance == nullptr) continue;  // Reconcile, which comes next, removes it
+    if (found == instances_.end()) continue;  // Reconcile, which comes next, removes it
+    const InstancePtr& instance = found->second;
     const Observed& seen = last_seen.at(container.name);
     const bool current =
         instance->state() == State::kStopped && container.generation >= seen.generation;

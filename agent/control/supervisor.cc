@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "agent/base/work.h"
 #include "agent/config/class_file.h"
-#include "agent/control/work.h"
 #include "agent/model/reference.h"
 #include "agent/policy/routing.h"
 #include "spdlog/spdlog.h"
@@ -211,11 +211,14 @@ awaitable<Status> Supervisor::UpdateSettings(InstancePtr instance, InstanceSetti
 }
 
 awaitable<Status> Supervisor::Commit(std::vector<Change> changes, Use use) {
-  if (use == Use::kRoom) CTR_CO_RETURN_IF_ERROR(disk_.CheckMayChange());
-  Status status = co_await store_.Commit(changes);
-  if (!IsDiskFull(status)) co_return status;
-  co_await disk_.NoteRefused();
-  if (use == Use::kReserve) status = co_await store_.Commit(std::move(changes));
+  Status status;
+  if (use == Use::kReserve) {
+    status = co_await CommitWithReserve(store_, disk_, std::move(changes));
+  } else {
+    CTR_CO_RETURN_IF_ERROR(disk_.CheckMayChange());
+    status = co_await store_.Commit(std::move(changes));
+    if (IsDiskFull(status)) co_await disk_.NoteRefused();
+  }
   if (!IsDiskFull(status)) co_return status;
   co_return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
                   std::string(status.message()));
@@ -283,8 +286,6 @@ awaitable<Status> Supervisor::BeginDestroy(InstancePtr instance, std::string cau
 awaitable<StatusOr<Visit>> Supervisor::Enter(InstancePtr instance, MonoTime deadline,
                                              std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitCommitted());
-  CTR_CO_RETURN_IF_ERROR(instance->CheckMayVisit());
-  instance->ForgiveFailures();
   co_return co_await instance->AdmitVisit(deadline, std::move(cause));
 }
 

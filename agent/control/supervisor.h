@@ -114,7 +114,7 @@ class Supervisor final : public Waker {
   awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
   // The instance of that name that is not just being destroyed; null if there is none.
   awaitable<StatusOr<InstancePtr>> FindSettled(InstanceName name, MonoTime deadline);
-  awaitable<void> Rebuild(StoredState& state, std::vector<Container> containers,
+  awaitable<void> Rebuild(StoredState& state, const std::vector<Container>& containers,
                           const std::vector<KeptDisk>& disks);
   bool Knows(const std::string& container_id) const;
   awaitable<void> KeepReconciled();
@@ -123,6 +123,7 @@ class Supervisor final : public Waker {
   // may use the reserve.
   enum class Use { kRoom, kReserve };
   awaitable<Status> Commit(std::vector<Change> changes, Use use);
+  // `containers`: the newest start of an instance before the others, which are remains.
   void Adopt(std::vector<Container> containers, const std::map<InstanceName, Observed>& last_seen);
   Status Load(StoredState state, std::map<InstanceName, Observed>& last_seen);
   StatusOr<uint32_t> TakeInstanceAddress();

@@ -23,8 +23,9 @@ struct DiskPlan {
 int64_t ReserveBytes(int64_t total_bytes);
 
 // The disk is full when a write was refused or less than an eighth of the reserve is free (at
-// first, less than all of it, if it is not held), and no longer when the reserve fits in again with
-// a quarter of it to spare: in between nothing changes, so that it does not go to and fro.
+// first, if it is not held, less than it takes to make it), and no longer when the reserve fits in
+// again with a quarter of it to spare: in between nothing changes, so that it does not go to and
+// fro.
 DiskPlan DecideDisk(const DiskView& view);
 
 }  // namespace ctr::policy

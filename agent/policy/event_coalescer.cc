@@ -9,7 +9,7 @@ namespace ctr::policy {
 namespace {
 
 bool Repeats(std::string_view type) {
-  constexpr std::array<std::string_view, 11> kTypes = {
+  constexpr std::array<std::string_view, 10> kTypes = {
       event::kRefused, event::kRenewed, event::kStayedAwake, event::kHook,     event::kHookFailed,
       event::kExec,    event::kCopy,    event::kDiskFull,    event::kDiskRoom, event::kRemoved};
   return std::find(kTypes.begin(), kTypes.end(), type) != kTypes.end();

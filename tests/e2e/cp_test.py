@@ -12,7 +12,7 @@ import tempfile
 import time
 import unittest
 
-from harness import BIN, DEADLINE, Case, read, wait_for
+from harness import BIN, DEADLINE, Case, is_pipe_full, read, wait_for
 
 WEB = """
 name = "web"
@@ -332,7 +332,7 @@ class Copy(Case):
                               stdout=subprocess.PIPE, env={**os.environ, **self.agent.environment}) as process:
             try:
                 self.assertTrue(process.stdout.read(512))
-                time.sleep(0.5)  # in which it fills the pipe
+                wait_for(lambda: is_pipe_full(process.pid), "the pipe to be full")
                 process.send_signal(signal.SIGINT)
                 self.assertEqual(process.wait(DEADLINE), -signal.SIGINT)
             finally:

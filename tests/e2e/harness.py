@@ -38,6 +38,11 @@ def read(path):
         return file.read()
 
 
+def is_pipe_full(pid):
+    """Whether the process waits for somebody to read from the pipe that it writes to."""
+    return "pipe_write" in read(f"/proc/{pid}/wchan")
+
+
 class Agent:
     """A ctr-agent. Several share a machine: each has directories, ranges and a port of its own."""
 

@@ -146,17 +146,21 @@ awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, 
   co_return StartError(task.status(), image);
 }
 
-// Everything between the root file system and the task; what fails here is undone by the caller.
+// Everything between the image and the task; what fails here is undone by the caller, together with
+// `new_disk`, the kept disk that was made for it, or "".
 awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
-                                    ResolvedImage image, Mounts mounts) {
-  CTR_CO_ASSIGN_OR_RETURN(ProcessUser user, co_await FindUser(core, image.config.user, mounts));
+                                    ResolvedImage image, std::string& new_disk) {
+  CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareRootfs(core, spec, image.chain_id));
+  if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
+  CTR_CO_ASSIGN_OR_RETURN(ProcessUser user,
+                          co_await FindUser(core, image.config.user, rootfs.mounts));
   CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(user)));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
   if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
   CTR_CO_ASSIGN_OR_RETURN(int pid, co_await CreateTask(core, spec.id, LoggerUrl(*core, spec),
-                                                       spec.image, std::move(mounts)));
+                                                       spec.image, std::move(rootfs.mounts)));
   CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
   CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
   core->processes[spec.id] = opened.process;
@@ -175,15 +179,14 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
 }
 
 awaitable<StatusOr<Container>> MakeWithoutThrowing(std::shared_ptr<Core> core, ContainerSpec spec,
-                                                   ResolvedImage image, Mounts mounts) {
+                                                   ResolvedImage image, std::string& new_disk) {
   try {
-    co_return co_await Make(std::move(core), std::move(spec), std::move(image), std::move(mounts));
+    co_return co_await Make(std::move(core), std::move(spec), std::move(image), new_disk);
   } catch (const std::exception& exception) {
     co_return absl::InternalError(absl::StrCat("cannot create the container: ", exception.what()));
   }
 }
 
-// `new_disk`: the snapshot that was made for it and is not its own, or "".
 awaitable<Status> Undo(std::shared_ptr<Core> core, std::string id, std::string new_disk) {
   CTR_CO_RETURN_IF_ERROR(co_await RemoveContainer(core, id));
   if (new_disk.empty()) co_return absl::OkStatus();
@@ -205,20 +208,13 @@ awaitable<void> UndoLater(std::shared_ptr<Core> core, std::string id, std::strin
 
 awaitable<StatusOr<Container>> CreateContainer(std::shared_ptr<Core> core, ContainerSpec spec) {
   const std::string id = spec.id;
-  const std::string snapshot = SnapshotKeyOf(spec);
   KeyedLocks::Lock container_lock = co_await core->containers.Acquire(id);
   CTR_CO_ASSIGN_OR_RETURN(ResolvedImage image, co_await core->image_store.Resolve(spec.image));
-  KeyedLocks::Lock disk_lock = co_await core->disks.Acquire(snapshot);
-  StatusOr<Rootfs> rootfs = co_await PrepareRootfs(core, spec, image.chain_id);
-  StatusOr<Container> made = absl::UnknownError("");
-  if (rootfs.ok()) {
-    made = co_await MakeWithoutThrowing(core, std::move(spec), std::move(image),
-                                        std::move(rootfs->mounts));
-  } else {
-    made = rootfs.status();
-  }
+  KeyedLocks::Lock disk_lock = co_await core->disks.Acquire(SnapshotKeyOf(spec));
+  std::string new_disk;
+  StatusOr<Container> made =
+      co_await MakeWithoutThrowing(core, std::move(spec), std::move(image), new_disk);
   if (made.ok()) co_return made;
-  const std::string new_disk = rootfs.ok() && rootfs->is_new ? snapshot : "";
   Status undone = co_await Undo(core, id, new_disk);
   if (!undone.ok()) {
     asio::co_spawn(core->control, UndoLater(core, id, new_disk, std::move(disk_lock)),

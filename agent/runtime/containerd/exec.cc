@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/ulid.h"
+#include "agent/base/work.h"
 #include "agent/runtime/containerd/exec_spec.h"
 
 namespace ctr {
@@ -40,15 +41,6 @@ Request RequestFor(const ExecIds& ids) {
   request.set_container_id(ids.container);
   request.set_exec_id(ids.exec);
   return request;
-}
-
-// Runs the blocking `function` on the work pool.
-template <typename Function>
-awaitable<std::invoke_result_t<Function>> AtWork(std::shared_ptr<Core> core, Function function) {
-  using Result = std::invoke_result_t<Function>;
-  co_return co_await asio::co_spawn(
-      core->work, [](Function body) -> awaitable<Result> { co_return body(); }(std::move(function)),
-      use_awaitable);
 }
 
 // Our ends. Those that we do not read or write keep a FIFO open until the shim has opened it: a
@@ -119,7 +111,7 @@ awaitable<void> RemoveExec(std::shared_ptr<Core> core, ExecIds ids) {
                                    {.timeout = kKillTimeout});
   (void)co_await core->client.Call(&TasksApi::DeleteProcess,
                                    RequestFor<tasks::DeleteProcessRequest>(ids));
-  co_await AtWork(core, [folder = ids.folder] { return RemoveFolder(folder); });
+  co_await OnWork(core->work, [folder = ids.folder] { return RemoveFolder(folder); });
 }
 
 Status SignalGroup(const Pidfd& process, int signal) {
@@ -231,7 +223,7 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> StartExec(std::shared_ptr<Core
   auto make_fifos = [ids, input = spec.wants_stdin, error = !spec.terminal] {
     return std::make_shared<StatusOr<Fifos>>(MakeFifos(ids, input, error));
   };
-  std::shared_ptr<StatusOr<Fifos>> fifos = co_await AtWork(core, make_fifos);
+  std::shared_ptr<StatusOr<Fifos>> fifos = co_await OnWork(core->work, make_fifos);
   if (!fifos->ok()) co_return fifos->status();
   StatusOr<google::protobuf::Empty> made =
       co_await core->client.Call(&TasksApi::Exec, ExecRequest(ids, spec, std::move(process)));
@@ -259,7 +251,7 @@ awaitable<Status> EndLeftExecs(std::shared_ptr<Core> core) {
     }
     return names;
   };
-  for (const std::string& name : co_await AtWork(core, list)) {
+  for (const std::string& name : co_await OnWork(core->work, list)) {
     size_t dot = name.find('.');
     if (dot == std::string::npos) continue;
     ExecIds ids;

@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/remains.h"
 
@@ -38,17 +39,13 @@ awaitable<Status> KillTask(std::shared_ptr<Core> core, std::string id) {
   co_return IgnoreNotFound(exit.status());
 }
 
-awaitable<Status> RemoveRemainsOf(std::shared_ptr<Core> core, std::string id) {
-  co_return RemoveRemains(*core, id);
-}
-
 // One attempt to be rid of the task. OK if there is none; then what is left of one goes.
 awaitable<Status> TryDeleteTask(std::shared_ptr<Core> core, std::string id) {
   tasks::GetRequest get;
   get.set_container_id(id);
   StatusOr<tasks::GetResponse> task = co_await core->client.Call(&TasksApi::Get, std::move(get));
   if (absl::IsNotFound(task.status())) {
-    co_return co_await asio::co_spawn(core->work, RemoveRemainsOf(core, id), use_awaitable);
+    co_return co_await OnWork(core->work, [core, id] { return RemoveRemains(*core, id); });
   }
   CTR_CO_RETURN_IF_ERROR(task.status());
   if (task->process().status() != TaskStatus::STOPPED) {
@@ -91,7 +88,7 @@ awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id) {
   core->processes.erase(id);
   if (core->cgroups.Exists(core->CgroupPath(id))) {
     CTR_CO_RETURN_IF_ERROR(
-        co_await asio::co_spawn(core->work, RemoveRemainsOf(core, id), use_awaitable));
+        co_await OnWork(core->work, [core, id] { return RemoveRemains(*core, id); }));
   }
   CTR_CO_RETURN_IF_ERROR(co_await DeleteRecord(core, id));
   // A kept disk has another name.

@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/remains.h"
 
@@ -13,17 +14,13 @@ namespace ctr {
 namespace {
 
 // Containers that have a shim, a bundle, a mount or a cgroup. Blocks.
-awaitable<std::set<std::string>> FindAll(std::shared_ptr<Core> core) {
+std::set<std::string> FindAll(const Core& core) {
   std::set<std::string> found;
-  for (std::string& id : FindRemains(*core)) found.insert(std::move(id));
-  for (std::string& id : core->cgroups.Children(absl::StrCat("/ctr/", core->options.agent_id))) {
+  for (std::string& id : FindRemains(core)) found.insert(std::move(id));
+  for (std::string& id : core.cgroups.Children(absl::StrCat("/ctr/", core.options.agent_id))) {
     found.insert(std::move(id));
   }
-  co_return found;
-}
-
-awaitable<Status> RemoveAll(std::shared_ptr<Core> core, std::string id) {
-  co_return RemoveRemains(*core, id);
+  return found;
 }
 
 }  // namespace
@@ -32,18 +29,19 @@ awaitable<StatusOr<std::vector<std::string>>> SweepRemains(std::shared_ptr<Core>
                                                            Runtime::IsAlive is_alive) {
   std::vector<std::string> told;
   // What is there before and after is not just being removed.
-  std::set<std::string> before = co_await asio::co_spawn(core->work, FindAll(core), use_awaitable);
+  const auto find_all = [core] { return FindAll(*core); };
+  std::set<std::string> before = co_await OnWork(core->work, find_all);
   CTR_CO_ASSIGN_OR_RETURN(std::vector<containers::Container> records, co_await ListRecords(core));
   // What containerd still has a record of is for control to remove, with its task.
   for (const containers::Container& record : records) before.erase(record.id());
   std::erase_if(before, is_alive);
   std::set<std::string> after;
   if (!before.empty()) {
-    after = co_await asio::co_spawn(core->work, FindAll(core), use_awaitable);
+    after = co_await OnWork(core->work, find_all);
   }
   for (const std::string& id : after) {
     if (!before.contains(id) || is_alive(id)) continue;
-    Status removed = co_await asio::co_spawn(core->work, RemoveAll(core, id), use_awaitable);
+    Status removed = co_await OnWork(core->work, [core, id] { return RemoveRemains(*core, id); });
     if (removed.ok()) {
       told.push_back(absl::StrCat("processes, mounts and cgroup of container ", id));
     } else {

@@ -37,12 +37,22 @@ int InChild(int (*body)()) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 100;
 }
 
-int UseUpAndRecover() {
+bool SetLimit(rlim_t limit) {
+  const rlimit limits = {limit, 4096};
+  return ::setrlimit(RLIMIT_NOFILE, &limits) == 0;
+}
+
+// Reserves some, and takes all others.
+std::vector<UniqueFd> UseUp() {
   ReserveDescriptors();
-  rlimit limit = {256, 4096};
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
   std::vector<UniqueFd> taken;
+  if (!SetLimit(256)) ::_exit(1);
   for (int fd = OpenNull(); fd >= 0; fd = OpenNull()) taken.emplace_back(fd);
+  return taken;
+}
+
+int UseUpAndRecover() {
+  std::vector<UniqueFd> taken = UseUp();
   if (DescriptorsAreScarce()) return 2;
   UniqueFd first(OpenDescriptor(OpenNull));  // from the reserve
   if (!first.valid() || !DescriptorsAreScarce() || !MayTakeDescriptor()) return 3;
@@ -58,8 +68,7 @@ int UseUpAndRecover() {
   }
   if (errno != EMFILE) return 6;
   // With room again the reserve is filled, and clients are served.
-  limit.rlim_cur = 4096;
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 7;
+  if (!SetLimit(4096)) return 7;
   asio::io_context io;
   asio::co_spawn(io, WatchDescriptors(), asio::detached);
   io.run_for(std::chrono::milliseconds(100));
@@ -72,11 +81,7 @@ TEST_CASE("out of descriptors, control still opens some, and clients leave them 
 }
 
 int TwoLookAtOnce() {
-  ReserveDescriptors();
-  rlimit limit = {256, 4096};
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
-  std::vector<UniqueFd> taken;
-  for (int fd = OpenNull(); fd >= 0; fd = OpenNull()) taken.emplace_back(fd);
+  std::vector<UniqueFd> taken = UseUp();
   ReleaseDescriptors();
   for (int i = 0; i < 30; ++i) taken.emplace_back(OpenNull());  // of 64: enough is left for one
   std::atomic<bool> refused = false;
@@ -97,13 +102,9 @@ TEST_CASE("two that look at once whether there are descriptors do not take them 
 }
 
 int WatchFindsThemShort() {
-  ReserveDescriptors();
   asio::io_context io;
   asio::steady_timer reactor(io);  // takes its own descriptors now
-  std::vector<UniqueFd> taken;
-  rlimit limit = {256, 4096};
-  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
-  for (int fd = OpenNull(); fd >= 0; fd = OpenNull()) taken.emplace_back(fd);
+  const std::vector<UniqueFd> taken = UseUp();
   asio::co_spawn(io, WatchDescriptors(), asio::detached);
   io.run_for(std::chrono::milliseconds(100));
   if (!DescriptorsAreScarce()) return 2;

@@ -3,8 +3,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 #include "agent/config/class_file.h"
-#include "agent/control/work.h"
 #include "tests/unit/sim/sim_world.h"
 
 namespace ctr::sim {
