@@ -59,6 +59,15 @@ awaitable<void> StartJob(std::shared_ptr<JobRun> run, Supervisor& supervisor, In
   run->alarm->Ring();
 }
 
+Status HasPorts(const InstanceName& name) {
+  const std::string text = name.ToString();
+  return Error(absl::StatusCode::kFailedPrecondition, code::kConflict,
+               absl::StrCat("class ", name.class_name,
+                            " has ports, and only a job is run: a class without; start the "
+                            "instance with: ctr get ",
+                            text, ", and a command in it with: ctr exec ", text, " -- CMD"));
+}
+
 // Passes signals on until the client has no more, or is gone.
 awaitable<void> ForwardSignals(std::shared_ptr<JobRun> run, Reader& reader, Runtime& runtime,
                                InstancePtr instance) {
@@ -100,6 +109,9 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
   }
   CTR_CO_RETURN_IF_ERROR(CheckEnv(request->env()));
   CTR_CO_ASSIGN_OR_RETURN(InstanceName name, NameOf(request->ref()));
+  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state,
+                          supervisor_.FindClass(name.class_name));
+  if (!class_state->config->IsJob()) co_return HasPorts(name);
   Claim claim(runs_, name);
   if (!claim.taken()) co_return AlreadyRuns(name);
 
@@ -141,6 +153,7 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
         run->never_ran = it.state() == State::kStopped && !it.observed().exit_code;
       },
       run->alarm.get());
+  instance->LetEnd();
   SpawnOrDie(control_, StartJob(run, supervisor_, instance, call.deadline, CauseOf(call, "run")),
              "start of " + name.ToString());
   while (!up.done() && (!run->started || run->started->ok())) {

@@ -119,9 +119,12 @@ awaitable<Status> Instance::AwaitCommitted() {
   co_return waiting->failure.value_or(absl::OkStatus());
 }
 
-void Instance::Adopt(Container container, bool stopping) {
+void Instance::Adopt(Container container, const Observed& seen) {
   Observed& observed = record_.observed;
+  const bool same_start = container.generation == seen.generation;
+  const bool stopping = same_start && seen.state == State::kStopping;
   adopted_ = true;
+  if (same_start && seen.state == State::kHealthy) healthy_since_ = seen.since;
   observed.container_id = container.id;
   observed.generation = std::max(observed.generation, container.generation);
   observed.revision = container.revision;
@@ -450,6 +453,9 @@ void Instance::SetState(State to) {
   if (to == State::kStopped) --class_->live;
   observed.state = to;
   observed.since = services_.clock.Wall();
+  if (to == State::kHealthy) {
+    observed.since = std::exchange(healthy_since_, std::nullopt).value_or(observed.since);
+  }
   spdlog::debug("{}: {}", name().ToString(), ToString(to));
   services_.store.WriteBehind({PutObserved{name(), observed}});
   RingAll();

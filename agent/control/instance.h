@@ -125,8 +125,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> AwaitCommitted();
 
   // Takes over a container of an earlier life of the agent, running or exited; the instance is
-  // stopped so far. `stopping`: a stop of it had begun, and goes on.
-  void Adopt(Container container, bool stopping);
+  // stopped so far. `seen`: what that agent saw last.
+  void Adopt(Container container, const Observed& seen);
   // A container of an earlier life of the agent that is not taken over: it may live, and no other
   // start runs beside it.
   void RemoveLeftover(std::string container_id);
@@ -157,6 +157,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // The same for what would wake it to run inside of it; also if it is a job that has ended, which
   // must not be run again for that.
   Status CheckMayVisit() const;
+  // The start that comes next is the last one unless somebody asks: its restart policy is `never`.
+  void LetEnd() { next_ends_ = true; }
   // Asks for a start without waiting for it.
   void RequestStart(std::string cause);
 
@@ -253,6 +255,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // and if restart_due_ it is started again then.
   std::optional<MonoTime> backoff_until_;
   bool restart_due_ = false;
+  bool next_ends_ = false;  // of the start that comes next, and of this one: see LetEnd
+  bool ends_ = false;
   // Containers that are being removed, and whether the next start has to wait for that: while they
   // may live, or hold a kept disk.
   std::map<std::string, bool> removing_;
@@ -262,7 +266,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::shared_ptr<const ClassConfig> running_config_;
   std::optional<Container> container_;
   bool adopted_ = false;  // its start was an earlier agent's: it may have been healthy already
-  ListenFunction probe_;  // null: there is nothing to look at
+  std::optional<WallTime> healthy_since_;  // as that agent saw it
+  ListenFunction probe_;                   // null: there is nothing to look at
   std::optional<ContainerExit> exit_;
   bool exit_lost_ = false;                  // exit_ is a guess: the process may live
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out

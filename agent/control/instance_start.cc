@@ -50,6 +50,7 @@ awaitable<T> Before(Clock& clock, MonoTime deadline, awaitable<T> work, Status l
 
 awaitable<void> Instance::Start() {
   const ClassConfig& config = *class_->config;
+  ends_ = std::exchange(next_ends_, false);
   if (class_->live >= config.max_instances) {
     const Status full =
         Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,
@@ -64,6 +65,7 @@ awaitable<void> Instance::Start() {
   exit_.reset();
   exit_lost_ = false;
   adopted_ = false;
+  healthy_since_.reset();
   running_config_ = class_->config;
   started_at_ = services_.clock.Now();
   Record(event::kWake, "", StartCause());
@@ -227,8 +229,9 @@ void Instance::PlanRestart(bool failed) {
   const ClassConfig& config = running_config_ ? *running_config_ : *class_->config;
   const MonoTime now = services_.clock.Now();
   const bool ends = stop_request_ || destroy_requested_;
-  policy::RestartPlan plan = policy::DecideRestart(
-      {config.restart, observed.failures, failed && !ends, now - started_at_});
+  const RestartPolicy restart = ends_ ? RestartPolicy::kNever : config.restart;
+  policy::RestartPlan plan =
+      policy::DecideRestart({restart, observed.failures, failed && !ends, now - started_at_});
   observed.failures = plan.failures;
   backoff_until_.reset();
   observed.next_start.reset();

@@ -3,7 +3,6 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "agent/base/duration.h"
 #include "agent/base/work.h"
 #include "agent/control/instance.h"
+#include "agent/control/log_files.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -19,14 +19,6 @@ namespace {
 constexpr Duration kDrainPoll = std::chrono::milliseconds(5);
 constexpr Duration kKillPatience = std::chrono::seconds(10);
 constexpr Duration kRetry = std::chrono::seconds(1);
-
-Status RemoveFolder(std::string path) {
-  std::error_code error;
-  std::filesystem::remove_all(path, error);
-  if (error)
-    return absl::InternalError(absl::StrCat("cannot remove ", path, ": ", error.message()));
-  return absl::OkStatus();
-}
 
 const char* EventOf(StopReason reason) {
   return reason == StopReason::kSlept ? event::kSlept : event::kStopped;
@@ -163,7 +155,7 @@ awaitable<void> Instance::Kill() {
 awaitable<void> Instance::Forget() {
   // Before the row goes: after a kill in between, the row has a later agent do it again.
   Status removed =
-      co_await OnWork(services_.work, [folder = LogPath()] { return RemoveFolder(folder); });
+      co_await OnWork(services_.work, [folder = LogPath()] { return RemoveLogs(folder); });
   if (!removed.ok()) spdlog::warn("{}", std::string(removed.message()));
   Status gone = co_await services_.runtime.RemoveDisk(name());
   if (gone.ok()) gone = co_await services_.store.Commit({DeleteInstance{name()}});

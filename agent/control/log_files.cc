@@ -170,6 +170,13 @@ bool IsLogBeingWritten(const std::string& folder, uint64_t generation) {
   return ::fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+Status RemoveLogs(const std::string& folder) {
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (!error) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("cannot remove ", folder, ": ", error.message()));
+}
+
 Status PrepareLogFolder(const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);

@@ -42,6 +42,8 @@ inline constexpr Duration kWriterRecheck = std::chrono::milliseconds(500);
 // Makes the folder, and in it the first file, so that a reader can hold it before anything is
 // written.
 Status PrepareLogFolder(const std::string& folder);
+// Removes the folder of an instance, or that of a class with all in it, if it is there.
+Status RemoveLogs(const std::string& folder);
 
 // Whether the container has to wait for the reader, or the reader may lose what is rotated away.
 enum class LogHold { kNone, kUntilRead };

@@ -183,12 +183,11 @@ void Supervisor::Adopt(std::vector<Container> containers,
     // The end of a start that was seen is already recorded with its reason; what is left of it only
     // needs to be removed.
     const bool is_news = seen.state != State::kStopped || container.generation > seen.generation;
-    const bool stopping = seen.state == State::kStopping && container.generation == seen.generation;
     // Written behind, the row may not know of the newest start.
     instance->NoteGeneration(container.generation);
     if (current && is_news && container.phase != ContainerPhase::kCreated) {
       spdlog::info("{}: taken over, container {}", container.name.ToString(), container.id);
-      instance->Adopt(std::move(container), stopping);
+      instance->Adopt(std::move(container), seen);
       continue;
     }
     spdlog::info("{}: container {} is left over; removing it", container.name.ToString(),

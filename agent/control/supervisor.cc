@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "agent/base/work.h"
 #include "agent/config/class_file.h"
+#include "agent/control/log_files.h"
 #include "agent/model/reference.h"
 #include "agent/policy/routing.h"
 #include "spdlog/spdlog.h"
@@ -177,7 +178,12 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Create(InstanceName nam
   auto instance = std::make_shared<Instance>(services_, class_state, record);
   instance->SetUncommitted();
   instances_[name] = instance;
-  Status committed = co_await Commit({PutInstance{record}, PutCursors{cursors_}}, Use::kRoom);
+  // What an ID wrote that the state no longer knows is none of its successor's.
+  Status committed = co_await OnWork(services_.work,
+                                     [folder = instance->LogPath()] { return RemoveLogs(folder); });
+  if (committed.ok()) {
+    committed = co_await Commit({PutInstance{record}, PutCursors{cursors_}}, Use::kRoom);
+  }
   if (!committed.ok()) {
     instances_.erase(name);
     instance->SetCommitted(committed);
@@ -390,6 +396,9 @@ awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime
   }
   CTR_CO_RETURN_IF_ERROR(co_await Commit({DeleteClass{name}}, Use::kReserve));
   classes_.erase(name);
+  Status removed = co_await OnWork(
+      services_.work, [folder = options_.log_dir + "/" + name] { return RemoveLogs(folder); });
+  if (!removed.ok()) spdlog::warn("{}", std::string(removed.message()));
   events_.Record({.type = event::kClassRemoved, .instance = {name, ""}, .cause = std::move(cause)});
   Publish();
   co_return absl::OkStatus();

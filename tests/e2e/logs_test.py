@@ -73,6 +73,12 @@ class Logs(Case):
         self.assertEqual(result.stdout, b"".join(b"%d\n" % i for i in range(1, 200001)))
         self.assertEqual((result.returncode, result.stderr), (3, b""))
 
+    def test_run_refuses_a_class_with_ports(self):
+        self.agent.apply('name = "web"\nimage = "demo:latest"\ndefault_port = 8080\n')
+        result = subprocess.run(self.command("run", "web/m", "--", "/bin/true"), capture_output=True, timeout=60)
+        self.assertEqual(result.returncode, 4)
+        self.assertIn(b"ctr exec web/m -- CMD", result.stderr)
+
     def test_run_forwards_signals(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             with self.subTest(number):
@@ -110,12 +116,21 @@ class Logs(Case):
         self.assertIn("/no/such", result.stderr.splitlines()[-1])
         self.assertExit(self.agent.ctr("run", "absent/n", check=False), 3, "absent")
 
-    def test_a_restart_policy_does_not_make_run_answer_twice(self):
-        self.agent.apply('name = "again"\nimage = "demo:latest"\nrestart = "always"\nentrypoint = '
-                         '["/bin/sh", "-c", "echo once; exit 4"]\n')
-        result = subprocess.run(self.command("run", "again/a"), capture_output=True, timeout=60)
-        self.assertEqual((result.returncode, result.stdout), (4, b"once\n"))
-        self.agent.ctr("destroy", "again/a")
+    def test_run_runs_once_whatever_the_restart_policy_says(self):
+        for policy in ("always", "on-failure"):
+            with self.subTest(policy):
+                self.agent.apply(f'name = "again"\nimage = "demo:latest"\nrestart = "{policy}"\nentrypoint = '
+                                 '["/bin/sh", "-c", "echo once; exit 4"]\n')
+                result = subprocess.run(self.command("run", "again/a"), capture_output=True, timeout=60)
+                self.assertEqual((result.returncode, result.stdout), (4, b"once\n"))
+                generation = self.agent.json("inspect", "again/a")["generation"]
+                time.sleep(1)
+                instance = self.agent.json("inspect", "again/a")
+                self.assertEqual((instance["state"], instance["generation"]), ("stopped", generation))
+                # Started otherwise, it is restarted as before.
+                self.agent.ctr("start", "again/a")
+                wait_for(lambda: self.agent.json("inspect", "again/a")["generation"] > generation + 1, "a restart")
+                self.agent.ctr("destroy", "again/a")
 
     def test_logs_shows_what_was_written_and_tells_the_streams_apart(self):
         self.run_job("shown", "echo one; sleep 0.2; echo two >&2; sleep 0.2; echo three")

@@ -1,3 +1,5 @@
+#include <fstream>
+
 #include "tests/unit/control/world.h"
 
 namespace ctr {
@@ -50,6 +52,37 @@ TEST_CASE("a later life of the agent takes over what runs and serves it") {
   CHECK(found->record().address == address);
   CHECK(second.runtime.creates == 0);
   CHECK(second.Await(second.Wake("alice")).ok());
+}
+
+TEST_CASE(
+    "what is taken over has been healthy for as long as it was, not since the agent's start") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr);
+  first.Apply(kWebClass);
+  const WallTime since = first.Started("web", "alice")->observed().since;
+  first.Settle();
+
+  World second(store, &first.runtime);
+  second.Advance(5s);
+  std::shared_ptr<Instance> found = *second.supervisor->Find({"web", "alice"});
+  CHECK(found->state() == State::kHealthy);
+  CHECK(found->observed().since == since);
+  CHECK(second.Await(second.supervisor->Restart(found, true, second.Deadline(), "test")).ok());
+  CHECK(found->observed().since == second.clock.Wall());
+}
+
+TEST_CASE("a new ID does not get the output of an earlier one that the state no longer knows") {
+  World world;
+  world.Apply(kWebClass);
+  const std::filesystem::path logs = world.folder / "web";
+  std::filesystem::create_directories(logs / "alice");
+  std::filesystem::create_directories(logs / "bob");
+  std::ofstream(logs / "alice" / "0000000001.log") << "secret";
+  world.Create("web", "alice");
+  CHECK_FALSE(std::filesystem::exists(logs / "alice" / "0000000001.log"));
+
+  CHECK(world.Await(world.supervisor->RemoveClass("web", true, world.Deadline(), "test")).ok());
+  CHECK_FALSE(std::filesystem::exists(logs));
 }
 
 TEST_CASE("an exit while the agent was away is recorded with its code") {
