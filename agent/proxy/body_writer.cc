@@ -4,8 +4,8 @@
 
 namespace ctr {
 
-void AddBody(WriteBatch& batch, const BodyPieces& pieces, BodyEncoding encoding, bool last,
-             std::string& chunk_size) {
+void AddBody(WriteBatch& batch, const BodyPieces& pieces, BodyEncoding encoding,
+             const BodyDecoder& decoder, std::string& chunk_size) {
   const size_t size = pieces.TotalSize();
   const bool chunked = encoding == BodyEncoding::kChunked;
   if (chunked && size > 0) {
@@ -16,7 +16,10 @@ void AddBody(WriteBatch& batch, const BodyPieces& pieces, BodyEncoding encoding,
   for (std::string_view piece : pieces.Get()) batch.Add(piece);
   if (!chunked) return;
   if (size > 0) batch.Add("\r\n");
-  if (last) batch.Add("0\r\n\r\n");
+  if (!decoder.done()) return;
+  batch.Add("0\r\n");
+  batch.Add(decoder.trailers());
+  batch.Add("\r\n");
 }
 
 }  // namespace ctr

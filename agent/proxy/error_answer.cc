@@ -33,6 +33,8 @@ std::string_view ReasonOf(int status) {
       return "Bad Request";
     case 404:
       return "Not Found";
+    case 408:
+      return "Request Timeout";
     case 409:
       return "Conflict";
     case 431:
@@ -69,8 +71,9 @@ std::string JsonString(std::string_view text) {
 }  // namespace
 
 int HttpStatusOf(const Status& error) {
-  if (absl::IsResourceExhausted(error) && ErrorCodeOf(error) == code::kBadRequest) return 431;
   const std::string code = ErrorCodeOf(error);
+  if (code == code::kBadRequest && absl::IsResourceExhausted(error)) return 431;
+  if (code == code::kBadRequest && absl::IsDeadlineExceeded(error)) return 408;
   for (const auto& [known, status] : kStatusByCode) {
     if (known == code) return status;
   }

@@ -15,6 +15,10 @@ namespace {
 constexpr std::array<Duration, 3> kRefusedBackoff = {
     std::chrono::milliseconds(10), std::chrono::milliseconds(50), std::chrono::milliseconds(200)};
 
+constexpr int kMaxInterims = 100;
+// A program that does not know Expect never asks for the body: after so long it is asked for here.
+constexpr Duration kContinuePatience = std::chrono::milliseconds(500);
+
 // How long a connection may have been idle that is to take a request which can't be sent again.
 constexpr Duration kFreshEnough = std::chrono::seconds(1);
 
@@ -95,24 +99,20 @@ awaitable<Status> Exchange::Connect(uint16_t port) {
 
 awaitable<StatusOr<ResponseHead>> Exchange::Ask() {
   timings_.route = loop_.clock.Now() - request_.arrived - timings_.wake;
-  if (!co_await SendRequest()) co_return UpstreamGone();
+  co_await SendRequest();
   co_return co_await ReadResponseHead();
 }
 
-// False only if the client is gone. What the instance no longer takes, it may have answered before.
-awaitable<bool> Exchange::SendRequest() {
+// What the instance no longer takes, it may have answered before.
+awaitable<void> Exchange::SendRequest() {
   WriteBatch batch;
   batch.Add(request_.message);
   co_await upstream_->stream.Write(std::move(batch));
-  if (request_.rest.kind == BodyKind::kNone) co_return true;
-  if (std::exchange(request_.expects_continue, false)) {
-    WriteBatch interim;
-    interim.Add("HTTP/1.1 100 Continue\r\n\r\n");
-    if (!co_await client_->Write(std::move(interim))) co_return false;
-  }
+  if (request_.rest.kind == BodyKind::kNone) co_return;
+  window_begin_ = loop_.clock.Now();
+  window_received_ = client_->received();
   upload_ = std::make_shared<Upload>(client_, upstream_, request_.rest);
   upload_->Start();
-  co_return true;
 }
 
 awaitable<StatusOr<ResponseHead>> Exchange::ReadResponseHead() {
@@ -132,10 +132,24 @@ awaitable<StatusOr<ResponseHead>> Exchange::ReadResponseHead() {
       head_size_ = *size;
       co_return head;
     }
-    // Interim responses end here: the client got its 100, and needs no other.
+    if (++interims_ > kMaxInterims) {
+      co_return UpstreamError("the instance sends interim responses without end");
+    }
+    if (!co_await RelayInterim(*head)) co_return UpstreamGone();
     in.Consume(*size);
     scanner = HeadScanner(LineEnds::kLenient);
   }
+}
+
+// HTTP/1.0 knows no interim responses; of two 100s, one may be ours. False if the client is gone.
+awaitable<bool> Exchange::RelayInterim(const ResponseHead& head) {
+  if (request_.form.http10) co_return true;
+  if (head.status == 100 && !std::exchange(request_.expects_continue, false)) co_return true;
+  std::string text;
+  AppendInterimResponse(text, head);
+  WriteBatch batch;
+  batch.Add(text);
+  co_return co_await client_->Write(std::move(batch));
 }
 
 Status Exchange::UpstreamGone() const {
@@ -146,6 +160,7 @@ Status Exchange::UpstreamGone() const {
 }
 
 awaitable<After> Exchange::Relay(ResponseHead head) {
+  responding_ = true;
   // An answer before the request's end mostly refuses it: the client had better not go on.
   const bool refused = uploading() && head.status >= 300;
   const ClientSide client{.http10 = request_.form.http10,
@@ -175,7 +190,7 @@ awaitable<bool> Exchange::RelayBody(std::string head, Framing framing, BodyKind 
     if (!used.ok() && !first) break;
     WriteBatch batch;
     if (first) batch.Add(head);
-    AddBody(batch, pieces, encoding, decoder.done(), chunk_size);
+    AddBody(batch, pieces, encoding, decoder, chunk_size);
     if (!batch.empty() && !co_await client_->Write(std::move(batch))) co_return false;
     if (!used.ok()) break;
     upstream.in().Consume(*used);
@@ -207,6 +222,7 @@ awaitable<After> Exchange::Finish(bool complete, bool upstream_keep_alive, bool 
 }
 
 awaitable<After> Exchange::Fail(Status error) {
+  responding_ = true;
   passage_ = Passage();
   upstream_ = nullptr;
   if (uploading()) co_await upload_->Stop();
@@ -221,6 +237,49 @@ awaitable<After> Exchange::Fail(Status error) {
   if (!co_await client_->Write(std::move(batch))) co_return After::kClose;
   if (unread || loop_.draining) co_return After::kLinger;
   co_return request_.form.keep_alive ? After::kKeepAlive : After::kClose;
+}
+
+bool Exchange::Sweep(MonoTime now) {
+  if (IsClientGone(now)) return false;
+  LookAtUpload(now);
+  return true;
+}
+
+bool Exchange::IsClientGone(MonoTime now) {
+  const Stream::Peer peer = client_->LookAtPeer();
+  if (peer == Stream::Peer::kGone) return true;
+  const bool half_closed = peer == Stream::Peer::kClosing && !client_->reading();
+  const bool doubtful = half_closed || client_->blocked();
+  if (doubtful != doubtful_ || client_->sent() != sent_) progress_at_ = now;
+  doubtful_ = doubtful;
+  sent_ = client_->sent();
+  if (!doubtful) return false;
+  const SessionLimits& limits = loop_.limits;
+  const Duration patience = client_->blocked() ? limits.write_stall
+                            : upstream_        ? limits.half_closed
+                                               : limits.half_closed_held;
+  return now - progress_at_ >= patience;
+}
+
+void Exchange::LookAtUpload(MonoTime now) {
+  if (!uploading() || responding_) return;
+  const SessionLimits& limits = loop_.limits;
+  const Duration window = now - window_begin_;
+  if (request_.expects_continue && window >= kContinuePatience && !client_->blocked()) {
+    request_.expects_continue = false;
+    client_->WriteNow("HTTP/1.1 100 Continue\r\n\r\n");
+  }
+  const bool instance_is_slow = !client_->reading();
+  if (!instance_is_slow && window < limits.body_window) return;
+  const uint64_t received = client_->received() - window_received_;
+  const auto wanted = limits.min_body_rate * (limits.body_window / std::chrono::seconds(1));
+  if (!instance_is_slow && received < static_cast<uint64_t>(wanted)) {
+    upload_->GiveUp(Error(absl::StatusCode::kDeadlineExceeded, code::kBadRequest,
+                          absl::StrCat("the body came at less than ", limits.min_body_rate,
+                                       " bytes a second (min_body_rate)")));
+  }
+  window_begin_ = now;
+  window_received_ = client_->received();
 }
 
 }  // namespace ctr

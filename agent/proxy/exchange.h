@@ -16,7 +16,7 @@ struct Request {
   Framing rest;         // of a body that is still to be read from the client; kNone: nothing is
   AnswerTo answer_to = AnswerTo::kOther;
   bool idempotent = false;
-  bool expects_continue = false;
+  bool expects_continue = false;  // and its body is not all there
   AnswerForm form;  // how to answer it ourselves; keep_alive says what the client wants
   MonoTime arrived;
   std::string_view peer;  // the client's address; the session's
@@ -42,18 +42,24 @@ class Exchange {
   // Answers with an error of ours, which is recorded.
   awaitable<After> Fail(Status error);
 
+  // Looks after a client that is slow or gone, now and then. False if the exchange is to be ended.
+  bool Sweep(MonoTime now);
+
  private:
   std::string Cause() const;
   awaitable<Status> Reach(Route route);
   awaitable<Status> Enter(const Route& route);
   awaitable<Status> Connect(uint16_t port);
   awaitable<StatusOr<ResponseHead>> Ask();
-  awaitable<bool> SendRequest();
+  awaitable<void> SendRequest();
+  awaitable<bool> RelayInterim(const ResponseHead& head);
   awaitable<StatusOr<ResponseHead>> ReadResponseHead();
   Status UpstreamGone() const;
   awaitable<After> Relay(ResponseHead head);
   awaitable<bool> RelayBody(std::string head, Framing framing, BodyKind client_kind);
   awaitable<After> Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
+  bool IsClientGone(MonoTime now);
+  void LookAtUpload(MonoTime now);
   bool uploading() const { return upload_ && upload_->state() == Upload::State::kRunning; }
 
   LoopContext& loop_;
@@ -68,9 +74,18 @@ class Exchange {
   bool reused_ = false;      // upstream_ came from the pool
   bool fresh_only_ = false;  // the pool's was stale: don't try another
   bool answered_ = false;    // a byte of the response has come
-  size_t head_size_ = 0;     // of the response, in upstream_'s buffer
+  bool responding_ = false;  // a response, be it ours, goes to the client
+  int interims_ = 0;
+  size_t head_size_ = 0;  // of the response, in upstream_'s buffer
   std::shared_ptr<Upload> upload_;
   Timings timings_;
+
+  // What Sweep saw before.
+  uint64_t sent_ = 0;      // to the client
+  bool doubtful_ = false;  // it has closed its side, or takes no more
+  MonoTime progress_at_;   // when one of the two changed
+  MonoTime window_begin_;  // of the body's rate
+  uint64_t window_received_ = 0;
 };
 
 }  // namespace ctr

@@ -123,9 +123,10 @@ Status BodyDecoder::TakeTrailerLine(std::string_view line) {
   }
   trailer_bytes_ += line.size();
   if (trailer_bytes_ > kMaxTrailers) return Broken("the trailers are larger than 16 KiB");
-  const size_t colon = line.find(':');
-  if (colon == std::string_view::npos || !IsToken(line.substr(0, colon)) || HasControl(line)) {
-    return Broken("a trailer is no field");
+  Field field;
+  if (Problem problem = ParseField(line, field); !problem.empty()) return Broken(problem);
+  if (IsTrailer(field)) {
+    trailers_.append(field.name).append(": ").append(field.value).append("\r\n");
   }
   return absl::OkStatus();
 }

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "agent/base/error.h"
@@ -24,8 +25,7 @@ class BodyPieces {
   size_t count_ = 0;
 };
 
-// Takes a body out of its framing as its bytes come in; strict, no I/O. Trailers are read and
-// dropped.
+// Takes a body out of its framing as its bytes come in; strict, no I/O.
 class BodyDecoder {
  public:
   explicit BodyDecoder(Framing framing);
@@ -36,6 +36,9 @@ class BodyDecoder {
   StatusOr<size_t> Decode(std::string_view bytes, BodyPieces& pieces);
 
   bool done() const { return state_ == State::kDone; }
+  // Once done(): the lines of the trailers that may be passed on, each with its CR LF; "" if there
+  // are none. What frames, routes or authorises a message is no trailer (RFC 9110, 6.5.1).
+  std::string_view trailers() const { return trailers_; }
   // The sender closed: whether that ends the body properly. Then done() holds.
   bool EndOfStream();
 
@@ -52,6 +55,7 @@ class BodyDecoder {
   uint64_t left_ = 0;         // of the fixed body, or of the chunk
   size_t line_bytes_ = 0;     // looked at of an unfinished line
   size_t trailer_bytes_ = 0;  // of all trailers
+  std::string trailers_;
 };
 
 }  // namespace ctr

@@ -1,5 +1,6 @@
 #include "agent/proxy/http_fields.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -54,7 +55,9 @@ FieldId IdOf(std::string_view name) {
       if (is("accept")) return FieldId::kAccept;
       return is("expect") ? FieldId::kExpect : FieldId::kOther;
     case 7:
-      return is("trailer") || is("upgrade") ? FieldId::kHopByHop : FieldId::kOther;
+      return is("upgrade") ? FieldId::kHopByHop : FieldId::kOther;
+    case 9:
+      return is("forwarded") ? FieldId::kForwarded : FieldId::kOther;
     case 10:
       if (is("connection")) return FieldId::kConnection;
       return is("keep-alive") ? FieldId::kHopByHop : FieldId::kOther;
@@ -76,21 +79,6 @@ FieldId IdOf(std::string_view name) {
     default:
       return FieldId::kOther;
   }
-}
-
-Problem ParseField(std::string_view line, Field& field) {
-  if (IsBlank(line.front())) return "a field is continued on a second line (obs-fold)";
-  const size_t colon = line.find(':');
-  if (colon == std::string_view::npos) return "a field line has no colon";
-  field.name = line.substr(0, colon);
-  if (!field.name.empty() && IsBlank(field.name.back())) {
-    return "white space stands before a field's colon";
-  }
-  if (!IsToken(field.name)) return "a field's name is not a token";
-  field.value = Trim(line.substr(colon + 1));
-  if (HasControl(field.value)) return "a field's value has a control character";
-  field.id = IdOf(field.name);
-  return {};
 }
 
 // Digits only, and few enough not to overflow: no sign, no list, no white space inside.
@@ -143,6 +131,31 @@ std::string_view TakeLine(std::string_view& rest) {
   rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
   if (line.ends_with('\r')) line.remove_suffix(1);
   return line;
+}
+
+Problem ParseField(std::string_view line, Field& field) {
+  if (IsBlank(line.front())) return "a field is continued on a second line (obs-fold)";
+  const size_t colon = line.find(':');
+  if (colon == std::string_view::npos) return "a field line has no colon";
+  field.name = line.substr(0, colon);
+  if (!field.name.empty() && IsBlank(field.name.back())) {
+    return "white space stands before a field's colon";
+  }
+  if (!IsToken(field.name)) return "a field's name is not a token";
+  field.value = Trim(line.substr(colon + 1));
+  if (HasControl(field.value)) return "a field's value has a control character";
+  field.id = IdOf(field.name);
+  return {};
+}
+
+bool IsTrailer(const Field& field) {
+  constexpr std::array<std::string_view, 14> kNever = {
+      "authorization", "cache-control", "content-encoding", "content-range",   "content-type",
+      "cookie",        "date",          "expires",          "location",        "max-forwards",
+      "range",         "set-cookie",    "trailer",          "www-authenticate"};
+  return field.id == FieldId::kOther &&
+         std::none_of(kNever.begin(), kNever.end(),
+                      [&](std::string_view name) { return EqualsIgnoreCase(field.name, name); });
 }
 
 Problem ParseFields(std::string_view lines, Fields& fields) {

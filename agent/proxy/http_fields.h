@@ -17,6 +17,12 @@ bool IsTokenList(std::string_view text);
 // there is a line.
 std::string_view TakeLine(std::string_view& rest);
 
+// Reads one field line, without its end.
+Problem ParseField(std::string_view line, Field& field);
+
+// Whether a field that stands behind a body may be passed on there.
+bool IsTrailer(const Field& field);
+
 // Reads the field lines of a head up to its empty line.
 Problem ParseFields(std::string_view lines, Fields& fields);
 

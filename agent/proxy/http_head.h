@@ -23,10 +23,11 @@ enum class FieldId : uint8_t {
   kCtrInstance,
   kCtrPort,
   kExpect,
+  kForwarded,
   kForwardedFor,    // X-Forwarded-For
   kForwardedHost,   // X-Forwarded-Host
   kForwardedProto,  // X-Forwarded-Proto
-  kHopByHop,        // Keep-Alive, Proxy-Connection, TE, Trailer, Upgrade …
+  kHopByHop,        // Keep-Alive, Proxy-Connection, TE, Upgrade …
   kHost,
   kTransferEncoding,
 };

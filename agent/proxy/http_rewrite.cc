@@ -68,25 +68,52 @@ void AppendOwnFields(std::string& out, const Fields& fields) {
   }
 }
 
-void AppendForwarded(std::string& out, const RequestHead& request, Forwarded forwarded,
+// The one value of a field that the client's proxy has set; "" if there is none or there are more.
+std::string_view OnlyValue(const Fields& fields, FieldId id) {
+  std::string_view value;
+  for (const Field& field : fields) {
+    if (field.id != id) continue;
+    if (!value.empty()) return {};
+    value = field.value;
+  }
+  return value;
+}
+
+void AppendEarlier(std::string& out, const Fields& fields, FieldId id) {
+  for (const Field& field : fields) {
+    if (field.id == id && !field.value.empty()) Append(out, {field.value, ", "});
+  }
+}
+
+void AppendForwarded(std::string& out, const RequestHead& request, Forwarding forwarding,
                      std::string_view host) {
-  out.append("X-Forwarded-For: ");
-  for (const Field& field : request.fields) {
-    if (field.id == FieldId::kForwardedFor && !field.value.empty()) {
-      Append(out, {field.value, ", "});
+  std::string_view first_host = host;
+  std::string_view proto = "http";
+  if (forwarding.trusted) {
+    const std::string_view said_host = OnlyValue(request.fields, FieldId::kForwardedHost);
+    if (!said_host.empty()) first_host = said_host;
+    if (EqualsIgnoreCase(OnlyValue(request.fields, FieldId::kForwardedProto), "https")) {
+      proto = "https";
     }
   }
-  Append(out, {forwarded.client_address, "\r\nX-Forwarded-Host: ", host,
-               "\r\nX-Forwarded-Proto: http\r\n"});
+  out.append("X-Forwarded-For: ");
+  AppendEarlier(out, request.fields, FieldId::kForwardedFor);
+  Append(out, {forwarding.client_address, "\r\nX-Forwarded-Host: ", first_host,
+               "\r\nX-Forwarded-Proto: ", proto, "\r\nForwarded: "});
+  AppendEarlier(out, request.fields, FieldId::kForwarded);
+  const bool is_ipv6 = forwarding.client_address.find(':') != std::string_view::npos;
+  Append(out, {is_ipv6 ? "for=\"[" : "for=", forwarding.client_address, is_ipv6 ? "]\"" : "",
+               ";host=\"", host, "\";proto=", proto, "\r\n"});
 }
 
 }  // namespace
 
-void AppendUpstreamRequest(std::string& out, const RequestHead& request, Forwarded forwarded) {
-  const std::string_view host = request.host.empty() ? forwarded.host_if_missing : request.host;
+void AppendUpstreamRequest(std::string& out, const RequestHead& request, Forwarding forwarding) {
+  const std::string_view host = request.host.empty() ? forwarding.host_if_missing : request.host;
   Append(out, {request.method, " ", request.target, " HTTP/1.1\r\nHost: ", host, "\r\n"});
   AppendOwnFields(out, request.fields);
-  AppendForwarded(out, request, forwarded, host);
+  AppendForwarded(out, request, forwarding, host);
+  if (request.expects_continue && forwarding.body_waits) out.append("Expect: 100-continue\r\n");
   if (request.body.kind == BodyKind::kFixed) {
     out.append("Content-Length: ");
     AppendNumber(out, request.body.length);
@@ -132,6 +159,14 @@ void AppendClientResponse(std::string& out, const ResponseHead& response, Client
   out.append(", route;dur=");
   AppendMilliseconds(out, timings.route);
   out.append("\r\n\r\n");
+}
+
+void AppendInterimResponse(std::string& out, const ResponseHead& response) {
+  out.append("HTTP/1.1 ");
+  AppendNumber(out, static_cast<uint64_t>(response.status));
+  Append(out, {" ", response.reason, "\r\n"});
+  AppendOwnFields(out, response.fields);
+  out.append("\r\n");
 }
 
 void AppendConnection(std::string& out, bool http10, bool keep_alive) {

@@ -11,14 +11,18 @@
 namespace ctr {
 
 // What the request's forwarding says beside its own fields.
-struct Forwarded {
-  std::string_view client_address;
-  std::string_view host_if_missing;  // of an HTTP/1.0 request without Host
+struct Forwarding {
+  std::string_view client_address = {};
+  std::string_view host_if_missing = {};  // of an HTTP/1.0 request without Host
+  // What the client says of X-Forwarded-Host and -Proto is kept: it may be a proxy of ours.
+  bool trusted = false;
+  bool body_waits = false;  // the client may wait for a 100 before it sends all of its body
 };
 
 // Appends the head of `request` as it goes to an instance: HTTP/1.1, hop-by-hop and Ctr-* fields
-// left out, X-Forwarded-* set. A chunked body is chunked again, a fixed one keeps its length.
-void AppendUpstreamRequest(std::string& out, const RequestHead& request, Forwarded forwarded);
+// left out, Forwarded and X-Forwarded-* set. A chunked body is chunked again, a fixed one keeps its
+// length.
+void AppendUpstreamRequest(std::string& out, const RequestHead& request, Forwarding forwarding);
 
 // How a response goes to the client: fixed bodies as they are, others chunked, or until the close
 // to a client of HTTP/1.0.
@@ -40,6 +44,9 @@ struct Timings {
 // Appends the head of `response` as it goes to the client, with Ctr-Instance and Server-Timing.
 void AppendClientResponse(std::string& out, const ResponseHead& response, ClientSide client,
                           ClientFraming framing, const InstanceName& instance, Timings timings);
+
+// Appends an interim response (1xx) as it goes to the client.
+void AppendInterimResponse(std::string& out, const ResponseHead& response);
 
 // "Connection: close" or, in HTTP/1.0 where that is not understood, "Connection: keep-alive".
 void AppendConnection(std::string& out, bool http10, bool keep_alive);

@@ -41,6 +41,9 @@ class Ingress {
   // Those that config.http became: "127.0.0.1:8080", with the port where 0 was asked for.
   std::vector<std::string> http_addresses() const;
 
+  // Open ones, and those just accepted.
+  size_t connections() const;
+
   // Takes no more connections: they wait for the next process if the store keeps the listeners, and
   // are refused else. Every client gets the answer to what it has sent, with `Connection: close`;
   // idle connections are closed after a grace. Returns when none is left, or after `limit`. What is
@@ -54,7 +57,6 @@ class Ingress {
   StatusOr<std::shared_ptr<Listener>> OpenHttp(const std::string& address, const std::string& name);
   void CloseListeners();
   void StopAccepting();
-  size_t connections() const;
 
   const IngressConfig config_;
   const RoutePublisher& routes_;

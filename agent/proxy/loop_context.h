@@ -19,6 +19,15 @@ struct SessionLimits {
   Duration idle_timeout = std::chrono::seconds(75);    // between requests
   Duration dial_timeout = std::chrono::seconds(5);
   Duration linger = std::chrono::seconds(5);  // for the client to read an answer to what it sends
+  // A client that has closed its side may still read, or be gone: so long it is served on while
+  // nothing is sent to it, before its request was handed on and after.
+  Duration half_closed_held = std::chrono::seconds(2);
+  Duration half_closed = std::chrono::seconds(30);
+  // A client must send its body at so many bytes a second, over any 20 seconds in which the
+  // instance would take more; 0: at any rate. And take some of the answer in that time.
+  int64_t min_body_rate = 240;
+  Duration body_window = std::chrono::seconds(20);
+  Duration write_stall = std::chrono::seconds(60);
 };
 
 // What the connections of one data loop share. Owned by the loop, which outlives them; used on it.

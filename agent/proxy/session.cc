@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "agent/base/ipv4.h"
 #include "spdlog/spdlog.h"
@@ -77,15 +78,18 @@ void Session::Start() {
 }
 
 void Session::Sweep(MonoTime now) {
-  if (!serving_) {
-    if (now >= deadline_) Abort();
-    return;
+  if (exchange_ != nullptr) {
+    if (!exchange_->Sweep(now)) Abort();
+  } else if (now >= deadline_ && begun_ && !late_) {
+    late_ = true;
+    stream_->Cancel();
+  } else if (now >= deadline_) {
+    Abort();
   }
-  if (!stream_->reading() && stream_->in().empty() && stream_->PeerClosed()) Abort();
 }
 
 void Session::CloseIfIdle() {
-  if (serving_ || !stream_->in().empty() || stream_->Readable()) return;
+  if (exchange_ != nullptr || !stream_->in().empty() || stream_->Readable()) return;
   if (!served_ && loop_.clock.Now() - begin_ < kFirstRequestGrace) return;
   Abort();
 }
@@ -99,9 +103,7 @@ awaitable<void> Session::Run() {
     } else if (*head_size == 0) {
       co_return;
     } else {
-      serving_ = true;
       after = co_await Serve(*head_size);
-      serving_ = false;
       served_ = true;
     }
     deadline_ = loop_.clock.Now() + loop_.limits.idle_timeout;
@@ -113,17 +115,20 @@ awaitable<void> Session::Run() {
 awaitable<StatusOr<size_t>> Session::ReadHead() {
   Buffer& in = stream_->in();
   in.Shrink();
-  bool begun = false;
+  begun_ = false;
   for (HeadScanner scanner(LineEnds::kStrict);;) {
     // An empty line before a request is some old clients' end of the last body.
-    while (!begun && in.view().starts_with("\r\n")) in.Consume(2);
+    while (!begun_ && in.view().starts_with("\r\n")) in.Consume(2);
     if (!in.empty() && in.view() != "\r") {
-      if (!begun) deadline_ = loop_.clock.Now() + loop_.limits.header_timeout;
-      begun = true;
+      if (!begun_) deadline_ = loop_.clock.Now() + loop_.limits.header_timeout;
+      begun_ = true;
       StatusOr<size_t> size = scanner.Scan(in.view());
       if (!size.ok() || *size > 0) co_return size;
     }
-    if (co_await stream_->Read() == 0) co_return 0;
+    if (co_await stream_->Read() > 0) continue;
+    if (!late_) co_return 0;
+    co_return Error(absl::StatusCode::kDeadlineExceeded, code::kBadRequest,
+                    "the request's header did not come in time (header_timeout)");
   }
 }
 
@@ -132,6 +137,8 @@ awaitable<After> Session::Serve(size_t head_size) {
   if (!head.ok()) co_return co_await Refuse(head.status());
   StatusOr<Route> route = FindRoute(*head);
   Exchange exchange(loop_, stream_, TakeRequest(*head, head_size));
+  exchange_ = &exchange;
+  const auto served = absl::MakeCleanup([this] { exchange_ = nullptr; });
   if (!route.ok()) co_return co_await exchange.Fail(route.status());
   co_return co_await exchange.Run(*std::move(route));
 }
@@ -186,20 +193,25 @@ Request Session::TakeRequest(const RequestHead& head, size_t head_size) {
   request.message.reserve(head_size + 256);
   std::string own_host;
   if (head.host.empty()) own_host = absl::StrCat(FormatIpv4(local_address_), ":", local_port_);
+  Buffer& in = stream_->in();
+  const bool all_there =
+      head.body.kind == BodyKind::kNone ||
+      (head.body.kind == BodyKind::kFixed && head.body.length <= in.size() - head_size);
   AppendUpstreamRequest(request.message, head,
-                        {.client_address = peer_, .host_if_missing = own_host});
+                        {.client_address = peer_,
+                         .host_if_missing = own_host,
+                         .trusted = kind_ != ListenerKind::kUntrusted,
+                         .body_waits = !all_there});
   request.answer_to = head.method == "HEAD" ? AnswerTo::kHead : AnswerTo::kOther;
   request.idempotent = IsIdempotent(head.method);
-  request.expects_continue = head.expects_continue;
+  request.expects_continue = head.expects_continue && !all_there;
   request.form = FormOf(head);
-  request.rest = head.body;
-
-  Buffer& in = stream_->in();
   in.Consume(head_size);
-  if (request.rest.kind == BodyKind::kFixed && request.rest.length <= in.size()) {
-    request.message.append(in.view().substr(0, request.rest.length));
-    in.Consume(request.rest.length);
-    request.rest = {};
+  if (all_there) {
+    request.message.append(in.view().substr(0, head.body.length));
+    in.Consume(head.body.length);
+  } else {
+    request.rest = head.body;
   }
   return request;
 }

@@ -62,9 +62,11 @@ class Session : public std::enable_shared_from_this<Session> {
   const std::string peer_;
   const MonoTime begin_;
 
-  bool serving_ = false;
-  bool served_ = false;  // at least one request
-  MonoTime deadline_;    // while not serving
+  Exchange* exchange_ = nullptr;  // while serving
+  bool served_ = false;           // at least one request
+  bool begun_ = false;            // a part of a head is there
+  bool late_ = false;             // and the rest did not come in time
+  MonoTime deadline_;             // while not serving
   asio::cancellation_signal cancel_;
 };
 

@@ -1,6 +1,7 @@
 #include "agent/proxy/stream.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -9,8 +10,9 @@
 namespace ctr {
 namespace {
 
-// Sends what the socket takes now, and takes it off `parts`. False if the peer is gone.
-bool SendSome(int fd, std::span<iovec>& parts) {
+// Sends what the socket takes now, takes it off `parts` and adds it to `total`. False if the peer
+// is gone.
+bool SendSome(int fd, std::span<iovec>& parts, uint64_t& total) {
   while (!parts.empty()) {
     msghdr message = {};
     message.msg_iov = parts.data();
@@ -21,6 +23,7 @@ bool SendSome(int fd, std::span<iovec>& parts) {
       return errno == EAGAIN;
     }
     auto left = static_cast<size_t>(sent);
+    total += left;
     while (!parts.empty() && left >= parts.front().iov_len) {
       left -= parts.front().iov_len;
       parts = parts.subspan(1);
@@ -55,24 +58,49 @@ awaitable<size_t> Stream::Read() {
   reading_ = false;
   ended_ = error == asio::error::eof;
   in_.Commit(bytes);
+  received_ += bytes;
   co_return bytes;
 }
 
 awaitable<bool> Stream::Write(WriteBatch batch) {
   std::span<iovec> parts = batch.parts();
-  while (SendSome(fd(), parts)) {
+  while (SendSome(fd(), parts, sent_)) {
     if (parts.empty()) co_return true;
     ErrorCode error;
+    blocked_ = true;
     co_await socket_.async_wait(asio::ip::tcp::socket::wait_write,
                                 asio::redirect_error(use_awaitable, error));
+    blocked_ = false;
     if (error) break;
   }
   co_return false;
 }
 
-bool Stream::PeerClosed() {
-  const ssize_t peeked = Peek(fd());
-  return peeked == 0 || (peeked < 0 && errno != EAGAIN && errno != EINTR);
+void Stream::WriteNow(std::string_view bytes) {
+  WriteBatch batch;
+  batch.Add(bytes);
+  std::span<iovec> parts = batch.parts();
+  SendSome(fd(), parts, sent_);
+}
+
+void Stream::Cancel() {
+  ErrorCode ignored;
+  socket_.cancel(ignored);
+}
+
+Stream::Peer Stream::LookAtPeer() {
+  tcp_info info = {};
+  socklen_t size = sizeof info;
+  if (::getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return Peer::kGone;
+  switch (info.tcpi_state) {
+    case TCP_CLOSE_WAIT:
+    case TCP_LAST_ACK:
+      return Peer::kClosing;
+    case TCP_CLOSE:
+      return Peer::kGone;
+    default:
+      return Peer::kOpen;
+  }
 }
 
 bool Stream::Readable() { return Peek(fd()) >= 0 || errno != EAGAIN; }

@@ -39,6 +39,11 @@ class Stream {
   asio::ip::tcp::socket& socket() { return socket_; }
 
   bool reading() const { return reading_; }
+  // Whether a Write waits for the peer to take more.
+  bool blocked() const { return blocked_; }
+  // So many bytes came and went so far.
+  uint64_t received() const { return received_; }
+  uint64_t sent() const { return sent_; }
 
   // Reads once into in(): the number of bytes; 0 if the peer closed or reset the connection, or
   // it was closed here.
@@ -46,9 +51,15 @@ class Stream {
   // Writes all of it; false if the peer is gone. What `batch` views must stay until it returns.
   awaitable<bool> Write(WriteBatch batch);
 
-  // Whether the peer has closed or reset its side, as far as can be told without reading: false
-  // while unread bytes stand before that.
-  bool PeerClosed();
+  // Writes what the socket takes at once; while nobody else writes.
+  void WriteNow(std::string_view bytes);
+  // Ends a Read that waits, which then gives 0, and a Write.
+  void Cancel();
+
+  // What became of the peer, whether or not there are bytes before that: kClosing has said that it
+  // sends no more, and may still read, or be gone without a trace.
+  enum class Peer { kOpen, kClosing, kGone };
+  Peer LookAtPeer();
   // Whether the last Read ended because the peer had sent all.
   bool ended() const { return ended_; }
   // Whether there is anything to read, the end included.
@@ -61,7 +72,10 @@ class Stream {
   asio::ip::tcp::socket socket_;
   Buffer in_;
   bool reading_ = false;
+  bool blocked_ = false;
   bool ended_ = false;
+  uint64_t received_ = 0;
+  uint64_t sent_ = 0;
 };
 
 }  // namespace ctr

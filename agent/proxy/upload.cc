@@ -32,6 +32,11 @@ awaitable<void> Upload::Stop() {
   co_await ended_.async_wait(asio::redirect_error(use_awaitable, ignored));
 }
 
+void Upload::GiveUp(Status error) {
+  error_ = std::move(error);
+  client_->Cancel();
+}
+
 awaitable<void> Upload::Send() {
   state_ = co_await SendBody();
   if (state_ == State::kClientGone || state_ == State::kMalformed) {
@@ -55,14 +60,15 @@ awaitable<Upload::State> Upload::SendBody() {
       co_return State::kMalformed;
     }
     WriteBatch batch;
-    AddBody(batch, pieces, encoding, decoder.done(), chunk_size);
+    AddBody(batch, pieces, encoding, decoder, chunk_size);
     if (!batch.empty() && !co_await upstream_->stream.Write(std::move(batch))) {
       co_return State::kUpstreamClosed;
     }
     client_->in().Consume(*used);
     if (decoder.done()) co_return State::kDone;
     if (*used > 0 && !client_->in().empty()) continue;
-    if (co_await client_->Read() == 0) co_return State::kClientGone;
+    if (co_await client_->Read() > 0) continue;
+    co_return error_.ok() ? State::kClientGone : State::kMalformed;
   }
 }
 

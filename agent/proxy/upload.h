@@ -28,6 +28,9 @@ class Upload : public std::enable_shared_from_this<Upload> {
   // Why it is kMalformed: bad_request.
   const Status& error() const { return error_; }
 
+  // Ends it as kMalformed if it waits for the client, with this error.
+  void GiveUp(Status error);
+
   // Ends it now if it runs. Returns when it no longer touches its streams.
   awaitable<void> Stop();
   void Cancel() { cancel_.emit(asio::cancellation_type::terminal); }
@@ -41,7 +44,7 @@ class Upload : public std::enable_shared_from_this<Upload> {
   const Framing framing_;
 
   State state_ = State::kRunning;
-  Status error_;
+  Status error_;  // with kRunning: given up
   asio::cancellation_signal cancel_;
   asio::steady_timer ended_;  // never expires: cancelled at the end
 };

@@ -22,6 +22,17 @@ Program AnswerAndClose(std::string bytes) {
   };
 }
 
+// No client is waited for longer.
+IngressConfig HalfSecond() {
+  IngressConfig config;
+  const Duration half = std::chrono::milliseconds(500);
+  config.limits.half_closed = config.limits.half_closed_held = half;
+  config.limits.body_window = std::chrono::seconds(1);
+  config.limits.write_stall = half;
+  config.limits.header_timeout = config.limits.idle_timeout = half;
+  return config;
+}
+
 size_t ResidentBytes() {
   std::ifstream statm("/proc/self/statm");
   size_t total = 0;
@@ -260,6 +271,7 @@ TEST_CASE("a client that goes away while it is held is forgotten") {
     client.Send(World::Get("/"));
     CHECK(Eventually([&] { return world.waker.waiting() == 1; }));
   }
+  CHECK(Eventually([&] { return world.ingress->connections() == 0; }));
   world.waker.Release();
   CHECK(Eventually([&] { return world.waker.waiting() == 0; }));
   CHECK(world.Idle());
@@ -267,11 +279,13 @@ TEST_CASE("a client that goes away while it is held is forgotten") {
 
 TEST_CASE("a client that goes away before the answer is no longer in flight") {
   Latch latch;
-  World world([&](ServerConnection& connection) {
-    connection.ReadHead();
-    CHECK(connection.ReadSome(1).empty());  // the instance is told, too
-    latch.Wait();
-  });
+  World world(
+      [&](ServerConnection& connection) {
+        connection.ReadHead();
+        CHECK(connection.ReadSome(1).empty());  // the instance is told, too
+        latch.Wait();
+      },
+      HalfSecond());
   {
     RawClient client(world.address);
     client.Send(World::Get("/"));
@@ -312,6 +326,46 @@ TEST_CASE("a client that goes away in the middle of its body is no longer in fli
     client.Close();
     CHECK(world.Idle());
   }
+}
+
+TEST_CASE("a client whose body does not come is answered 408, a slow instance's is waited for") {
+  Latch latch;
+  World world(
+      [&](ServerConnection& connection) {
+        const std::string head = connection.ReadHead();
+        if (head.starts_with("POST /slow ")) latch.Wait();
+        const std::string body = connection.ReadBody(head);
+        connection.Write(Ok(absl::StrCat(body.size())));
+      },
+      HalfSecond());
+  const std::string large(8 << 20, 'x');
+  RawClient waiting(world.address);
+  std::thread sender([&] { waiting.Send(World::Post("/slow", large)); });
+  RawClient dripping(world.address);
+  dripping.Send("POST / HTTP/1.1\r\nHost: alice.web.localhost\r\nContent-Length: 1000\r\n\r\nx");
+  RawResponse response = dripping.Receive();
+  CHECK(response.status() == 408);
+  CHECK(response.Field("Ctr-Error") == "bad_request");
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  latch.Open();
+  CHECK(waiting.Receive().body == absl::StrCat(large.size()));
+  sender.join();
+  CHECK(world.Idle());
+}
+
+TEST_CASE("a client that takes nothing of its answer is cut off") {
+  World world(
+      [&](ServerConnection& connection) {
+        connection.ReadHead();
+        connection.Write("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n");
+        while (connection.Write(std::string(65536, 'x'))) {
+        }
+      },
+      HalfSecond());
+  RawClient client(world.address);
+  client.Send(World::Get("/"));
+  CHECK(Eventually([&] { return world.alice->in_flight() == 1; }));
+  CHECK(world.Idle());
 }
 
 TEST_CASE("64 MiB pass both ways without being held in memory") {
@@ -370,6 +424,7 @@ TEST_CASE("a connection that sends no request is closed after the header's time"
   RawClient idle(world.address);
   CHECK(idle.Ask(World::Get("/")).body == "hello");
   CHECK(silent.Closed());
+  CHECK(slow.Receive().status() == 408);
   CHECK(slow.Closed());
   CHECK(idle.Closed());
 }

@@ -202,29 +202,103 @@ TEST_CASE("answers without a body leave the connection in step") {
   CHECK(world.server.connections() == 1);
 }
 
-TEST_CASE("interim responses are not taken for the answer") {
+TEST_CASE("interim responses reach the client before the answer, but not one of HTTP/1.0") {
   World world(Answering([](const std::string&, const std::string&) {
     return "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n" +
            Ok("hello");
   }));
   RawClient client(world.address);
   for (int i = 0; i < 2; ++i) {
-    RawResponse response = client.Ask(World::Get("/"));
+    RawResponse hints = client.Ask(World::Get("/"));
+    CHECK(hints.status() == 103);
+    CHECK(hints.Field("Link") == "</a>");
+    CHECK(hints.Field("Ctr-Instance") == "");
+    RawResponse response = client.Receive();
     CHECK(response.status() == 200);
     CHECK(response.body == "hello");
   }
+  CHECK(world.Fetch("GET / HTTP/1.0\r\nHost: alice.web.localhost\r\n\r\n").status() == 200);
 }
 
-TEST_CASE("a client that expects 100 Continue gets it before it sends its body") {
-  World world(Answering([](const std::string& head, const std::string& body) {
-    return Ok(head.find("Expect") == std::string::npos ? body : "");
-  }));
+TEST_CASE("interim responses without end are refused") {
+  World world([](ServerConnection& connection) {
+    connection.ReadHead();
+    while (connection.Write("HTTP/1.1 100 Continue\r\n\r\n")) {
+    }
+  });
+  RawResponse response = world.Fetch(World::Get("/"));
+  CHECK(response.status() == 502);
+  CHECK(response.Field("Ctr-Error") == "upstream_error");
+}
+
+constexpr char kExpecting[] =
+    "POST / HTTP/1.1\r\nHost: alice.web.localhost\r\nExpect: 100-continue\r\n"
+    "Content-Length: 5\r\n\r\n";
+
+TEST_CASE("the instance decides whether a client that expects 100 Continue sends its body") {
+  World world([](ServerConnection& connection) {
+    const std::string head = connection.ReadHead();
+    if (head.find("Expect: 100-continue\r\n") == std::string::npos) return;
+    if (connection.number() == 0) {
+      connection.Write("HTTP/1.1 100 Continue\r\n\r\n");
+      connection.Write(Ok(connection.ReadBody(head)));
+    } else {
+      connection.Write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+      connection.ReadSome(1);
+    }
+  });
+  RawClient client(world.address);
+  CHECK(client.Ask(kExpecting).status() == 100);
+  CHECK(client.Ask("hello").body == "hello");
+  RawClient refused(world.address);
+  RawResponse response = refused.Ask(kExpecting);
+  CHECK(response.status() == 401);
+  CHECK(response.Field("Connection") == "close");
+}
+
+TEST_CASE("where the instance knows no Expect, the client gets its 100 Continue all the same") {
+  World world(Answering([](const std::string&, const std::string& body) { return Ok(body); }));
+  RawClient client(world.address);
+  CHECK(client.Ask(kExpecting).status() == 100);
+  CHECK(client.Ask("hello").body == "hello");
+}
+
+TEST_CASE("trailers go both ways") {
+  World world([](ServerConnection& connection) {
+    std::string request;
+    while (!request.ends_with("\r\nX-Sum: 1\r\n\r\n")) request += connection.ReadSome(65536);
+    connection.Write(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\n"
+        "X-Sum: 2\r\n\r\n");
+  });
   RawClient client(world.address);
   client.Send(
-      "POST / HTTP/1.1\r\nHost: alice.web.localhost\r\nExpect: 100-continue\r\n"
-      "Content-Length: 5\r\n\r\n");
-  CHECK(client.Receive().status() == 100);
-  CHECK(client.Ask("hello").body == "hello");
+      "POST / HTTP/1.1\r\nHost: alice.web.localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "5\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n");
+  std::string answer;
+  char bytes[4096];
+  while (!answer.ends_with("X-Sum: 2\r\n\r\n")) {
+    const ssize_t size = ::recv(client.fd(), bytes, sizeof bytes, 0);
+    REQUIRE(size > 0);
+    answer.append(bytes, static_cast<size_t>(size));
+  }
+  CHECK(answer.find("Trailer: X-Sum\r\n") != std::string::npos);
+}
+
+TEST_CASE("a client that has closed its side after its request gets its answer") {
+  World world([](ServerConnection& connection) {
+    connection.ReadHead();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    connection.Write("HTTP/1.1 200 OK\r\n\r\nhel");
+    std::this_thread::sleep_for(std::chrono::milliseconds(1200));
+    connection.Write("lo");
+  });
+  RawClient client(world.address);
+  client.Send(World::Get("/"));
+  client.ShutdownWrite();
+  RawResponse response = client.Receive();
+  CHECK(response.body == "hello");
+  CHECK(response.complete);
 }
 
 TEST_CASE("a client that expects 100 Continue and sends its body at once gets one answer") {

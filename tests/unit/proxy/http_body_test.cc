@@ -70,6 +70,20 @@ TEST_CASE("a chunked body is taken out of its chunks, however they are cut") {
   }
 }
 
+TEST_CASE("trailers are kept, but for those that frame, route or authorise") {
+  BodyDecoder decoder(kChunkedBody);
+  BodyPieces pieces;
+  const std::string_view bytes =
+      "0\r\nX-Checksum:  abc \r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: x\r\n"
+      "Authorization: y\r\nCtr-Instance: a/b\r\nConnection: z\r\nGrpc-Status: 0\r\n\r\n";
+  REQUIRE(*decoder.Decode(bytes, pieces) == bytes.size());
+  CHECK(decoder.done());
+  CHECK(decoder.trailers() == "X-Checksum: abc\r\nGrpc-Status: 0\r\n");
+  CHECK(IsBroken("0\r\nX : 1\r\n\r\n"));
+  CHECK(IsBroken("0\r\nX: 1\r\n folded\r\n\r\n"));
+  CHECK(IsBroken(std::string_view("0\r\nX: \0\r\n\r\n", 12)));
+}
+
 TEST_CASE("broken chunks are refused") {
   CHECK(IsBroken("\r\n"));
   CHECK(IsBroken("x\r\n"));

@@ -12,11 +12,11 @@ namespace {
 const InstanceName kInstance{"web", "alice"};
 
 std::string Upstream(const std::string& bytes,
-                     Forwarded forwarded = {"10.0.0.9", "127.77.0.2:80"}) {
+                     Forwarding forwarding = {"10.0.0.9", "127.77.0.2:80"}) {
   StatusOr<RequestHead> head = ParseRequestHead(bytes);
   REQUIRE(head.ok());
   std::string out;
-  AppendUpstreamRequest(out, *head, forwarded);
+  AppendUpstreamRequest(out, *head, forwarding);
   CHECK(ParseRequestHead(out).ok());
   return out;
 }
@@ -44,7 +44,8 @@ bool Has(const std::string& text, std::string_view part) {
 TEST_CASE("a request goes on as HTTP/1.1 with its own fields and where it came from") {
   CHECK(Upstream("GET /x?y HTTP/1.1\r\nhOsT: a.b\r\nX-One: 1\r\nAccept: */*\r\n\r\n") ==
         "GET /x?y HTTP/1.1\r\nHost: a.b\r\nX-One: 1\r\nAccept: */*\r\n"
-        "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Host: a.b\r\nX-Forwarded-Proto: http\r\n\r\n");
+        "X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Host: a.b\r\nX-Forwarded-Proto: http\r\n"
+        "Forwarded: for=10.0.0.9;host=\"a.b\";proto=http\r\n\r\n");
 }
 
 TEST_CASE("a request of HTTP/1.0 without Host gets the address's") {
@@ -54,10 +55,10 @@ TEST_CASE("a request of HTTP/1.0 without Host gets the address's") {
 TEST_CASE("fields for one hop and Ctr-* are left out of a request") {
   const std::string out = Upstream(
       "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 5\r\n"
-      "Proxy-Connection: x\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: websocket\r\n"
+      "Proxy-Connection: x\r\nTE: trailers\r\nUpgrade: websocket\r\n"
       "Expect: 100-continue\r\nCtr-Instance: web/alice\r\nctr-anything: 1\r\nX-Kept: 1\r\n\r\n");
-  for (std::string_view gone : {"Connection", "X-Mine", "Keep-Alive", "TE:", "Trailer", "Upgrade",
-                                "Expect", "Ctr-", "ctr-"}) {
+  for (std::string_view gone :
+       {"Connection", "X-Mine", "Keep-Alive", "TE:", "Upgrade", "Expect", "Ctr-", "ctr-"}) {
     CAPTURE(gone);
     CHECK_FALSE(Has(out, gone));
   }
@@ -71,6 +72,43 @@ TEST_CASE("Connection cannot take framing or Host away") {
   CHECK(Has(out, "Host: a\r\n"));
   CHECK(Has(out, "Content-Length: 3\r\n"));
   CHECK(Has(out, "X-Forwarded-For: 10.0.0.9\r\n"));
+}
+
+TEST_CASE("Forwarded is appended to; an IPv6 address is quoted in it") {
+  const std::string out = Upstream(
+      "GET / HTTP/1.1\r\nHost: a:80\r\nForwarded: for=1.1.1.1\r\nForwarded: for=_x\r\n\r\n",
+      {.client_address = "2001:db8::1"});
+  CHECK(Has(out,
+            "Forwarded: for=1.1.1.1, for=_x, for=\"[2001:db8::1]\";host=\"a:80\";proto=http\r\n"));
+  CHECK(Has(out, "X-Forwarded-For: 2001:db8::1\r\n"));
+}
+
+TEST_CASE("a proxy that is trusted says what host and scheme its client asked for") {
+  const std::string bytes =
+      "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.c\r\n\r\n";
+  const std::string out = Upstream(bytes, {.client_address = "127.0.0.1", .trusted = true});
+  CHECK(Has(out, "X-Forwarded-Host: b.c\r\nX-Forwarded-Proto: https\r\n"));
+  CHECK(Has(out, ";proto=https\r\n"));
+  const std::string twice = Upstream(
+      "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Proto: http\r\n\r\n",
+      {.client_address = "127.0.0.1", .trusted = true});
+  CHECK(Has(twice, "X-Forwarded-Proto: http\r\n"));
+}
+
+TEST_CASE("Expect goes on while the client may wait with its body") {
+  const std::string bytes =
+      "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 5\r\n\r\n";
+  CHECK(Has(Upstream(bytes, {.body_waits = true}), "Expect: 100-continue\r\n"));
+  CHECK_FALSE(Has(Upstream(bytes, {.body_waits = false}), "Expect"));
+}
+
+TEST_CASE("an interim response keeps its fields, and gets none of ours") {
+  StatusOr<ResponseHead> head = ParseResponseHead(
+      "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: x\r\nX: 1\r\n\r\n", AnswerTo::kOther);
+  REQUIRE(head.ok());
+  std::string out;
+  AppendInterimResponse(out, *head);
+  CHECK(out == "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
 }
 
 TEST_CASE("X-Forwarded-For is appended to, the others are set") {
