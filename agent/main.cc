@@ -67,6 +67,12 @@ IngressConfig IngressFor(const AgentConfig& config) {
                      : config.steering == SteeringChoice::kBind   ? SteeringMode::kBind
                                                                   : SteeringMode::kAuto;
   ingress.data_loops = config.data_threads;
+  ingress.limits.header_timeout = config.header_timeout;
+  ingress.limits.idle_timeout = config.idle_timeout;
+  ingress.limits.min_body_rate = config.min_body_rate;
+  ingress.connections = {static_cast<size_t>(config.max_connections),
+                         static_cast<size_t>(config.max_connections_per_client),
+                         config.limits_loopback};
   return ingress;
 }
 

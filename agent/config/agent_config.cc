@@ -85,6 +85,21 @@ std::optional<std::string> ReadLogLevel(TableReader& file) {
   return file.Choice<std::string>("log_level", words);
 }
 
+void ReadIngressLimits(TableReader& file, AgentConfig& config) {
+  constexpr int64_t kMost = 100'000'000;
+  constexpr Duration kShortest = std::chrono::milliseconds(100);
+  config.header_timeout =
+      file.Interval("header_timeout", kShortest).value_or(config.header_timeout);
+  config.idle_timeout = file.Interval("idle_timeout", kShortest).value_or(config.idle_timeout);
+  config.min_body_rate = file.Integer("min_body_rate", 0, kMost).value_or(config.min_body_rate);
+  config.max_connections =
+      file.Integer("max_connections", 0, kMost).value_or(config.max_connections);
+  if (auto limit = file.Integer("max_connections_per_client", 0, kMost)) {
+    config.max_connections_per_client = *limit;
+    config.limits_loopback = true;
+  }
+}
+
 }  // namespace
 
 AgentConfig::AgentConfig()
@@ -166,6 +181,7 @@ StatusOr<AgentConfig> ParseAgentConfig(std::string_view toml, std::string_view f
                                                {"bind", SteeringChoice::kBind}})
           .value_or(config.steering);
   config.drain = file.Interval("drain", Duration::zero()).value_or(config.drain);
+  ReadIngressLimits(file, config);
   config.data_threads = static_cast<int>(
       file.Integer("data_threads", 1, kMaxDataThreads).value_or(config.data_threads));
   config.log_level = ReadLogLevel(file).value_or(config.log_level);

@@ -37,6 +37,14 @@ struct AgentConfig {
   SteeringChoice steering = SteeringChoice::kAuto;
   // How long a planned stop waits for requests in flight.
   Duration drain = std::chrono::seconds(30);
+  // Of the ingress.
+  Duration header_timeout = std::chrono::seconds(30);  // for all of a request's header
+  Duration idle_timeout = std::chrono::seconds(75);    // of a connection between two requests
+  int64_t min_body_rate = 240;                         // bytes a second of a request's body; 0: any
+  int64_t max_connections = 0;                         // 0: as many as there are file descriptors
+  // 0: any number. By default clients on this host are exempt.
+  int64_t max_connections_per_client = 1024;
+  bool limits_loopback = false;
   int data_threads;                // by default one for each core, at most four
   std::string log_level = "info";  // as spdlog names them
 

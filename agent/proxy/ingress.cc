@@ -22,7 +22,12 @@ size_t LoopCount(int configured) {
 
 Ingress::Ingress(IngressConfig config, const RoutePublisher& routes, Waker& waker, Clock& clock,
                  FdStore& store)
-    : config_(std::move(config)), routes_(routes), waker_(waker), clock_(clock), store_(store) {}
+    : config_(std::move(config)),
+      routes_(routes),
+      waker_(waker),
+      clock_(clock),
+      store_(store),
+      limits_(config_.connections) {}
 
 Ingress::~Ingress() { Stop(); }
 
@@ -70,7 +75,9 @@ std::vector<std::string> Ingress::http_addresses() const {
 // hash would give some of them most of the connections.
 void Ingress::Accept(std::shared_ptr<Listener> listener) {
   auto sink = [this](Accepted accepted) {
-    loops_[next_loop_++ % loops_.size()]->Adopt(std::move(accepted));
+    auto refused = limits_.Take(accepted.peer, accepted.loopback, connections(), accepted.share);
+    if (!refused) loops_[next_loop_++ % loops_.size()]->Adopt(std::move(accepted));
+    return refused;
   };
   accepting_.fetch_add(1);
   const asio::any_io_executor executor = loops_.front()->executor();

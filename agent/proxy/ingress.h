@@ -17,6 +17,7 @@ struct IngressConfig {
   SteeringMode steering = SteeringMode::kAuto;
   int data_loops = 0;  // 0: one a core, 8 at most
   SessionLimits limits = {};
+  ConnectionLimits::Limits connections = {};
 };
 
 // The way in for all traffic: listeners, data loops and the connections on them. Open, then Start,
@@ -68,6 +69,7 @@ class Ingress {
   std::unique_ptr<Steering> steering_;
   std::vector<std::unique_ptr<DataLoop>> loops_;
   size_t next_loop_ = 0;              // used by the first loop
+  ConnectionLimits limits_;           // likewise
   std::atomic<size_t> accepting_{0};  // listeners
 };
 

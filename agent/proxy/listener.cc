@@ -129,16 +129,17 @@ int AcceptOne(const Listener& listener, Accepted& accepted) {
   accepted.local_address = local.ipv4;
   accepted.local_port = local.port;
   accepted.peer = std::move(peer.text);
+  accepted.loopback = peer.loopback;
   return 0;
 }
 
-// Says once a second how clients fare that find no descriptor.
+// Says once a second how clients fare that find no place.
 class ShortageLog {
  public:
-  void TurnedAway(const std::string& address) {
+  void TurnedAway(const std::string& address, std::string_view why) {
     ++count_;
     if (!IsTime()) return;
-    spdlog::warn("{}: {} clients turned away for want of file descriptors", address, count_);
+    spdlog::warn("{}: {} clients turned away: {}", address, count_, why);
     count_ = 0;
   }
   void CannotAccept(const std::string& address, int error_number) {
@@ -263,11 +264,12 @@ awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink
       Accepted accepted;
       const int failure = AcceptOne(*listener, accepted);
       if (failure == 0 && DescriptorsAreScarce()) {
-        shortage.TurnedAway(listener->address());
+        shortage.TurnedAway(listener->address(), "no file descriptors are left");
         continue;
       }
       if (failure == 0) {
-        sink(std::move(accepted));
+        std::optional<std::string_view> refused = sink(std::move(accepted));
+        if (refused) shortage.TurnedAway(listener->address(), *refused);
         continue;
       }
       const AcceptError kind = Classify(failure);

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "agent/base/asio.h"
 #include "agent/base/error.h"
@@ -58,7 +60,8 @@ class Listener {
   asio::cancellation_signal stop_;  // used on the loop that accepts
 };
 
-using ConnectionSink = std::function<void(Accepted)>;
+// Takes a connection over, or says why not: it is then closed.
+using ConnectionSink = std::function<std::optional<std::string_view>(Accepted)>;
 
 // Accepts on `listener` until it is closed or told to stop; each connection goes to `sink`,
 // close-on-exec, non-blocking and with its addresses. Where descriptors run out it waits for some

@@ -47,6 +47,7 @@ Session::Session(LoopContext& loop, Accepted accepted)
       local_address_(accepted.local_address),
       local_port_(accepted.local_port),
       peer_(std::move(accepted.peer)),
+      share_(std::move(accepted.share)),
       begin_(loop.clock.Now()),
       deadline_(loop.clock.Now() + loop.limits.header_timeout) {
   loop_.sessions.insert(this);

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "agent/proxy/connection_limits.h"
 #include "agent/proxy/exchange.h"
 #include "agent/proxy/loop_context.h"
 #include "agent/proxy/stream.h"
@@ -24,6 +25,8 @@ struct Accepted {
   uint32_t local_address = 0;  // host byte order; 0 of IPv6
   uint16_t local_port = 0;
   std::string peer;  // its address, as text
+  bool loopback = false;
+  ClientShare share;
 };
 
 // One client's connection: reads its requests, one after the other, and has each served. Lives as
@@ -60,6 +63,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const uint32_t local_address_;
   const uint16_t local_port_;
   const std::string peer_;
+  const ClientShare share_;
   const MonoTime begin_;
 
   Exchange* exchange_ = nullptr;  // while serving

@@ -429,6 +429,21 @@ TEST_CASE("a connection that sends no request is closed after the header's time"
   CHECK(idle.Closed());
 }
 
+TEST_CASE("connections beyond the limits are closed, and those that are open go on") {
+  IngressConfig config;
+  config.connections = {.total = 3, .per_client = 2, .loopback_too = true};
+  World world(Hello(), config);
+  RawClient first(world.address);
+  RawClient second(world.address);
+  CHECK(first.Ask(World::Get("/")).body == "hello");
+  CHECK(second.Ask(World::Get("/")).body == "hello");
+  CHECK(RawClient(world.address).Closed());
+  CHECK(first.Ask(World::Get("/")).body == "hello");
+  second.Close();
+  CHECK(Eventually([&] { return world.ingress->connections() == 1; }));
+  CHECK(world.Fetch(World::Get("/")).body == "hello");
+}
+
 TEST_CASE("a drain answers what was sent, also on idle connections, and closes the rest") {
   Latch latch;
   World world([&](ServerConnection& connection) {

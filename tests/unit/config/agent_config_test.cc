@@ -57,6 +57,28 @@ TEST_CASE("an empty agent file gives the documented defaults") {
   CHECK(config->data_threads <= 4);
   CHECK(config->log_level == "info");
   CHECK(config->drain == std::chrono::seconds(30));
+  CHECK(config->header_timeout == std::chrono::seconds(30));
+  CHECK(config->idle_timeout == std::chrono::seconds(75));
+  CHECK(config->min_body_rate == 240);
+  CHECK(config->max_connections == 0);
+  CHECK(config->max_connections_per_client == 1024);
+  CHECK_FALSE(config->limits_loopback);
+}
+
+TEST_CASE("the ingress's limits are read, and one for each client holds on this host, too") {
+  StatusOr<AgentConfig> config = ParseAgentConfig(
+      "header_timeout = \"5s\"\nidle_timeout = 10\nmin_body_rate = 0\nmax_connections = 9\n"
+      "max_connections_per_client = 8\n",
+      "agent.toml");
+  REQUIRE(config.ok());
+  CHECK(config->header_timeout == std::chrono::seconds(5));
+  CHECK(config->idle_timeout == std::chrono::seconds(10));
+  CHECK(config->min_body_rate == 0);
+  CHECK(config->max_connections == 9);
+  CHECK(config->max_connections_per_client == 8);
+  CHECK(config->limits_loopback);
+  CHECK(Refusal("max_connections = -1") != "");
+  CHECK(Refusal("header_timeout = 0") != "");
 }
 
 TEST_CASE("the drain time of a planned stop is a duration") {
