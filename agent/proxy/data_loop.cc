@@ -19,7 +19,7 @@ constexpr Duration kStopLimit = std::chrono::seconds(5);
 DataLoop::DataLoop(const RoutePublisher& routes, Waker& waker, Clock& clock, SessionLimits limits)
     : io_(std::make_unique<asio::io_context>(1)),
       sweep_(std::make_unique<asio::steady_timer>(*io_)) {
-  context_ = std::make_unique<LoopContext>(io_->get_executor(), routes, waker, clock, limits);
+  context_ = std::make_unique<LoopContext>(*io_, routes, waker, clock, limits);
 }
 
 DataLoop::~DataLoop() { Stop(); }
@@ -79,6 +79,7 @@ void DataLoop::Stop() {
     kept->emplace_back(std::move(io_), std::move(context_));
     return;
   }
+  context_->poller.Stop();
   io_.reset();  // before the context: what it still holds refers to that
 }
 

@@ -19,9 +19,6 @@ constexpr int kMaxInterims = 100;
 // A program that does not know Expect never asks for the body: after so long it is asked for here.
 constexpr Duration kContinuePatience = std::chrono::milliseconds(500);
 
-// How long a connection may have been idle that is to take a request which can't be sent again.
-constexpr Duration kFreshEnough = std::chrono::seconds(1);
-
 Status UpstreamError(std::string_view message) {
   return Error(absl::StatusCode::kUnavailable, code::kUpstreamError, message);
 }
@@ -87,13 +84,13 @@ awaitable<Status> Exchange::Enter(const Route& route) {
 awaitable<Status> Exchange::Connect(uint16_t port) {
   upstream_ = nullptr;
   if (!fresh_only_) {
-    const Duration max_idle = request_.idempotent ? UpstreamPool::kMaxIdleTime : kFreshEnough;
-    upstream_ = loop_.upstreams.Take(passage_.endpoint(), port, loop_.clock.Now(), max_idle);
+    upstream_ =
+        loop_.upstreams.Take(passage_.endpoint(), port, loop_.clock.Now(), request_.idempotent);
   }
   reused_ = upstream_ != nullptr;
   if (reused_) co_return absl::OkStatus();
-  CTR_CO_ASSIGN_OR_RETURN(upstream_,
-                          co_await Dial(passage_.endpoint(), port, loop_.limits.dial_timeout));
+  CTR_CO_ASSIGN_OR_RETURN(
+      upstream_, co_await Dial(loop_.poller, passage_.endpoint(), port, loop_.limits.dial_timeout));
   co_return absl::OkStatus();
 }
 

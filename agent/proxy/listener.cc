@@ -125,7 +125,6 @@ int AcceptOne(const Listener& listener, Accepted& accepted) {
   const Peer local = LocalAddress(fd.get());
   accepted.fd = std::move(fd);
   accepted.kind = listener.kind();
-  accepted.family = address.ss_family;
   accepted.local_address = local.ipv4;
   accepted.local_port = local.port;
   accepted.peer = std::move(peer.text);

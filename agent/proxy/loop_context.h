@@ -32,9 +32,10 @@ struct SessionLimits {
 
 // What the connections of one data loop share. Owned by the loop, which outlives them; used on it.
 struct LoopContext {
-  LoopContext(asio::any_io_executor executor, const RoutePublisher& routes, Waker& waker,
-              Clock& clock, SessionLimits limits)
-      : executor(std::move(executor)),
+  LoopContext(asio::io_context& io, const RoutePublisher& routes, Waker& waker, Clock& clock,
+              SessionLimits limits)
+      : executor(io.get_executor()),
+        poller(io),
         waker(waker),
         clock(clock),
         limits(limits),
@@ -42,6 +43,7 @@ struct LoopContext {
         refusals([this](Refusal refusal) { this->waker.Refused(std::move(refusal)); }) {}
 
   const asio::any_io_executor executor;
+  Poller poller;
   Waker& waker;
   Clock& clock;
   const SessionLimits limits;

@@ -42,7 +42,7 @@ Status TakeOnce(const Field& field, std::string_view& value) {
 
 Session::Session(LoopContext& loop, Accepted accepted)
     : loop_(loop),
-      stream_(std::make_shared<Stream>(loop.executor, std::move(accepted.fd), accepted.family)),
+      stream_(std::make_shared<Stream>(loop.poller, std::move(accepted.fd))),
       kind_(accepted.kind),
       local_address_(accepted.local_address),
       local_port_(accepted.local_port),

@@ -21,7 +21,6 @@ enum class ListenerKind {
 struct Accepted {
   UniqueFd fd;  // non-blocking, close-on-exec
   ListenerKind kind = ListenerKind::kUntrusted;
-  int family = 0;
   uint32_t local_address = 0;  // host byte order; 0 of IPv6
   uint16_t local_port = 0;
   std::string peer;  // its address, as text

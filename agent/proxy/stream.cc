@@ -36,6 +36,8 @@ bool SendSome(int fd, std::span<iovec>& parts, uint64_t& total) {
   return true;
 }
 
+constexpr int kReadsInARow = 16;
+
 // As recv(MSG_PEEK) of one byte: 1, 0 at the end, -1 with errno.
 ssize_t Peek(int fd) {
   char byte;
@@ -44,34 +46,49 @@ ssize_t Peek(int fd) {
 
 }  // namespace
 
-Stream::Stream(const asio::any_io_executor& executor, UniqueFd fd, int family) : socket_(executor) {
-  socket_.assign(family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4(), fd.get());
-  (void)fd.Release();
+awaitable<size_t> Stream::Read() {
+  constexpr PolledSocket::Direction kRead = PolledSocket::kRead;
+  ended_ = false;
+  reading_ = true;
+  if (socket_.ready(kRead) && ++in_a_row_ > kReadsInARow) co_await GiveWay();
+  ssize_t count = -1;
+  while (fd() >= 0) {
+    if (socket_.ready(kRead)) {
+      const std::span<char> room = in_.Prepare();
+      count = ::recv(fd(), room.data(), room.size(), 0);
+      if (count >= 0 && static_cast<size_t>(count) < room.size()) socket_.UsedUp(kRead);
+      if (count >= 0) break;
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN) break;
+      socket_.Blocked(kRead);
+    }
+    in_a_row_ = 0;
+    co_await socket_.Wait(kRead);
+    if (socket_.cancelled(kRead)) break;
+  }
+  reading_ = false;
+  ended_ = count == 0;
+  if (count <= 0) co_return 0;
+  in_.Commit(static_cast<size_t>(count));
+  received_ += static_cast<uint64_t>(count);
+  co_return static_cast<size_t>(count);
 }
 
-awaitable<size_t> Stream::Read() {
-  std::span<char> room = in_.Prepare();
-  ErrorCode error;
-  reading_ = true;
-  const size_t bytes = co_await socket_.async_read_some(asio::buffer(room.data(), room.size()),
-                                                        asio::redirect_error(use_awaitable, error));
-  reading_ = false;
-  ended_ = error == asio::error::eof;
-  in_.Commit(bytes);
-  received_ += bytes;
-  co_return bytes;
+// Others on the loop have their turn.
+awaitable<void> Stream::GiveWay() {
+  in_a_row_ = 0;
+  co_await asio::post(executor(), use_awaitable);
 }
 
 awaitable<bool> Stream::Write(WriteBatch batch) {
   std::span<iovec> parts = batch.parts();
   while (SendSome(fd(), parts, sent_)) {
     if (parts.empty()) co_return true;
-    ErrorCode error;
+    socket_.Blocked(PolledSocket::kWrite);
     blocked_ = true;
-    co_await socket_.async_wait(asio::ip::tcp::socket::wait_write,
-                                asio::redirect_error(use_awaitable, error));
+    co_await socket_.Wait(PolledSocket::kWrite);
     blocked_ = false;
-    if (error) break;
+    if (socket_.cancelled(PolledSocket::kWrite)) break;
   }
   co_return false;
 }
@@ -84,8 +101,8 @@ void Stream::WriteNow(std::string_view bytes) {
 }
 
 void Stream::Cancel() {
-  ErrorCode ignored;
-  socket_.cancel(ignored);
+  socket_.Cancel(PolledSocket::kRead);
+  socket_.Cancel(PolledSocket::kWrite);
 }
 
 Stream::Peer Stream::LookAtPeer() {
@@ -103,17 +120,14 @@ Stream::Peer Stream::LookAtPeer() {
   }
 }
 
-bool Stream::Readable() { return Peek(fd()) >= 0 || errno != EAGAIN; }
+bool Stream::Readable() const { return Peek(fd()) >= 0 || errno != EAGAIN; }
 
 void Stream::CloseWithReset() {
-  ErrorCode ignored;
-  socket_.set_option(asio::socket_base::linger(true, 0), ignored);
-  socket_.close(ignored);
+  const linger now = {.l_onoff = 1, .l_linger = 0};
+  ::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  Close();
 }
 
-void Stream::ShutdownWrite() {
-  ErrorCode ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-}
+void Stream::ShutdownWrite() { ::shutdown(fd(), SHUT_WR); }
 
 }  // namespace ctr

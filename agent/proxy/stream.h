@@ -10,6 +10,7 @@
 #include "agent/base/asio.h"
 #include "agent/base/fd.h"
 #include "agent/proxy/buffer.h"
+#include "agent/proxy/poller.h"
 
 namespace ctr {
 
@@ -27,16 +28,18 @@ class WriteBatch {
   absl::InlinedVector<iovec, 20> parts_;
 };
 
-// One end of a TCP connection with what was read from it and not used yet. Home: the data loop of
-// its executor. One coroutine may read while another writes.
+// One end of a TCP connection with what was read from it and not used yet. Home: its poller's data
+// loop. One coroutine may read while another writes.
 class Stream {
  public:
-  // Takes a connected, non-blocking, close-on-exec socket.
-  Stream(const asio::any_io_executor& executor, UniqueFd fd, int family);
+  // Takes a non-blocking, close-on-exec socket.
+  Stream(Poller& poller, UniqueFd fd, PolledSocket::First first = PolledSocket::First::kReady)
+      : socket_(poller, std::move(fd), first) {}
 
   Buffer& in() { return in_; }
-  int fd() { return socket_.native_handle(); }
-  asio::ip::tcp::socket& socket() { return socket_; }
+  int fd() const { return socket_.fd(); }
+  PolledSocket& socket() { return socket_; }
+  const asio::any_io_executor& executor() { return socket_.poller().executor(); }
 
   bool reading() const { return reading_; }
   // Whether a Write waits for the peer to take more.
@@ -62,18 +65,24 @@ class Stream {
   Peer LookAtPeer();
   // Whether the last Read ended because the peer had sent all.
   bool ended() const { return ended_; }
-  // Whether there is anything to read, the end included.
-  bool Readable();
+  // Whether there is anything to read, the end included; asks the kernel.
+  bool Readable() const;
+  // The same as far as the poller has told: costs nothing, and may be a turn of the loop late.
+  bool SeemsReadable() const { return socket_.ready(PolledSocket::kRead); }
   // The peer sees a reset, not an end: what it got is not all.
   void CloseWithReset();
+  void Close() { socket_.Close(); }
   void ShutdownWrite();
 
  private:
-  asio::ip::tcp::socket socket_;
+  awaitable<void> GiveWay();
+
+  PolledSocket socket_;
   Buffer in_;
   bool reading_ = false;
   bool blocked_ = false;
   bool ended_ = false;
+  int in_a_row_ = 0;  // reads without a wait
   uint64_t received_ = 0;
   uint64_t sent_ = 0;
 };

@@ -11,10 +11,10 @@ Upload::Upload(std::shared_ptr<Stream> client, UpstreamPtr upstream, Framing fra
     : client_(std::move(client)),
       upstream_(std::move(upstream)),
       framing_(framing),
-      ended_(client_->socket().get_executor(), MonoTime::max()) {}
+      ended_(client_->executor(), MonoTime::max()) {}
 
 void Upload::Start() {
-  auto executor = client_->socket().get_executor();
+  auto executor = client_->executor();
   asio::co_spawn(executor, Send(),
                  asio::bind_cancellation_slot(
                      cancel_.slot(), [self = shared_from_this(), executor](std::exception_ptr) {
@@ -40,8 +40,7 @@ void Upload::GiveUp(Status error) {
 awaitable<void> Upload::Send() {
   state_ = co_await SendBody();
   if (state_ == State::kClientGone || state_ == State::kMalformed) {
-    ErrorCode ignored;
-    upstream_->stream.socket().close(ignored);
+    upstream_->stream.Close();
   }
 }
 

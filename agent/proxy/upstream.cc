@@ -16,6 +16,9 @@
 namespace ctr {
 namespace {
 
+// How long a connection may have been idle that is to take a request which can't be sent again.
+constexpr Duration kFreshEnough = std::chrono::seconds(1);
+
 sockaddr_in SocketAddress(uint32_t address, uint16_t port) {
   sockaddr_in result = {};
   result.sin_family = AF_INET;
@@ -74,19 +77,16 @@ awaitable<int> WaitConnected(UpstreamPtr connection, Duration limit) {
   timer.async_wait([connection, late](ErrorCode error) {
     if (error) return;
     *late = true;
-    ErrorCode ignored;
-    connection->stream.socket().cancel(ignored);
+    connection->stream.Cancel();
   });
-  ErrorCode error;
-  co_await connection->stream.socket().async_wait(asio::ip::tcp::socket::wait_write,
-                                                  asio::redirect_error(use_awaitable, error));
+  co_await connection->stream.socket().Wait(PolledSocket::kWrite);
   co_return *late ? ETIMEDOUT : TakeSocketError(connection->stream.fd());
 }
 
 }  // namespace
 
-awaitable<StatusOr<UpstreamPtr>> Dial(std::shared_ptr<const Endpoint> endpoint, uint16_t port,
-                                      Duration limit) {
+awaitable<StatusOr<UpstreamPtr>> Dial(Poller& poller, std::shared_ptr<const Endpoint> endpoint,
+                                      uint16_t port, Duration limit) {
   if (!MayTakeDescriptor()) {
     co_return Error(absl::StatusCode::kUnavailable, code::kOverloaded,
                     "the agent has no file descriptors left; try again, or raise its limit");
@@ -98,8 +98,10 @@ awaitable<StatusOr<UpstreamPtr>> Dial(std::shared_ptr<const Endpoint> endpoint, 
   }
   int error = ConnectNow(fd->get(), *endpoint, port);
   if (error > 0 && error != EINPROGRESS) co_return DialError(error, *endpoint, port);
-  auto connection = std::make_shared<UpstreamConnection>(co_await asio::this_coro::executor,
-                                                         *std::move(fd), endpoint, port);
+  const auto first =
+      error == EINPROGRESS ? PolledSocket::First::kConnecting : PolledSocket::First::kReady;
+  auto connection =
+      std::make_shared<UpstreamConnection>(poller, *std::move(fd), first, endpoint, port);
   if (error == EINPROGRESS) {
     error = co_await WaitConnected(connection, limit);
   } else if (error < 0) {
@@ -110,7 +112,8 @@ awaitable<StatusOr<UpstreamPtr>> Dial(std::shared_ptr<const Endpoint> endpoint, 
 }
 
 UpstreamPtr UpstreamPool::Take(const std::shared_ptr<const Endpoint>& endpoint, uint16_t port,
-                               MonoTime now, Duration max_idle) {
+                               MonoTime now, bool can_send_again) {
+  const Duration max_idle = can_send_again ? kMaxIdleTime : kFreshEnough;
   auto found = idle_.find(Key(endpoint.get(), port));
   if (found == idle_.end()) return nullptr;
   std::vector<UpstreamPtr>& connections = found->second.connections;
@@ -120,7 +123,8 @@ UpstreamPtr UpstreamPool::Take(const std::shared_ptr<const Endpoint>& endpoint, 
     connections.pop_back();
     --size_;
     // Closed meanwhile, or something that nobody asked for: it is of no use.
-    if (!connection->stream.Readable()) return connection;
+    const Stream& stream = connection->stream;
+    if (!stream.SeemsReadable() && (can_send_again || !stream.Readable())) return connection;
   }
   return nullptr;
 }
@@ -146,7 +150,7 @@ void UpstreamPool::Sweep(MonoTime now) {
     auto keep = connections.end();
     if (!slot.closed() && slot.endpoint() == it->second.endpoint) {
       keep = std::find_if(connections.begin(), connections.end(), [&](const UpstreamPtr& each) {
-        return now - each->idle_since < kMaxIdleTime && !each->stream.Readable();
+        return now - each->idle_since < kMaxIdleTime && !each->stream.SeemsReadable();
       });
     }
     size_ -= keep - connections.begin();

@@ -14,9 +14,9 @@ namespace ctr {
 
 // One connection to one port of one start of an instance.
 struct UpstreamConnection {
-  UpstreamConnection(const asio::any_io_executor& executor, UniqueFd fd,
+  UpstreamConnection(Poller& poller, UniqueFd fd, PolledSocket::First first,
                      std::shared_ptr<const Endpoint> endpoint, uint16_t port)
-      : stream(executor, std::move(fd), AF_INET), endpoint(std::move(endpoint)), port(port) {}
+      : stream(poller, std::move(fd), first), endpoint(std::move(endpoint)), port(port) {}
 
   Stream stream;
   const std::shared_ptr<const Endpoint> endpoint;
@@ -27,8 +27,8 @@ using UpstreamPtr = std::shared_ptr<UpstreamConnection>;
 
 // Connects from inside the instance's network namespace. UNAVAILABLE with upstream_error if it is
 // refused, or not there by `limit`.
-awaitable<StatusOr<UpstreamPtr>> Dial(std::shared_ptr<const Endpoint> endpoint, uint16_t port,
-                                      Duration limit);
+awaitable<StatusOr<UpstreamPtr>> Dial(Poller& poller, std::shared_ptr<const Endpoint> endpoint,
+                                      uint16_t port, Duration limit);
 
 // The idle keep-alive connections of one data loop, by start and port. Home: that loop.
 class UpstreamPool {
@@ -38,9 +38,10 @@ class UpstreamPool {
   // Below the 5 s after which common servers (node, Apache) close an idle connection.
   static constexpr Duration kMaxIdleTime = std::chrono::seconds(4);
 
-  // A connection that was idle for `max_idle` at most and is still open; null if there is none.
+  // A connection that is still open; null if there is none. For a request that can't be sent again
+  // it was idle for a second at most, and the kernel was asked.
   UpstreamPtr Take(const std::shared_ptr<const Endpoint>& endpoint, uint16_t port, MonoTime now,
-                   Duration max_idle = kMaxIdleTime);
+                   bool can_send_again);
   // Keeps it for the next request to the same start. `slot` is the instance's.
   void Put(const std::shared_ptr<Slot>& slot, UpstreamPtr connection, MonoTime now);
 
