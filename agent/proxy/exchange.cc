@@ -4,16 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "agent/proxy/admission.h"
 #include "agent/proxy/body_writer.h"
 
 namespace ctr {
 namespace {
-
-// An instance that refuses connections has just died, and control is about to notice; or its
-// program does not listen on that port. Tells the two apart soon enough for the latter.
-constexpr std::array<Duration, 3> kRefusedBackoff = {
-    std::chrono::milliseconds(10), std::chrono::milliseconds(50), std::chrono::milliseconds(200)};
 
 constexpr int kMaxInterims = 100;
 // A program that does not know Expect never asks for the body: after so long it is asked for here.
@@ -26,23 +20,26 @@ Status UpstreamError(std::string_view message) {
 }  // namespace
 
 Exchange::Exchange(LoopContext& loop, std::shared_ptr<Stream> client, Request request)
-    : loop_(loop), client_(std::move(client)), request_(std::move(request)) {}
+    : loop_(loop), client_(std::move(client)), request_(std::move(request)), approach_(loop) {}
 
 Exchange::~Exchange() {
   if (uploading()) upload_->Cancel();
 }
 
 awaitable<After> Exchange::Run(Route route) {
-  origin_ = PickInstance(route, loop_.random);
-  name_ = {route.class_route->name, route.id};
-  hold_until_ = loop_.clock.Now() + route.class_route->hold_timeout;
-  if (Status reached = co_await Reach(route); !reached.ok()) co_return co_await Fail(reached);
+  approach_.Begin(std::move(route));
+  Approach::Wish wish{.pooled = true, .can_send_again = request_.idempotent};
+  StatusOr<bool> reached = approach_.TryReach(wish);
+  Status error = reached.status();
+  if (reached.ok() && !*reached) error = co_await approach_.Reach(wish, [this] { return Cause(); });
+  if (!error.ok()) co_return co_await Fail(error);
   StatusOr<ResponseHead> head = co_await Ask();
   // A server may close an idle connection at any time. Nothing has come back and all of the request
   // is still here: once more, on a new one.
-  if (!head.ok() && reused_ && !answered_ && !upload_ && request_.idempotent) {
-    fresh_only_ = true;
-    if (Status reached = co_await Reach(route); !reached.ok()) co_return co_await Fail(reached);
+  if (!head.ok() && approach_.reused() && !answered_ && !upload_ && request_.idempotent) {
+    wish.pooled = false;
+    error = co_await approach_.Reach(wish, [this] { return Cause(); });
+    if (!error.ok()) co_return co_await Fail(error);
     head = co_await Ask();
   }
   if (!head.ok()) co_return co_await Fail(head.status());
@@ -58,67 +55,31 @@ std::string Exchange::Cause() const {
                       std::string(request_.peer));
 }
 
-awaitable<Status> Exchange::Reach(Route route) {
-  for (size_t attempt = 0;; ++attempt) {
-    CTR_CO_RETURN_IF_ERROR(co_await Enter(route));
-    Status connected = co_await Connect(route.port);
-    if (connected.ok() || attempt == kRefusedBackoff.size()) co_return connected;
-    // Out of the gate, so that control can close it.
-    passage_ = Passage();
-    co_await loop_.clock.SleepUntil(loop_.clock.Now() + kRefusedBackoff[attempt]);
-  }
-}
-
-awaitable<Status> Exchange::Enter(const Route& route) {
-  if (passage_.slot()) co_return absl::OkStatus();
-  CTR_CO_ASSIGN_OR_RETURN(passage_, TryEnter(route.slot));
-  if (!passage_.slot() || !passage_.endpoint()) {
-    passage_ = Passage();
-    const MonoTime begin = loop_.clock.Now();
-    CTR_CO_ASSIGN_OR_RETURN(passage_, co_await Admit(loop_, route, origin_, hold_until_, Cause()));
-    timings_.wake += loop_.clock.Now() - begin;
-  }
-  co_return absl::OkStatus();
-}
-
-awaitable<Status> Exchange::Connect(uint16_t port) {
-  upstream_ = nullptr;
-  if (!fresh_only_) {
-    upstream_ =
-        loop_.upstreams.Take(passage_.endpoint(), port, loop_.clock.Now(), request_.idempotent);
-  }
-  reused_ = upstream_ != nullptr;
-  if (reused_) co_return absl::OkStatus();
-  CTR_CO_ASSIGN_OR_RETURN(
-      upstream_, co_await Dial(loop_.poller, passage_.endpoint(), port, loop_.limits.dial_timeout));
-  co_return absl::OkStatus();
-}
-
 awaitable<StatusOr<ResponseHead>> Exchange::Ask() {
+  timings_.wake = approach_.waited();
   timings_.route = loop_.clock.Now() - request_.arrived - timings_.wake;
-  co_await SendRequest();
+  WriteBatch batch;
+  batch.Add(request_.message);
+  // What the instance no longer takes, it may have answered before.
+  if (upstream().WriteNow(batch) == Stream::Written::kMore) {
+    co_await upstream().Write(std::move(batch));
+  }
+  if (request_.rest.kind != BodyKind::kNone) {
+    window_begin_ = loop_.clock.Now();
+    window_received_ = client_->received();
+    upload_ = std::make_shared<Upload>(client_, approach_.upstream(), request_.rest);
+    upload_->Start();
+  }
   co_return co_await ReadResponseHead();
 }
 
-// What the instance no longer takes, it may have answered before.
-awaitable<void> Exchange::SendRequest() {
-  WriteBatch batch;
-  batch.Add(request_.message);
-  co_await upstream_->stream.Write(std::move(batch));
-  if (request_.rest.kind == BodyKind::kNone) co_return;
-  window_begin_ = loop_.clock.Now();
-  window_received_ = client_->received();
-  upload_ = std::make_shared<Upload>(client_, upstream_, request_.rest);
-  upload_->Start();
-}
-
 awaitable<StatusOr<ResponseHead>> Exchange::ReadResponseHead() {
-  Buffer& in = upstream_->stream.in();
+  Buffer& in = upstream().in();
   for (HeadScanner scanner(LineEnds::kLenient);;) {
     StatusOr<size_t> size = scanner.Scan(in.view());
     if (!size.ok()) co_return UpstreamError("the instance's response header is larger than 64 KiB");
     if (*size == 0) {
-      if (co_await upstream_->stream.Read() == 0) co_return UpstreamGone();
+      if (co_await upstream().Read() == 0) co_return UpstreamGone();
       answered_ = true;
       continue;
     }
@@ -166,10 +127,11 @@ awaitable<After> Exchange::Relay(ResponseHead head) {
   // The request is sent: its text makes room for the response's.
   std::string text = std::move(request_.message);
   text.clear();
-  AppendClientResponse(text, head, client, framing, passage_.slot()->name(), timings_);
-  upstream_->stream.in().Consume(head_size_);
+  AppendClientResponse(text, head, client, framing, approach_.passage().slot()->name(), timings_);
+  upstream().in().Consume(head_size_);
   const bool complete = co_await RelayBody(std::move(text), head.body, framing.kind);
-  co_return co_await Finish(complete, head.keep_alive, framing.keep_alive);
+  if (uploading()) co_await upload_->Stop();
+  co_return Finish(complete, head.keep_alive, framing.keep_alive);
 }
 
 // Whether all of it went through. If the instance broke off, the client must not take what it got
@@ -177,7 +139,7 @@ awaitable<After> Exchange::Relay(ResponseHead head) {
 awaitable<bool> Exchange::RelayBody(std::string head, Framing framing, BodyKind client_kind) {
   const BodyEncoding encoding =
       client_kind == BodyKind::kChunked ? BodyEncoding::kChunked : BodyEncoding::kPlain;
-  Stream& upstream = upstream_->stream;
+  Stream& upstream = this->upstream();
   BodyDecoder decoder(framing);
   BodyPieces pieces;
   std::string chunk_size;
@@ -188,7 +150,11 @@ awaitable<bool> Exchange::RelayBody(std::string head, Framing framing, BodyKind 
     WriteBatch batch;
     if (first) batch.Add(head);
     AddBody(batch, pieces, encoding, decoder, chunk_size);
-    if (!batch.empty() && !co_await client_->Write(std::move(batch))) co_return false;
+    Stream::Written written = client_->WriteNow(batch);
+    if (written == Stream::Written::kMore && co_await client_->Write(std::move(batch))) {
+      written = Stream::Written::kAll;
+    }
+    if (written != Stream::Written::kAll) co_return false;
     if (!used.ok()) break;
     upstream.in().Consume(*used);
     if (decoder.done()) co_return true;
@@ -200,32 +166,26 @@ awaitable<bool> Exchange::RelayBody(std::string head, Framing framing, BodyKind 
   co_return false;
 }
 
-awaitable<After> Exchange::Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive) {
-  const std::shared_ptr<Slot> slot = passage_.slot();
-  passage_ = Passage();
-  const bool upload_open = uploading();
-  if (upload_open) co_await upload_->Stop();
+After Exchange::Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive) {
   const bool sent = !upload_ || upload_->state() == Upload::State::kDone;
-  if (complete && sent && upstream_keep_alive && upstream_->stream.in().empty()) {
-    loop_.upstreams.Put(slot, std::move(upstream_), loop_.clock.Now());
-  }
-  upstream_ = nullptr;
-  if (!complete) co_return After::kClose;
-  if (!sent) co_return After::kLinger;
-  if (client_keep_alive) co_return After::kKeepAlive;
+  const bool keep = complete && sent && upstream_keep_alive && upstream().in().empty();
+  approach_.Leave(keep ? Approach::Connection::kKeep : Approach::Connection::kClose);
+  if (!complete) return After::kClose;
+  if (!sent) return After::kLinger;
+  if (client_keep_alive) return After::kKeepAlive;
   // The client wanted to go on, and may be sending already: that must not reset the answer away.
-  if (loop_.draining && request_.form.keep_alive) co_return After::kLinger;
-  co_return After::kClose;
+  if (loop_.draining && request_.form.keep_alive) return After::kLinger;
+  return After::kClose;
 }
 
 awaitable<After> Exchange::Fail(Status error) {
   responding_ = true;
-  passage_ = Passage();
-  upstream_ = nullptr;
+  approach_.Leave(Approach::Connection::kClose);
   if (uploading()) co_await upload_->Stop();
   if (upload_ && upload_->state() == Upload::State::kClientGone) co_return After::kClose;
-  if (name_.class_name.empty()) name_.class_name = ClassOf(error);
-  loop_.refusals.Add(name_, error, [this] { return Cause(); }, loop_.clock.Now());
+  InstanceName name = approach_.name();
+  if (name.class_name.empty()) name.class_name = ClassOf(error);
+  loop_.refusals.Add(std::move(name), error, [this] { return Cause(); }, loop_.clock.Now());
   const bool unread = request_.rest.kind != BodyKind::kNone;
   request_.form.keep_alive &= !unread && !loop_.draining;
   std::string answer = ErrorAnswer(error, request_.form);
@@ -252,9 +212,9 @@ bool Exchange::IsClientGone(MonoTime now) {
   sent_ = client_->sent();
   if (!doubtful) return false;
   const SessionLimits& limits = loop_.limits;
-  const Duration patience = client_->blocked() ? limits.write_stall
-                            : upstream_        ? limits.half_closed
-                                               : limits.half_closed_held;
+  const Duration patience = client_->blocked()     ? limits.write_stall
+                            : approach_.upstream() ? limits.half_closed
+                                                   : limits.half_closed_held;
   return now - progress_at_ >= patience;
 }
 
@@ -264,7 +224,9 @@ void Exchange::LookAtUpload(MonoTime now) {
   const Duration window = now - window_begin_;
   if (request_.expects_continue && window >= kContinuePatience && !client_->blocked()) {
     request_.expects_continue = false;
-    client_->WriteNow("HTTP/1.1 100 Continue\r\n\r\n");
+    WriteBatch batch;
+    batch.Add("HTTP/1.1 100 Continue\r\n\r\n");
+    client_->WriteNow(batch);
   }
   const bool instance_is_slow = !client_->reading();
   if (!instance_is_slow && window < limits.body_window) return;

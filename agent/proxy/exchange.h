@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "agent/proxy/approach.h"
 #include "agent/proxy/error_answer.h"
 #include "agent/proxy/http_rewrite.h"
 #include "agent/proxy/loop_context.h"
@@ -47,9 +48,7 @@ class Exchange {
 
  private:
   std::string Cause() const;
-  awaitable<Status> Reach(Route route);
-  awaitable<Status> Enter(const Route& route);
-  awaitable<Status> Connect(uint16_t port);
+  Stream& upstream() { return approach_.upstream()->stream; }
   awaitable<StatusOr<ResponseHead>> Ask();
   awaitable<void> SendRequest();
   awaitable<bool> RelayInterim(const ResponseHead& head);
@@ -57,7 +56,7 @@ class Exchange {
   Status UpstreamGone() const;
   awaitable<After> Relay(ResponseHead head);
   awaitable<bool> RelayBody(std::string head, Framing framing, BodyKind client_kind);
-  awaitable<After> Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
+  After Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
   bool IsClientGone(MonoTime now);
   void LookAtUpload(MonoTime now);
   bool uploading() const { return upload_ && upload_->state() == Upload::State::kRunning; }
@@ -66,13 +65,7 @@ class Exchange {
   const std::shared_ptr<Stream> client_;
   Request request_;
 
-  InstanceName name_;  // of the route; "" parts before there is one
-  WakeOrigin origin_ = WakeOrigin::kRequest;
-  MonoTime hold_until_;
-  Passage passage_;
-  UpstreamPtr upstream_;
-  bool reused_ = false;      // upstream_ came from the pool
-  bool fresh_only_ = false;  // the pool's was stale: don't try another
+  Approach approach_;
   bool answered_ = false;    // a byte of the response has come
   bool responding_ = false;  // a response, be it ours, goes to the client
   int interims_ = 0;

@@ -80,6 +80,14 @@ awaitable<void> Stream::GiveWay() {
   co_await asio::post(executor(), use_awaitable);
 }
 
+Stream::Written Stream::WriteNow(WriteBatch& batch) {
+  std::span<iovec> parts = batch.parts();
+  if (!SendSome(fd(), parts, sent_)) return Written::kGone;
+  if (parts.empty()) return Written::kAll;
+  batch.SetSent(static_cast<size_t>(batch.parts().size() - parts.size()));
+  return Written::kMore;
+}
+
 awaitable<bool> Stream::Write(WriteBatch batch) {
   std::span<iovec> parts = batch.parts();
   while (SendSome(fd(), parts, sent_)) {
@@ -91,13 +99,6 @@ awaitable<bool> Stream::Write(WriteBatch batch) {
     if (socket_.cancelled(PolledSocket::kWrite)) break;
   }
   co_return false;
-}
-
-void Stream::WriteNow(std::string_view bytes) {
-  WriteBatch batch;
-  batch.Add(bytes);
-  std::span<iovec> parts = batch.parts();
-  SendSome(fd(), parts, sent_);
 }
 
 void Stream::Cancel() {

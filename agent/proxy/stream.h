@@ -22,10 +22,13 @@ class WriteBatch {
     parts_.push_back({const_cast<char*>(bytes.data()), bytes.size()});
   }
   bool empty() const { return parts_.empty(); }
-  std::span<iovec> parts() { return {parts_.data(), parts_.size()}; }
+  // What is not sent yet.
+  std::span<iovec> parts() { return std::span(parts_.data(), parts_.size()).subspan(sent_); }
+  void SetSent(size_t parts) { sent_ = parts; }
 
  private:
   absl::InlinedVector<iovec, 20> parts_;
+  size_t sent_ = 0;  // whole parts
 };
 
 // One end of a TCP connection with what was read from it and not used yet. Home: its poller's data
@@ -53,9 +56,9 @@ class Stream {
   awaitable<size_t> Read();
   // Writes all of it; false if the peer is gone. What `batch` views must stay until it returns.
   awaitable<bool> Write(WriteBatch batch);
-
-  // Writes what the socket takes at once; while nobody else writes.
-  void WriteNow(std::string_view bytes);
+  // Writes what the socket takes at once, and takes it off `batch`: kMore is for Write.
+  enum class Written { kAll, kMore, kGone };
+  Written WriteNow(WriteBatch& batch);
   // Ends a Read that waits, which then gives 0, and a Write.
   void Cancel();
 

@@ -1,0 +1,81 @@
+#include "agent/proxy/approach.h"
+
+#include <array>
+#include <utility>
+
+#include "agent/proxy/admission.h"
+
+namespace ctr {
+namespace {
+
+// An instance that refuses connections has just died, and control is about to notice; or its
+// program does not listen on that port. Tells the two apart soon enough for the latter.
+constexpr std::array<Duration, 3> kRefusedBackoff = {
+    std::chrono::milliseconds(10), std::chrono::milliseconds(50), std::chrono::milliseconds(200)};
+
+}  // namespace
+
+void Approach::Begin(Route route) {
+  route_ = std::move(route);
+  origin_ = PickInstance(route_, loop_.random);
+  name_ = {route_.class_route->name, route_.id};
+  hold_until_ = loop_.clock.Now() + route_.class_route->hold_timeout;
+}
+
+StatusOr<bool> Approach::TryReach(Wish wish) {
+  CTR_ASSIGN_OR_RETURN(passage_, TryEnter(route_.slot));
+  if (passage_.slot() && passage_.endpoint() && TakeKept(wish)) return true;
+  passage_ = Passage();
+  return false;
+}
+
+awaitable<Status> Approach::Reach(Wish wish, Cause cause) {
+  for (size_t attempt = 0;; ++attempt) {
+    CTR_CO_RETURN_IF_ERROR(co_await Enter(cause));
+    Status connected = co_await Connect(wish);
+    if (connected.ok() || attempt == kRefusedBackoff.size()) co_return connected;
+    // Out of the gate, so that control can close it.
+    passage_ = Passage();
+    co_await loop_.clock.SleepUntil(loop_.clock.Now() + kRefusedBackoff[attempt]);
+  }
+}
+
+awaitable<Status> Approach::Enter(Cause cause) {
+  if (passage_.slot()) co_return absl::OkStatus();
+  CTR_CO_ASSIGN_OR_RETURN(passage_, TryEnter(route_.slot));
+  if (!passage_.slot() || !passage_.endpoint()) {
+    passage_ = Passage();
+    const MonoTime begin = loop_.clock.Now();
+    CTR_CO_ASSIGN_OR_RETURN(passage_, co_await Admit(loop_, route_, origin_, hold_until_, cause()));
+    waited_ += loop_.clock.Now() - begin;
+  }
+  co_return absl::OkStatus();
+}
+
+bool Approach::TakeKept(Wish wish) {
+  upstream_ = nullptr;
+  if (wish.pooled) {
+    upstream_ = loop_.upstreams.Take(passage_.endpoint(), route_.port, loop_.clock.Now(),
+                                     wish.can_send_again);
+  }
+  reused_ = upstream_ != nullptr;
+  return reused_;
+}
+
+awaitable<Status> Approach::Connect(Wish wish) {
+  if (TakeKept(wish)) co_return absl::OkStatus();
+  CTR_CO_ASSIGN_OR_RETURN(upstream_, co_await Dial(loop_.poller, passage_.endpoint(), route_.port,
+                                                   loop_.limits.dial_timeout));
+  co_return absl::OkStatus();
+}
+
+void Approach::Leave(Connection connection) {
+  const std::shared_ptr<Slot> slot = passage_.slot();
+  passage_ = Passage();
+  if (connection == Connection::kKeep) {
+    loop_.upstreams.Put(slot, std::move(upstream_), loop_.clock.Now());
+  }
+  upstream_ = nullptr;
+}
+
+}  // namespace ctr

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "agent/proxy/loop_context.h"
+
+namespace ctr {
+
+// The way of one request, or of one connection, into its instance: through the gate, waking it
+// first if need be, to a connection to the port. In flight (Passage) from then on. Owned by a
+// coroutine of its loop.
+class Approach {
+ public:
+  explicit Approach(LoopContext& loop) : loop_(loop) {}
+
+  // Who asks, for the record of a wake.
+  using Cause = absl::FunctionRef<std::string()>;
+
+  // Settles where it goes: picks the instance where the class's policy does. Once, first.
+  void Begin(Route route);
+  // What it goes to; "" parts before Begin.
+  const InstanceName& name() const { return name_; }
+
+  // Connects, by a kept connection if `pooled`. `can_send_again`: what it is for may be sent twice.
+  // An instance that refuses connections is about to be taken for dead: a few attempts are made,
+  // each through the gate. Errors carry the ingress's codes.
+  struct Wish {
+    bool pooled = true;
+    bool can_send_again = false;
+  };
+  awaitable<Status> Reach(Wish wish, Cause cause);
+  // The same where nothing has to be waited for; false: Reach must be asked.
+  StatusOr<bool> TryReach(Wish wish);
+
+  const Passage& passage() const { return passage_; }
+  const UpstreamPtr& upstream() const { return upstream_; }
+  bool reused() const { return reused_; }  // the connection was a kept one
+  Duration waited() const { return waited_; }
+
+  // Out of the instance; the connection is kept for the next request, or closed.
+  enum class Connection { kKeep, kClose };
+  void Leave(Connection connection);
+
+ private:
+  awaitable<Status> Enter(Cause cause);
+  awaitable<Status> Connect(Wish wish);
+  bool TakeKept(Wish wish);
+
+  LoopContext& loop_;
+  Route route_;
+  InstanceName name_;
+  WakeOrigin origin_ = WakeOrigin::kRequest;
+  MonoTime hold_until_;
+  Passage passage_;
+  UpstreamPtr upstream_;
+  bool reused_ = false;
+  Duration waited_{0};  // for wakes
+};
+
+}  // namespace ctr
