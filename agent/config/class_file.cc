@@ -45,7 +45,7 @@ void ReadIdentity(TableReader& file, ClassConfig& config) {
 }
 
 std::optional<Protocol> ReadProtocol(TableReader& table, std::string_view key) {
-  return table.Choice<Protocol>(key, {{"http", Protocol::kHttp}, {"tcp", {}}});
+  return table.Choice<Protocol>(key, {{"http", Protocol::kHttp}, {"tcp", Protocol::kTcp}});
 }
 
 void ReadPorts(TableReader& file, ClassConfig& config) {
@@ -128,6 +128,7 @@ void ReadSleepAfter(TableReader& file, ClassConfig& config) {
 
 void ReadLife(TableReader& file, ClassConfig& config) {
   ReadSleepAfter(file, config);
+  config.tcp_idle = file.Interval("tcp_idle", kShortest);
   config.manual_start = file.Bool("manual_start").value_or(config.manual_start);
   config.create =
       file.Choice<CreateBy>("create", {{"get", CreateBy::kGet}, {"request", CreateBy::kRequest}})
@@ -251,7 +252,7 @@ StatusOr<ClassConfig> ParseClassFile(std::string_view toml, std::string_view fil
   ReadLife(file, config);
   ReadHooks(file, config.hooks);
   ReadLog(file, config.log);
-  for (std::string_view key : {"readiness", "volume", "tcp_idle"}) file.NotBuilt(key);
+  for (std::string_view key : {"readiness", "volume"}) file.NotBuilt(key);
   ReadRouting(file, config);
   ReadResources(file, config.resources);
   ReadPorts(file, config);

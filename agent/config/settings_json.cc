@@ -82,6 +82,8 @@ std::string SettingsJson(const ClassConfig& config) {
   json["env"] = config.env;
   json["labels"] = config.labels;
   json["sleep_after"] = config.sleep_after ? FormatDuration(*config.sleep_after) : "never";
+  json["tcp_idle"] =
+      config.tcp_idle ? FormatDuration(*config.tcp_idle) : json["sleep_after"].get<std::string>();
   json["manual_start"] = config.manual_start;
   json["create"] = config.create == CreateBy::kGet ? "get" : "request";
   json["max_instances"] = config.max_instances;

@@ -94,8 +94,17 @@ std::string Instance::LogPath() const {
 
 std::optional<MonoTime> Instance::SleepsAt() const {
   if (state() != State::kHealthy || !Idle()) return std::nullopt;
-  policy::IdleView idle{running_config_->sleep_after, false, slot_->last_activity()};
-  return policy::SleepsAt(idle, services_.clock.Now());
+  return policy::SleepsAt(ViewIdle(), services_.clock.Now());
+}
+
+policy::IdleView Instance::ViewIdle() const {
+  const ClassConfig& config = *running_config_;
+  policy::IdleView idle{config.sleep_after, !Idle(), slot_->last_activity()};
+  if (slot_->tunnels() > 0) {
+    idle.tcp_idle = config.tcp_idle ? config.tcp_idle : config.sleep_after;
+    idle.last_tunnel_activity = slot_->last_tunnel_activity();
+  }
+  return idle;
 }
 
 void Instance::ReplaceRecord(InstanceRecord record) {
@@ -349,7 +358,7 @@ policy::LifecycleView Instance::View() {
   view.start_deadline = start_deadline_;
   if (state() == State::kRunning) view.listening = RequiredPortsListen();
   if (state() == State::kHealthy) {
-    view.idle = {running_config_->sleep_after, !Idle(), slot_->last_activity()};
+    view.idle = ViewIdle();
     if (cpu_looked_at_) {
       view.look_at = *cpu_looked_at_ + policy::CpuSampleInterval(*running_config_->sleep_after);
     }

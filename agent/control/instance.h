@@ -189,7 +189,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   policy::LifecycleView View();
   bool StartWanted() const;
-  bool Idle() const { return slot_->in_flight() == 0 && visits_ == 0; }
+  bool Idle() const { return !slot_->busy() && visits_ == 0; }
+  policy::IdleView ViewIdle() const;
   Status CheckBackoff() const;
   std::string StartCause() const;
   void LookAtCpu();

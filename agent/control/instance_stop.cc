@@ -17,6 +17,7 @@ namespace ctr {
 namespace {
 
 constexpr Duration kDrainPoll = std::chrono::milliseconds(5);
+constexpr Duration kTunnelQuiet = std::chrono::seconds(1);
 constexpr Duration kKillPatience = std::chrono::seconds(10);
 constexpr Duration kRetry = std::chrono::seconds(1);
 
@@ -133,9 +134,13 @@ awaitable<void> Instance::StopContainer(StopRequest request, StopReason reason) 
   SetStopped(reason, message);
 }
 
+// A connection on which nothing moves is not waited for: the program closes it when it ends.
 awaitable<void> Instance::AwaitDrained(MonoTime deadline) {
-  while (slot_->in_flight() > 0 && !exit_ && !destroy_requested_ &&
-         services_.clock.Now() < deadline) {
+  const auto serves = [this] {
+    return slot_->busy() || (slot_->tunnels() > 0 &&
+                             services_.clock.Now() - slot_->last_tunnel_activity() < kTunnelQuiet);
+  };
+  while (serves() && !exit_ && !destroy_requested_ && services_.clock.Now() < deadline) {
     co_await alarm_->WaitUntil(std::min(deadline, services_.clock.Now() + kDrainPoll));
   }
 }

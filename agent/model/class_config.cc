@@ -90,6 +90,8 @@ std::string RevisionOf(const ClassConfig& config) {
   c.AddList(config.hooks.on_activity_expired);
   c.Add(config.log.max_size_bytes);
   c.Add(config.log.files);
+  // What came later is added only where it is set: revisions stay what they were.
+  if (config.tcp_idle) c.Add(config.tcp_idle->count());
 
   unsigned char digest[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char*>(c.text().data()), c.text().size(), digest);

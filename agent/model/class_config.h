@@ -66,6 +66,9 @@ struct ClassConfig {
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> labels;
   std::optional<Duration> sleep_after = std::chrono::minutes(10);  // none: never
+  // A connection (TCP, WebSocket) keeps its instance awake until that long after its last byte;
+  // none: sleep_after.
+  std::optional<Duration> tcp_idle;
   bool manual_start = false;
   CreateBy create = CreateBy::kGet;
   int max_instances = 20;

@@ -27,7 +27,9 @@ LifecyclePlan DecideHealthy(const LifecycleView& view, MonoTime now) {
 
 std::optional<MonoTime> SleepsAt(const IdleView& view, MonoTime now) {
   if (!view.sleep_after) return std::nullopt;
-  return (view.busy ? now : view.last_activity) + *view.sleep_after;
+  const MonoTime sleeps_at = (view.busy ? now : view.last_activity) + *view.sleep_after;
+  if (!view.tcp_idle) return sleeps_at;
+  return std::max(sleeps_at, view.last_tunnel_activity + *view.tcp_idle);
 }
 
 Duration CpuSampleInterval(Duration sleep_after) {

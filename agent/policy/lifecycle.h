@@ -13,6 +13,9 @@ struct IdleView {
   std::optional<Duration> sleep_after;  // none: never
   bool busy = false;                    // something is in flight now
   MonoTime last_activity;  // end of the newest activity, or the moment it became healthy
+  // With connections open that are idle: their tcp_idle, and their last byte.
+  std::optional<Duration> tcp_idle = {};
+  MonoTime last_tunnel_activity = {};
 };
 
 // When an idle instance falls asleep; nothing if it never does. While it is busy the earliest

@@ -38,6 +38,13 @@ class Buffer {
     filled_ = end_ == capacity_;
   }
 
+  // Drops what is in it, and its memory.
+  void Clear() {
+    data_.reset();
+    capacity_ = begin_ = end_ = 0;
+    filled_ = false;
+  }
+
   // Gives back what a big body took, if nothing is in it.
   void Shrink() {
     if (!empty() || capacity_ <= kSmall) return;

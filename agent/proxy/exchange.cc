@@ -28,7 +28,7 @@ Exchange::~Exchange() {
 
 awaitable<After> Exchange::Run(Route route) {
   approach_.Begin(std::move(route));
-  Approach::Wish wish{.pooled = true, .can_send_again = request_.idempotent};
+  Approach::Wish wish{.pooled = !request_.upgrade, .can_send_again = request_.idempotent};
   StatusOr<bool> reached = approach_.TryReach(wish);
   Status error = reached.status();
   if (reached.ok() && !*reached) error = co_await approach_.Reach(wish, [this] { return Cause(); });
@@ -85,8 +85,10 @@ awaitable<StatusOr<ResponseHead>> Exchange::ReadResponseHead() {
     }
     StatusOr<ResponseHead> head = ParseResponseHead(in.view().substr(0, *size), request_.answer_to);
     if (!head.ok()) co_return head.status();
-    if (head->status == 101) co_return UpstreamError("the instance switched protocols unasked");
-    if (head->status >= 200) {
+    if (head->status == 101 && !request_.upgrade) {
+      co_return UpstreamError("the instance switched protocols unasked");
+    }
+    if (head->status >= 200 || head->status == 101) {
       head_size_ = *size;
       co_return head;
     }
@@ -119,6 +121,7 @@ Status Exchange::UpstreamGone() const {
 
 awaitable<After> Exchange::Relay(ResponseHead head) {
   responding_ = true;
+  if (head.status == 101) co_return co_await Switch(head);
   // An answer before the request's end mostly refuses it: the client had better not go on.
   const bool refused = uploading() && head.status >= 300;
   const ClientSide client{.http10 = request_.form.http10,
@@ -132,6 +135,21 @@ awaitable<After> Exchange::Relay(ResponseHead head) {
   const bool complete = co_await RelayBody(std::move(text), head.body, framing.kind);
   if (uploading()) co_await upload_->Stop();
   co_return Finish(complete, head.keep_alive, framing.keep_alive);
+}
+
+// From here on the two speak another protocol.
+awaitable<After> Exchange::Switch(const ResponseHead& head) {
+  std::string text;
+  AppendSwitchResponse(text, head, approach_.passage().slot()->name(), timings_);
+  upstream().in().Consume(head_size_);
+  WriteBatch batch;
+  batch.Add(text);
+  if (!co_await client_->Write(std::move(batch))) co_return After::kClose;
+  request_.message = text = std::string();  // a connection may be idle for long
+  tunnel_ = std::make_shared<Tunnel>(loop_, *client_, approach_);
+  co_await tunnel_->Run();
+  tunnel_.reset();
+  co_return After::kClose;
 }
 
 // Whether all of it went through. If the instance broke off, the client must not take what it got
@@ -197,25 +215,13 @@ awaitable<After> Exchange::Fail(Status error) {
 }
 
 bool Exchange::Sweep(MonoTime now) {
-  if (IsClientGone(now)) return false;
+  if (tunnel_) return tunnel_->Sweep();
+  const SessionLimits& limits = loop_.limits;
+  const bool held = !approach_.upstream();
+  const Duration half_closed = held ? limits.half_closed_held : limits.half_closed;
+  if (watch_.IsGone(*client_, half_closed, limits.write_stall, now)) return false;
   LookAtUpload(now);
   return true;
-}
-
-bool Exchange::IsClientGone(MonoTime now) {
-  const Stream::Peer peer = client_->LookAtPeer();
-  if (peer == Stream::Peer::kGone) return true;
-  const bool half_closed = peer == Stream::Peer::kClosing && !client_->reading();
-  const bool doubtful = half_closed || client_->blocked();
-  if (doubtful != doubtful_ || client_->sent() != sent_) progress_at_ = now;
-  doubtful_ = doubtful;
-  sent_ = client_->sent();
-  if (!doubtful) return false;
-  const SessionLimits& limits = loop_.limits;
-  const Duration patience = client_->blocked()     ? limits.write_stall
-                            : approach_.upstream() ? limits.half_closed
-                                                   : limits.half_closed_held;
-  return now - progress_at_ >= patience;
 }
 
 void Exchange::LookAtUpload(MonoTime now) {

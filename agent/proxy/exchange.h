@@ -4,9 +4,11 @@
 #include <string>
 
 #include "agent/proxy/approach.h"
+#include "agent/proxy/client_watch.h"
 #include "agent/proxy/error_answer.h"
 #include "agent/proxy/http_rewrite.h"
 #include "agent/proxy/loop_context.h"
+#include "agent/proxy/tunnel.h"
 #include "agent/proxy/upload.h"
 
 namespace ctr {
@@ -18,6 +20,7 @@ struct Request {
   AnswerTo answer_to = AnswerTo::kOther;
   bool idempotent = false;
   bool expects_continue = false;  // and its body is not all there
+  bool upgrade = false;           // to another protocol, which the instance may take up
   AnswerForm form;  // how to answer it ourselves; keep_alive says what the client wants
   MonoTime arrived;
   std::string_view peer;  // the client's address; the session's
@@ -33,7 +36,7 @@ enum class After {
 // One request and its response: lets it into the instance, waking it first, sends it there and
 // relays the answer. In flight at the instance (Passage) from the one to the other, however it
 // ends. Owned by its session's coroutine.
-class Exchange {
+class Exchange final : public Served {
  public:
   Exchange(LoopContext& loop, std::shared_ptr<Stream> client, Request request);
   ~Exchange();
@@ -43,8 +46,7 @@ class Exchange {
   // Answers with an error of ours, which is recorded.
   awaitable<After> Fail(Status error);
 
-  // Looks after a client that is slow or gone, now and then. False if the exchange is to be ended.
-  bool Sweep(MonoTime now);
+  bool Sweep(MonoTime now) override;
 
  private:
   std::string Cause() const;
@@ -55,9 +57,9 @@ class Exchange {
   awaitable<StatusOr<ResponseHead>> ReadResponseHead();
   Status UpstreamGone() const;
   awaitable<After> Relay(ResponseHead head);
+  awaitable<After> Switch(const ResponseHead& head);
   awaitable<bool> RelayBody(std::string head, Framing framing, BodyKind client_kind);
   After Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
-  bool IsClientGone(MonoTime now);
   void LookAtUpload(MonoTime now);
   bool uploading() const { return upload_ && upload_->state() == Upload::State::kRunning; }
 
@@ -71,12 +73,11 @@ class Exchange {
   int interims_ = 0;
   size_t head_size_ = 0;  // of the response, in upstream_'s buffer
   std::shared_ptr<Upload> upload_;
+  std::shared_ptr<Tunnel> tunnel_;
   Timings timings_;
 
   // What Sweep saw before.
-  uint64_t sent_ = 0;      // to the client
-  bool doubtful_ = false;  // it has closed its side, or takes no more
-  MonoTime progress_at_;   // when one of the two changed
+  ClientWatch watch_;
   MonoTime window_begin_;  // of the body's rate
   uint64_t window_received_ = 0;
 };

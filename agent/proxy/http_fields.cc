@@ -48,14 +48,14 @@ FieldId IdOf(std::string_view name) {
   const auto is = [&](std::string_view known) { return EqualsIgnoreCase(name, known); };
   switch (name.size()) {
     case 2:
-      return is("te") ? FieldId::kHopByHop : FieldId::kOther;
+      return is("te") ? FieldId::kTe : FieldId::kOther;
     case 4:
       return is("host") ? FieldId::kHost : FieldId::kOther;
     case 6:
       if (is("accept")) return FieldId::kAccept;
       return is("expect") ? FieldId::kExpect : FieldId::kOther;
     case 7:
-      return is("upgrade") ? FieldId::kHopByHop : FieldId::kOther;
+      return is("upgrade") ? FieldId::kUpgrade : FieldId::kOther;
     case 9:
       return is("forwarded") ? FieldId::kForwarded : FieldId::kOther;
     case 10:
@@ -185,6 +185,7 @@ Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing) {
       case FieldId::kConnection:
         framing.close |= ListHas(field.value, "close");
         framing.keep_alive |= ListHas(field.value, "keep-alive");
+        framing.upgrade |= ListHas(field.value, "upgrade");
         break;
       default:
         break;

@@ -33,6 +33,7 @@ struct FramingFields {
   bool chunked = false;
   bool close = false;       // Connection: close
   bool keep_alive = false;  // Connection: keep-alive
+  bool upgrade = false;     // Connection: upgrade
 };
 Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing);
 

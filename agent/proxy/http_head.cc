@@ -108,6 +108,19 @@ Problem ReadExpect(RequestHead& head) {
   return {};
 }
 
+void ReadUpgrade(RequestHead& head, bool meant) {
+  int upgrades = 0;
+  for (const Field& field : head.fields) {
+    if (field.id == FieldId::kTe) head.takes_trailers |= ListHas(field.value, "trailers");
+    if (field.id != FieldId::kUpgrade || head.http10 || !meant) continue;
+    ++upgrades;
+    head.upgrade = field.value;
+  }
+  if (upgrades > 1 || ListHas(head.upgrade, "h2c") || ListHas(head.upgrade, "h2")) {
+    head.upgrade = {};
+  }
+}
+
 Problem ReadRequest(std::string_view bytes, RequestHead& head) {
   std::string_view line = TakeLine(bytes);
   const size_t method_end = line.find(' ');
@@ -133,6 +146,7 @@ Problem ReadRequest(std::string_view bytes, RequestHead& head) {
   if (framing.content_length) head.body = {BodyKind::kFixed, framing.length};
   head.keep_alive = !framing.close && (!head.http10 || framing.keep_alive);
   if (Problem problem = CheckConnection(head); !problem.empty()) return problem;
+  ReadUpgrade(head, framing.upgrade);
   return ReadExpect(head);
 }
 

@@ -27,9 +27,11 @@ enum class FieldId : uint8_t {
   kForwardedFor,    // X-Forwarded-For
   kForwardedHost,   // X-Forwarded-Host
   kForwardedProto,  // X-Forwarded-Proto
-  kHopByHop,        // Keep-Alive, Proxy-Connection, TE, Upgrade …
+  kHopByHop,        // Keep-Alive, Proxy-Connection …
   kHost,
+  kTe,
   kTransferEncoding,
+  kUpgrade,
 };
 
 struct Field {
@@ -56,6 +58,10 @@ struct RequestHead {
   bool http10 = false;
   bool keep_alive = false;
   bool expects_continue = false;
+  bool takes_trailers = false;  // TE: trailers
+  // What Upgrade names, if Connection says that it is meant; "" also for HTTP/2, which would carry
+  // requests that nobody here reads.
+  std::string_view upgrade;
   Framing body;
   Fields fields;
 };

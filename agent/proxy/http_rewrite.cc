@@ -106,6 +106,15 @@ void AppendForwarded(std::string& out, const RequestHead& request, Forwarding fo
                ";host=\"", host, "\";proto=", proto, "\r\n"});
 }
 
+void AppendOrigin(std::string& out, const InstanceName& instance, Timings timings) {
+  Append(out,
+         {"Ctr-Instance: ", instance.class_name, "/", instance.id, "\r\nServer-Timing: wake;dur="});
+  AppendMilliseconds(out, timings.wake);
+  out.append(", route;dur=");
+  AppendMilliseconds(out, timings.route);
+  out.append("\r\n");
+}
+
 }  // namespace
 
 void AppendUpstreamRequest(std::string& out, const RequestHead& request, Forwarding forwarding) {
@@ -113,6 +122,11 @@ void AppendUpstreamRequest(std::string& out, const RequestHead& request, Forward
   Append(out, {request.method, " ", request.target, " HTTP/1.1\r\nHost: ", host, "\r\n"});
   AppendOwnFields(out, request.fields);
   AppendForwarded(out, request, forwarding, host);
+  if (forwarding.upgrade) {
+    Append(out, {"Connection: upgrade\r\nUpgrade: ", request.upgrade, "\r\n"});
+  } else if (request.takes_trailers) {
+    out.append("TE: trailers\r\nConnection: TE\r\n");
+  }
   if (request.expects_continue && forwarding.body_waits) out.append("Expect: 100-continue\r\n");
   if (request.body.kind == BodyKind::kFixed) {
     out.append("Content-Length: ");
@@ -153,12 +167,20 @@ void AppendClientResponse(std::string& out, const ResponseHead& response, Client
     out.append("Transfer-Encoding: chunked\r\n");
   }
   AppendConnection(out, client.http10, framing.keep_alive);
-  Append(out,
-         {"Ctr-Instance: ", instance.class_name, "/", instance.id, "\r\nServer-Timing: wake;dur="});
-  AppendMilliseconds(out, timings.wake);
-  out.append(", route;dur=");
-  AppendMilliseconds(out, timings.route);
-  out.append("\r\n\r\n");
+  AppendOrigin(out, instance, timings);
+  out.append("\r\n");
+}
+
+void AppendSwitchResponse(std::string& out, const ResponseHead& response,
+                          const InstanceName& instance, Timings timings) {
+  Append(out, {"HTTP/1.1 101 ", response.reason, "\r\n"});
+  AppendOwnFields(out, response.fields);
+  for (const Field& field : response.fields) {
+    if (field.id == FieldId::kUpgrade) Append(out, {"Upgrade: ", field.value, "\r\n"});
+  }
+  out.append("Connection: upgrade\r\n");
+  AppendOrigin(out, instance, timings);
+  out.append("\r\n");
 }
 
 void AppendInterimResponse(std::string& out, const ResponseHead& response) {

@@ -17,6 +17,7 @@ struct Forwarding {
   // What the client says of X-Forwarded-Host and -Proto is kept: it may be a proxy of ours.
   bool trusted = false;
   bool body_waits = false;  // the client may wait for a 100 before it sends all of its body
+  bool upgrade = false;     // the request's Upgrade goes on
 };
 
 // Appends the head of `request` as it goes to an instance: HTTP/1.1, hop-by-hop and Ctr-* fields
@@ -44,6 +45,10 @@ struct Timings {
 // Appends the head of `response` as it goes to the client, with Ctr-Instance and Server-Timing.
 void AppendClientResponse(std::string& out, const ResponseHead& response, ClientSide client,
                           ClientFraming framing, const InstanceName& instance, Timings timings);
+
+// Appends the head of a 101 that answers an Upgrade, as it goes to the client.
+void AppendSwitchResponse(std::string& out, const ResponseHead& response,
+                          const InstanceName& instance, Timings timings);
 
 // Appends an interim response (1xx) as it goes to the client.
 void AppendInterimResponse(std::string& out, const ResponseHead& response);

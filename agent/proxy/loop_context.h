@@ -1,7 +1,9 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <random>
+#include <span>
 
 #include "absl/container/flat_hash_set.h"
 #include "agent/base/clock.h"
@@ -48,6 +50,13 @@ struct LoopContext {
   Clock& clock;
   const SessionLimits limits;
 
+  // Room for what is read and passed on before anything else runs. Of the loop, not of a
+  // connection.
+  std::span<char> scratch() {
+    if (!scratch_) scratch_ = std::make_unique_for_overwrite<char[]>(kScratch);
+    return {scratch_.get(), kScratch};
+  }
+
   RouteReader routes;
   UpstreamPool upstreams;
   RefusalLog refusals;
@@ -59,6 +68,10 @@ struct LoopContext {
   // Any thread.
   std::atomic<size_t> connections{0};  // open ones
   std::atomic<size_t> wakes{0};        // calls of the waker that have not returned
+
+ private:
+  static constexpr size_t kScratch = 128 * 1024;
+  std::unique_ptr<char[]> scratch_;
 };
 
 }  // namespace ctr

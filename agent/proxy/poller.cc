@@ -103,6 +103,7 @@ void PolledSocket::Tell(uint32_t events) {
   const bool writable = events & (EPOLLOUT | always);
   if (readable) ready_[kRead] = true;
   if (writable) ready_[kWrite] = true;
+  if (watcher_ != nullptr) return watcher_->OnReady();
   std::optional<Waiter> reader(readable ? TakeWaiter(kRead) : std::nullopt);
   std::optional<Waiter> writer(writable ? TakeWaiter(kWrite) : std::nullopt);
   // From here on the socket may go.

@@ -14,6 +14,15 @@ namespace ctr {
 
 class PolledSocket;
 
+// Is told, instead of a coroutine, that a socket may be ready. It may destroy the socket.
+class SocketWatcher {
+ public:
+  virtual void OnReady() = 0;
+
+ protected:
+  ~SocketWatcher() = default;
+};
+
 // Tells the coroutines of a data loop when their sockets are ready. Each socket is registered once,
 // edge-triggered, and what epoll said of it is remembered until it is used up: Asio's own sockets
 // try in vain before they wait, which is a third of all system calls of a small request. Home: its
@@ -71,6 +80,9 @@ class PolledSocket {
   awaitable<void> Wait(Direction direction);
   bool cancelled(Direction direction) const { return cancelled_[direction]; }
 
+  // Once nobody waits: `watcher` is told from now on; null: nobody.
+  void SetWatcher(SocketWatcher* watcher) { watcher_ = watcher; }
+
   // Ends a Wait in that direction.
   void Cancel(Direction direction);
   // Ends both, and the connection.
@@ -89,6 +101,7 @@ class PolledSocket {
   bool cancelled_[2] = {false, false};
   bool hung_up_ = false;  // the end may stand behind what is read
   std::optional<Waiter> waiters_[2];
+  SocketWatcher* watcher_ = nullptr;
 };
 
 }  // namespace ctr

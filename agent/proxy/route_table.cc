@@ -118,10 +118,10 @@ StatusOr<uint16_t> ChoosePort(const ClassRoute& class_route, std::string_view ct
   return port;
 }
 
-Status CheckPort(const ClassRoute& class_route, uint16_t port) {
+Status CheckPort(const ClassRoute& class_route, uint16_t port, bool connection) {
   for (const PortConfig& declared : class_route.ports) {
     if (declared.port != port) continue;
-    if (declared.protocol == Protocol::kHttp) return absl::OkStatus();
+    if (declared.protocol == Protocol::kHttp || connection) return absl::OkStatus();
     return BadRequest(absl::StrCat("port ", port, " of class ", class_route.name,
                                    " speaks tcp, not http; connect to the instance's address"));
   }
@@ -143,7 +143,7 @@ StatusOr<Route> RouteByAddress(std::shared_ptr<const ClassRoute> class_route,
                      slot ? slot->name().ToString() : "class " + class_route->name,
                      "; the request's Ctr-Instance or Ctr-Class says something else"));
   }
-  CTR_RETURN_IF_ERROR(CheckPort(*class_route, target.local_port));
+  CTR_RETURN_IF_ERROR(CheckPort(*class_route, target.local_port, target.connection));
   if (!target.ctr_port.empty() && target.ctr_port != std::to_string(target.local_port)) {
     return BadRequest(absl::StrCat("Ctr-Port: ", Text(target.ctr_port), " on a connection to port ",
                                    target.local_port, "; connect to the port that is meant"));
@@ -166,7 +166,7 @@ StatusOr<Route> RouteByChoice(const RouteTable& table, const Choice& choice,
   Route route;
   route.class_route = found->second;
   CTR_ASSIGN_OR_RETURN(route.port, ChoosePort(*route.class_route, ctr_port));
-  CTR_RETURN_IF_ERROR(CheckPort(*route.class_route, route.port));
+  CTR_RETURN_IF_ERROR(CheckPort(*route.class_route, route.port, false));
   if (choice.id.empty()) return route;
   route.id = choice.id;
   if (auto slot = route.class_route->slots.find(choice.id);
@@ -193,6 +193,13 @@ StatusOr<Route> RouteByChoice(const RouteTable& table, const Choice& choice,
 std::string ClassOf(const Status& error) {
   const absl::optional<absl::Cord> name = error.GetPayload(kClassPayload);
   return name ? std::string(*name) : "";
+}
+
+Protocol ProtocolOf(const Route& route) {
+  for (const PortConfig& declared : route.class_route->ports) {
+    if (declared.port == route.port) return declared.protocol;
+  }
+  return Protocol::kHttp;
 }
 
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target) {

@@ -86,6 +86,7 @@ struct RequestTarget {
   uint32_t local_address = 0;  // that it was accepted on, host byte order
   uint16_t local_port = 0;
   bool by_address = false;        // accepted by steering: only the address can choose
+  bool connection = false;        // no request, but a connection, which any port takes
   std::string_view host;          // the Host field, may have a port
   std::string_view ctr_instance;  // Ctr-Instance, Ctr-Class, Ctr-Port; "" if absent or not trusted
   std::string_view ctr_class;
@@ -107,6 +108,9 @@ struct Route {
 // that is not known of a class that `ctr get` creates), bad_request (names that disagree, an
 // undeclared port).
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target);
+
+// What the port of a route that was resolved speaks.
+Protocol ProtocolOf(const Route& route);
 
 // The class whose instance a ResolveRoute that failed did not know; "" if it failed otherwise.
 std::string ClassOf(const Status& error);

@@ -6,10 +6,20 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "agent/base/ipv4.h"
+#include "agent/proxy/passthrough.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
 namespace {
+
+// As far as its first empty line, where a client of HTTP/2 stops to look like one of HTTP/1.1.
+constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\n";
+
+Status Http2ByName() {
+  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
+               "HTTP/2 is not offered here; connect to the instance's or the class's own address, "
+               "which passes it on, or send HTTP/1.1");
+}
 
 // How long a drain waits for the first request of a connection.
 constexpr Duration kFirstRequestGrace = std::chrono::seconds(3);
@@ -79,8 +89,8 @@ void Session::Start() {
 }
 
 void Session::Sweep(MonoTime now) {
-  if (exchange_ != nullptr) {
-    if (!exchange_->Sweep(now)) Abort();
+  if (served_now_ != nullptr) {
+    if (!served_now_->Sweep(now)) Abort();
   } else if (now >= deadline_ && begun_ && !late_) {
     late_ = true;
     stream_->Cancel();
@@ -90,12 +100,18 @@ void Session::Sweep(MonoTime now) {
 }
 
 void Session::CloseIfIdle() {
-  if (exchange_ != nullptr || !stream_->in().empty() || stream_->Readable()) return;
+  if (served_now_ != nullptr || !stream_->in().empty() || stream_->Readable()) return;
   if (!served_ && loop_.clock.Now() - begin_ < kFirstRequestGrace) return;
   Abort();
 }
 
 awaitable<void> Session::Run() {
+  if (kind_ == ListenerKind::kSteered) {
+    if (StatusOr<Route> route = FindConnectionRoute();
+        route.ok() && ProtocolOf(*route) == Protocol::kTcp) {
+      co_return co_await PassThrough();
+    }
+  }
   After after = After::kKeepAlive;
   while (after == After::kKeepAlive) {
     StatusOr<size_t> head_size = co_await ReadHead();
@@ -133,13 +149,40 @@ awaitable<StatusOr<size_t>> Session::ReadHead() {
   }
 }
 
+// An address says where a connection goes, whatever is spoken on it.
+StatusOr<Route> Session::FindConnectionRoute() {
+  RequestTarget target;
+  target.local_address = local_address_;
+  target.local_port = local_port_;
+  target.by_address = true;
+  target.connection = true;
+  return ResolveRoute(loop_.routes.Newest(), target);
+}
+
+awaitable<void> Session::PassThrough() {
+  Passthrough connection(loop_, *stream_, peer_);
+  served_now_ = &connection;
+  const auto served = absl::MakeCleanup([this] { served_now_ = nullptr; });
+  StatusOr<Route> route = FindConnectionRoute();
+  if (!route.ok()) {
+    connection.Fail(route.status());
+    co_return;
+  }
+  co_await connection.Run(*std::move(route));
+}
+
 awaitable<After> Session::Serve(size_t head_size) {
+  if (stream_->in().view().starts_with(kHttp2Preface)) {
+    if (kind_ != ListenerKind::kSteered) co_return co_await Refuse(Http2ByName());
+    co_await PassThrough();
+    co_return After::kClose;
+  }
   StatusOr<RequestHead> head = ParseRequestHead(stream_->in().view().substr(0, head_size));
   if (!head.ok()) co_return co_await Refuse(head.status());
   StatusOr<Route> route = FindRoute(*head);
   Exchange exchange(loop_, stream_, TakeRequest(*head, head_size));
-  exchange_ = &exchange;
-  const auto served = absl::MakeCleanup([this] { exchange_ = nullptr; });
+  served_now_ = &exchange;
+  const auto served = absl::MakeCleanup([this] { served_now_ = nullptr; });
   if (!route.ok()) co_return co_await exchange.Fail(route.status());
   co_return co_await exchange.Run(*std::move(route));
 }
@@ -198,11 +241,13 @@ Request Session::TakeRequest(const RequestHead& head, size_t head_size) {
   const bool all_there =
       head.body.kind == BodyKind::kNone ||
       (head.body.kind == BodyKind::kFixed && head.body.length <= in.size() - head_size);
+  request.upgrade = all_there && !head.upgrade.empty();
   AppendUpstreamRequest(request.message, head,
                         {.client_address = peer_,
                          .host_if_missing = own_host,
                          .trusted = kind_ != ListenerKind::kUntrusted,
-                         .body_waits = !all_there});
+                         .body_waits = !all_there,
+                         .upgrade = request.upgrade});
   request.answer_to = head.method == "HEAD" ? AnswerTo::kHead : AnswerTo::kOther;
   request.idempotent = IsIdempotent(head.method);
   request.expects_continue = head.expects_continue && !all_there;

@@ -51,6 +51,8 @@ class Session : public std::enable_shared_from_this<Session> {
   awaitable<void> Run();
   awaitable<StatusOr<size_t>> ReadHead();
   awaitable<After> Serve(size_t head_size);
+  awaitable<void> PassThrough();
+  StatusOr<Route> FindConnectionRoute();
   awaitable<After> Refuse(Status error);
   awaitable<void> Linger();
   StatusOr<Route> FindRoute(const RequestHead& head);
@@ -65,7 +67,7 @@ class Session : public std::enable_shared_from_this<Session> {
   const ClientShare share_;
   const MonoTime begin_;
 
-  Exchange* exchange_ = nullptr;  // while serving
+  Served* served_now_ = nullptr;  // while serving
   bool served_ = false;           // at least one request
   bool begun_ = false;            // a part of a head is there
   bool late_ = false;             // and the rest did not come in time

@@ -55,16 +55,25 @@ class Slot {
   }
 
   // Any thread: activity at `now`.
-  void Touch(MonoTime now) {
-    int64_t ticks = now.time_since_epoch().count();
-    int64_t seen = last_activity_.load(std::memory_order_relaxed);
-    while (seen < ticks &&
-           !last_activity_.compare_exchange_weak(seen, ticks, std::memory_order_relaxed)) {
-    }
+  void Touch(MonoTime now) { Advance(last_activity_, now); }
+
+  // Any thread, of what has entered: it is a connection by now, of which nobody knows whether it
+  // still serves for anything but by the bytes on it. Until EndTunnel, before Leave.
+  void BeginTunnel() { tunnels_.fetch_add(1, std::memory_order_relaxed); }
+  void EndTunnel() { tunnels_.fetch_sub(1, std::memory_order_release); }
+  // Any thread: bytes on one of them.
+  void TouchTunnel(MonoTime now) {
+    Advance(last_tunnel_activity_, now);
+    Touch(now);
   }
 
-  MonoTime last_activity() const {
-    return MonoTime(MonoTime::duration(last_activity_.load(std::memory_order_relaxed)));
+  MonoTime last_activity() const { return At(last_activity_); }
+  MonoTime last_tunnel_activity() const { return At(last_tunnel_activity_); }
+  uint64_t tunnels() const { return tunnels_.load(std::memory_order_acquire); }
+  // Whether anything but tunnels is in flight.
+  bool busy() const {
+    const uint64_t in_flight_now = in_flight();
+    return in_flight_now > tunnels();
   }
   // Requests that were let in and have ended, since the agent's start.
   uint64_t served() const { return served_.load(std::memory_order_relaxed); }
@@ -84,16 +93,16 @@ class Slot {
     gate_.fetch_and(~kClosed, std::memory_order_release);
   }
   void Close() { gate_.fetch_or(kClosed, std::memory_order_acq_rel); }
-  // Closes it only if nothing is in flight; true if it is closed now.
+  // Closes it only if nothing but tunnels is in flight; true if it is closed now.
   bool CloseIfIdle() {
-    uint64_t idle = 0;
-    return gate_.compare_exchange_strong(idle, kClosed, std::memory_order_acq_rel) ||
+    uint64_t idle = tunnels();
+    return gate_.compare_exchange_strong(idle, idle | kClosed, std::memory_order_acq_rel) ||
            (idle & kClosed);
   }
-  // Lets go of the last start's namespace, once it has ended. It stays where a request is still in
-  // it.
+  // Lets go of the last start's namespace, once it has ended. What is still in it keeps it, and by
+  // this knows.
   void ForgetEndpoint() {
-    if (closed() && in_flight() == 0) endpoint_.store(nullptr, std::memory_order_release);
+    if (closed()) endpoint_.store(nullptr, std::memory_order_release);
   }
   void set_max_concurrency(uint32_t limit) {
     max_concurrency_.store(limit, std::memory_order_relaxed);
@@ -102,9 +111,21 @@ class Slot {
  private:
   static constexpr uint64_t kClosed = uint64_t{1} << 63;
 
+  static MonoTime At(const std::atomic<int64_t>& ticks) {
+    return MonoTime(MonoTime::duration(ticks.load(std::memory_order_relaxed)));
+  }
+  static void Advance(std::atomic<int64_t>& latest, MonoTime now) {
+    const int64_t ticks = now.time_since_epoch().count();
+    int64_t seen = latest.load(std::memory_order_relaxed);
+    while (seen < ticks && !latest.compare_exchange_weak(seen, ticks, std::memory_order_relaxed)) {
+    }
+  }
+
   const InstanceName name_;
   std::atomic<uint64_t> gate_{kClosed};
   std::atomic<int64_t> last_activity_{0};
+  std::atomic<int64_t> last_tunnel_activity_{0};
+  std::atomic<uint64_t> tunnels_{0};
   std::atomic<uint64_t> served_{0};
   std::atomic<uint32_t> max_concurrency_{0};  // 0: no limit
   std::atomic<std::shared_ptr<const Endpoint>> endpoint_;

@@ -136,4 +136,10 @@ bool RawClient::Closed() {
 
 void RawClient::ShutdownWrite() { ::shutdown(fd_.get(), SHUT_WR); }
 
+std::string RawClient::Rest() {
+  while (Fill()) {
+  }
+  return std::exchange(buffer_, "");
+}
+
 }  // namespace ctr

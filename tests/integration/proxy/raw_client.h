@@ -39,6 +39,8 @@ class RawClient {
   // Whether the server closes within 20 seconds, with nothing before.
   bool Closed();
   void ShutdownWrite();
+  // Everything up to the end.
+  std::string Rest();
   void Close() { fd_.Reset(); }
 
  private:

@@ -278,16 +278,26 @@ TEST_CASE("impossible values are refused") {
   }
 }
 
+TEST_CASE("ports may speak tcp, and idle connections have a time of their own") {
+  StatusOr<ClassConfig> config = ParseClassFile(
+      "name = \"db\"\nimage = \"pg\"\ndefault_port = 5432\ndefault_protocol = \"tcp\"\n"
+      "tcp_idle = \"5m\"\n[[port]]\nport = 81\nprotocol = \"tcp\"\n[[port]]\nport = 82\n",
+      "db.toml");
+  REQUIRE(config.ok());
+  CHECK(config->FindPort(5432)->protocol == Protocol::kTcp);
+  CHECK(config->FindPort(81)->protocol == Protocol::kTcp);
+  CHECK(config->FindPort(82)->protocol == Protocol::kHttp);
+  CHECK(config->tcp_idle == std::chrono::minutes(5));
+  CHECK(SettingsJson(*config).find("\"tcp_idle\":\"5m\"") != std::string::npos);
+}
+
 TEST_CASE("what is not built yet is refused by name") {
   CHECK(RefusalOf("autoscale = true") ==
         "web.toml:3: autoscale: true is not built yet in this version");
   CHECK(RefusalOf("[readiness]\ntcp = true") ==
         "web.toml:3: readiness: not built yet in this version");
   for (const char* setting : {
-           "default_port = 80\ndefault_protocol = \"tcp\"",
-           "default_port = 80\n[[port]]\nport = 81\nprotocol = \"tcp\"",
            "pull_policy = \"always\"",
-           "tcp_idle = \"5m\"",
            "[autoscale]\nmin = 1",
            "[[volume]]\nhost = \"/a\"\npath = \"/b\"",
            "[network]\ninternet = true",
@@ -358,18 +368,19 @@ TEST_CASE("stop_signal takes names and numbers") {
 }
 
 TEST_CASE("the settings of a job are shown with their effective values") {
-  CHECK(SettingsJson(Parse(kTop)) ==
-        R"({"name":"web","image":"demo:latest","pull_policy":"missing","default_port":null,)"
-        R"("default_protocol":null,"required_ports":[],"entrypoint":null,"env":{},"labels":{},)"
-        R"("sleep_after":"never","manual_start":false,"create":"get","max_instances":20,)"
-        R"("max_concurrency":null,"start_timeout":"20s","stop_signal":null,"stop_grace":"10s",)"
-        R"("drain":"30s","restart":"never","busy_cpu":null,"disk":"ephemeral",)"
-        R"("read_only":false,"nofile":1024,)"
-        R"("dial":"private","autoscale":false,"port":[],)"
-        R"("resources":{"cpus":null,"memory":null,"pids":512},)"
-        R"("hooks":{"on_start":null,"on_stop":null,"on_error":null,"on_activity_expired":null},)"
-        R"("log":{"max_size":"10MiB","files":2},)"
-        R"("route":{"policy":"random","instances":3},"network":{"internet":false}})");
+  CHECK(
+      SettingsJson(Parse(kTop)) ==
+      R"({"name":"web","image":"demo:latest","pull_policy":"missing","default_port":null,)"
+      R"("default_protocol":null,"required_ports":[],"entrypoint":null,"env":{},"labels":{},)"
+      R"("sleep_after":"never","tcp_idle":"never","manual_start":false,"create":"get","max_instances":20,)"
+      R"("max_concurrency":null,"start_timeout":"20s","stop_signal":null,"stop_grace":"10s",)"
+      R"("drain":"30s","restart":"never","busy_cpu":null,"disk":"ephemeral",)"
+      R"("read_only":false,"nofile":1024,)"
+      R"("dial":"private","autoscale":false,"port":[],)"
+      R"("resources":{"cpus":null,"memory":null,"pids":512},)"
+      R"("hooks":{"on_start":null,"on_stop":null,"on_error":null,"on_activity_expired":null},)"
+      R"("log":{"max_size":"10MiB","files":2},)"
+      R"("route":{"policy":"random","instances":3},"network":{"internet":false}})");
 }
 
 TEST_CASE("the settings of a web class are shown as a class file writes them") {

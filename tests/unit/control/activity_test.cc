@@ -40,6 +40,62 @@ TEST_CASE("an exec session keeps its instance awake, and a stop does not wait fo
   CHECK(world.Await(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test")).ok());
 }
 
+TEST_CASE("an idle connection does not keep its instance awake, its bytes do") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  StatusOr<Passage> passage = world.Await(world.Wake("alice"));
+  REQUIRE(passage.ok());
+  alice->slot()->BeginTunnel();
+  alice->slot()->TouchTunnel(world.clock.Now());
+  world.Advance(9s);
+  alice->slot()->TouchTunnel(world.clock.Now());
+  world.Advance(9s);
+  CHECK(alice->state() == State::kHealthy);
+  world.Advance(1s);
+  CHECK(alice->state() == State::kStopped);  // without waiting for the connection to end
+  CHECK(alice->observed().reason == StopReason::kSlept);
+  // What is left of the connection sees that its start is over, and is none of the next one's.
+  CHECK(alice->slot()->endpoint() == nullptr);
+  alice->slot()->EndTunnel();
+  *passage = Passage();
+  CHECK(alice->slot()->in_flight() == 0);
+}
+
+TEST_CASE("a request beside a connection keeps the instance awake") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  StatusOr<Passage> connection = world.Await(world.Wake("alice"));
+  StatusOr<Passage> request = world.Await(world.Wake("alice"));
+  REQUIRE((connection.ok() && request.ok()));
+  alice->slot()->BeginTunnel();
+  world.Advance(1h);
+  CHECK(alice->state() == State::kHealthy);
+  *request = Passage();
+  alice->Nudge();
+  world.Advance(10s);
+  CHECK(alice->state() == State::kStopped);
+  alice->slot()->EndTunnel();
+}
+
+TEST_CASE("a stop waits for a connection on which bytes move, until drain") {
+  World world;
+  world.Apply(std::string(kWebClass) + "drain = \"5s\"\n");
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  StatusOr<Passage> passage = world.Await(world.Wake("alice"));
+  alice->slot()->BeginTunnel();
+  alice->RequestStop({});
+  for (int i = 0; i < 4; ++i) {
+    alice->slot()->TouchTunnel(world.clock.Now());
+    world.Advance(900ms);
+    CHECK(world.runtime.Only().signals.empty());
+  }
+  world.Advance(200ms);
+  CHECK(alice->state() == State::kStopped);
+  alice->slot()->EndTunnel();
+}
+
 TEST_CASE("with busy_cpu an instance that computes does not sleep, and one that rests does") {
   World world;
   world.Apply(std::string(kWebClass) + "busy_cpu = 0.05\n");

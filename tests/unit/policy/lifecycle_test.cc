@@ -40,6 +40,18 @@ TEST_CASE("an instance with an open request does not sleep, however long it take
   CHECK(plan.check_at == kNow + 24h + 10s);
 }
 
+TEST_CASE("an idle connection keeps it awake until tcp_idle past its last byte, not longer") {
+  LifecycleView view = Healthy();
+  view.idle.last_tunnel_activity = kNow;
+  view.idle.tcp_idle = 30s;
+  CHECK(DecideLifecycle(view, kNow + 30s - 1ns).check_at == kNow + 30s);
+  CHECK(DecideLifecycle(view, kNow + 30s).step == Step::kSleep);
+  // Its bytes were activity like any other.
+  view.idle.tcp_idle = 1s;
+  CHECK(DecideLifecycle(view, kNow + 1s).check_at == kNow + 10s);
+  CHECK(DecideLifecycle(view, kNow + 10s).step == Step::kSleep);
+}
+
 TEST_CASE("sleep_after = never has no next look") {
   LifecycleView view = Healthy();
   view.idle.sleep_after.reset();

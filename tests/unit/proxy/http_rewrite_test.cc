@@ -55,7 +55,7 @@ TEST_CASE("a request of HTTP/1.0 without Host gets the address's") {
 TEST_CASE("fields for one hop and Ctr-* are left out of a request") {
   const std::string out = Upstream(
       "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 5\r\n"
-      "Proxy-Connection: x\r\nTE: trailers\r\nUpgrade: websocket\r\n"
+      "Proxy-Connection: x\r\nTE: gzip\r\nUpgrade: websocket\r\n"
       "Expect: 100-continue\r\nCtr-Instance: web/alice\r\nctr-anything: 1\r\nX-Kept: 1\r\n\r\n");
   for (std::string_view gone :
        {"Connection", "X-Mine", "Keep-Alive", "TE:", "Upgrade", "Expect", "Ctr-", "ctr-"}) {
@@ -63,6 +63,50 @@ TEST_CASE("fields for one hop and Ctr-* are left out of a request") {
     CHECK_FALSE(Has(out, gone));
   }
   CHECK(Has(out, "X-Kept: 1\r\n"));
+}
+
+TEST_CASE("an Upgrade goes on if it is meant, and never one to HTTP/2") {
+  const std::string request =
+      "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
+  StatusOr<RequestHead> head = ParseRequestHead(request + "\r\n");
+  REQUIRE(head.ok());
+  CHECK(head->upgrade == "websocket");
+  CHECK(Has(Upstream(request + "\r\n", {.upgrade = true}),
+            "Connection: upgrade\r\nUpgrade: websocket\r\n"));
+  for (const std::string& not_meant : {
+           request + "Upgrade: other\r\n",
+           std::string("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, HTTP2-Settings\r\n"
+                       "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"),
+           std::string(
+               "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket, H2C\r\n"),
+           std::string("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"),
+           std::string("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"),
+       }) {
+    CAPTURE(not_meant);
+    StatusOr<RequestHead> other = ParseRequestHead(not_meant + "\r\n");
+    REQUIRE(other.ok());
+    CHECK(other->upgrade.empty());
+    CHECK_FALSE(Has(Upstream(not_meant + "\r\n"), "Upgrade"));
+  }
+}
+
+TEST_CASE("who takes trailers says so to the instance") {
+  CHECK(Has(Upstream("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n"),
+            "TE: trailers\r\nConnection: TE\r\n"));
+}
+
+TEST_CASE("a 101 goes to the client with what was switched to") {
+  StatusOr<ResponseHead> head = ParseResponseHead(
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "Sec-WebSocket-Accept: x\r\n\r\n",
+      AnswerTo::kOther);
+  REQUIRE(head.ok());
+  std::string out;
+  AppendSwitchResponse(out, *head, kInstance, {});
+  CHECK(out ==
+        "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nUpgrade: websocket\r\n"
+        "Connection: upgrade\r\nCtr-Instance: web/alice\r\n"
+        "Server-Timing: wake;dur=0.000, route;dur=0.000\r\n\r\n");
 }
 
 TEST_CASE("Connection cannot take framing or Host away") {
