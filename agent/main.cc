@@ -30,6 +30,7 @@ namespace ctr {
 namespace {
 
 constexpr int kWorkThreads = 4;
+constexpr Duration kSessionPoll = std::chrono::milliseconds(20);
 constexpr Duration kApiPatience = std::chrono::seconds(2);
 
 MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }
@@ -166,7 +167,11 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   spdlog::info("stopping; instances run on");
   fd_store.Notify("STOPPING=1");
   server->StopAccepting();
+  const MonoTime drained = clock.Now() + config.drain;
   co_await ingress.Drain(config.drain);
+  while (service.sessions() > 0 && clock.Now() < drained) {
+    co_await clock.SleepUntil(clock.Now() + kSessionPoll);
+  }
   supervisor.events().TellCounted();
   supervisor.events().Record({.type = event::kAgentStopped, .message = "instances run on"});
   service.EndFollowing();
@@ -181,7 +186,7 @@ awaitable<Status> Purge(const AgentConfig& config, const DataDir& data_dir, asio
   CTR_CO_RETURN_IF_ERROR(co_await PurgeContainerd(OptionsFor(config, agent_id, containerd), &clock,
                                                   co_await asio::this_coro::executor,
                                                   work.get_executor()));
-  co_return data_dir.ForgetContainerd();
+  co_return data_dir.Purge();
 }
 
 int Fail(const Status& status) {

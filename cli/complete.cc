@@ -181,6 +181,14 @@ Words ValueWords(const std::string& flag, Source& source) {
   return {};
 }
 
+// A file here, or one in an instance, whose path is typed behind the colon.
+Words CopySides(bool with_class, Source& source) {
+  Words words = source.Instances(with_class);
+  for (std::string& word : words) word += ":";
+  words.push_back(kFilesWanted);
+  return words;
+}
+
 // What a verb's next argument is, by the name that the verb gives it in its help.
 Words ArgumentWords(const Verb& verb, bool with_class, Source& source) {
   GlobalFlags flags;
@@ -194,6 +202,7 @@ Words ArgumentWords(const Verb& verb, bool with_class, Source& source) {
     if (name == "IMAGE") return source.Images();
     if (name == "SHELL") return {"bash", "zsh", "fish"};
     if (name == "FILE") return {kFilesWanted};
+    if (name == "SOURCE") return CopySides(with_class, source);
   }
   return {};
 }
@@ -224,10 +233,13 @@ std::vector<std::string> Complete(const std::vector<std::string>& words,
     Source source(line.flags, environment);
     candidates = ArgumentWords(*verb, absl::StrContains(word, "/"), source);
   }
-  if (candidates == Words{kFilesWanted}) return candidates;
   Words fitting;
   for (const std::string& candidate : candidates) {
-    if (absl::StartsWith(prefix + candidate, word)) fitting.push_back(prefix + candidate);
+    if (candidate == kFilesWanted) {
+      fitting.push_back(candidate);
+    } else if (absl::StartsWith(prefix + candidate, word)) {
+      fitting.push_back(prefix + candidate);
+    }
   }
   return fitting;
 }

@@ -7,7 +7,8 @@
 
 namespace ctr::cli {
 
-// The line by which Complete asks the shell to offer names of files.
+// The line by which Complete asks the shell to offer names of files, too. After a word that ends in
+// a colon no space is wanted.
 inline constexpr char kFilesWanted[] = ":files";
 
 // What the last of `words`, which follow "ctr" on the command line and end at the cursor, may

@@ -27,7 +27,13 @@ std::string FormatNanoseconds(int64_t unix_ns) {
 
 Status LogOutput::Print(const google::protobuf::RepeatedPtrField<v1::LogRecord>& records) {
   for (const v1::LogRecord& record : records) {
-    Line& line = lines_[record.stream() == v1::LogRecord::STREAM_STDERR ? 1 : 0];
+    const int stream = record.stream() == v1::LogRecord::STREAM_STDERR ? 1 : 0;
+    Line& line = lines_[stream];
+    // What a start left without a newline is none of the next one's line.
+    if (line.generation != record.generation()) CutOff(stream);
+    line.generation = record.generation();
+    // With times each line stands by itself, also where both streams are shown in one place.
+    if (form_ == LogForm::kTimed) CutOff(1 - stream);
     if (record.lost_bytes() != 0) {
       PrintLoss(record);
     } else if (form_ == LogForm::kPlain || form_ == LogForm::kTimed) {
@@ -47,8 +53,20 @@ Status LogOutput::Finish() {
   return Flush();
 }
 
+// Ends a line that is open.
+void LogOutput::CutOff(int stream) {
+  Line& line = lines_[stream];
+  if (!line.open) return;
+  if (form_ == LogForm::kPlain || form_ == LogForm::kTimed) {
+    OutputOf(stream) << '\n';
+    line.open = false;
+  } else {
+    EndLine(stream, line);
+  }
+}
+
 void LogOutput::PrintText(const v1::LogRecord& record, Line& line) {
-  std::ostream& out = record.stream() == v1::LogRecord::STREAM_STDERR ? io_.err : io_.out;
+  std::ostream& out = OutputOf(record.stream() == v1::LogRecord::STREAM_STDERR ? 1 : 0);
   if (form_ == LogForm::kTimed && !line.open) out << FormatNanoseconds(record.time_ns()) << ' ';
   out << record.data();
   if (!record.partial()) out << '\n';

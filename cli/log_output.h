@@ -26,10 +26,13 @@ class LogOutput {
   // Of one stream.
   struct Line {
     bool open = false;  // its beginning is there, its newline is not
+    uint64_t generation = 0;
     int64_t time_ns = 0;
     std::string text;  // as JSON alone
   };
 
+  std::ostream& OutputOf(int stream) const { return stream == 1 ? io_.err : io_.out; }
+  void CutOff(int stream);
   void PrintText(const v1::LogRecord& record, Line& line);
   void AddToLine(const v1::LogRecord& record, Line& line);
   void EndLine(int stream, Line& line);

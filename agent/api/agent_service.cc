@@ -167,7 +167,13 @@ awaitable<Status> AgentService::DoWaitInstance(const v1::WaitInstanceRequest* re
                                       "\" is not a state; use stopped, starting, running, healthy, "
                                       "frozen, stopping or destroyed"));
   }
-  CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request->ref()));
+  StatusOr<Supervisor::InstancePtr> found = Find(request->ref());
+  if (destroyed && ErrorCodeOf(found.status()) == code::kUnknownInstance) {
+    response->set_class_(request->ref().class_());
+    response->set_id(request->ref().id());
+    co_return absl::OkStatus();
+  }
+  CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, std::move(found));
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(
       [state](const Instance& it) {
         return state ? it.state() == *state && !it.forgotten() : it.forgotten();

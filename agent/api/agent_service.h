@@ -107,7 +107,22 @@ class AgentService final : public v1::Agent::CallbackService {
   grpc::ServerWriteReactor<v1::CopyOutResponse>* CopyOut(
       grpc::CallbackServerContext* context, const v1::CopyOutRequest* request) override;
 
+  // Any thread: calls whose end somebody works at, exec, copies and runs: a planned stop waits for
+  // them as for requests.
+  int sessions() const { return sessions_; }
+
  private:
+  // One of sessions(), while it lives.
+  class Session {
+   public:
+    explicit Session(AgentService* service) : count_(service->sessions_) { ++count_; }
+    Session(const Session&) = delete;
+    ~Session() { --count_; }
+
+   private:
+    std::atomic<int>& count_;
+  };
+
   // Runs `handler` on control, with cancellation off but for its waits.
   grpc::ServerUnaryReactor* Handle(grpc::CallbackServerContext* context, rpc::UnaryHandler handler);
 
@@ -175,6 +190,7 @@ class AgentService final : public v1::Agent::CallbackService {
   Supervisor& supervisor_;
   Runtime& runtime_;
   const AgentFacts facts_;
+  std::atomic<int> sessions_{0};
 
   // On the control loop.
   LogWatcher log_watcher_;

@@ -68,6 +68,7 @@ grpc::ServerReadReactor<v1::CopyInRequest>* AgentService::CopyIn(
 awaitable<Status> AgentService::DoCopyIn(rpc::CallContext call,
                                          rpc::StreamReader<v1::CopyInRequest>& reader,
                                          v1::CopyTotals* response) {
+  const Session counted(this);
   std::optional<v1::CopyInRequest> message = co_await reader.Read();
   if (!message || !message->has_start()) {
     co_return BadRequest("the first message of a copy must be its start");
@@ -101,6 +102,7 @@ grpc::ServerWriteReactor<v1::CopyOutResponse>* AgentService::CopyOut(
 
 awaitable<Status> AgentService::DoCopyOut(rpc::CallContext call, const v1::CopyOutRequest* request,
                                           rpc::StreamWriter<v1::CopyOutResponse>& writer) {
+  const Session counted(this);
   CTR_CO_ASSIGN_OR_RETURN(std::string path, PathOf(request->path()));
   CopySpec spec{{"pack", path, request->follow_link() ? "follow" : "-"},
                 absl::StrCat("out of ", tar::Shown(path))};

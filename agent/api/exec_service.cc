@@ -38,6 +38,7 @@ grpc::ServerBidiReactor<v1::ExecRequest, v1::ExecResponse>* AgentService::Exec(
 awaitable<Status> AgentService::DoExec(rpc::CallContext call,
                                        rpc::StreamReader<v1::ExecRequest>& reader,
                                        rpc::StreamWriter<v1::ExecResponse>& writer) {
+  const Session counted(this);
   std::optional<v1::ExecRequest> first = co_await reader.Read();
   if (!first || !first->has_start()) {
     co_return BadRequest("the first message of an exec must be its start");

@@ -84,7 +84,14 @@ awaitable<void> ForwardSignals(std::shared_ptr<JobRun> run, Reader& reader, Runt
 // How a start ends that has no exit code of its own.
 awaitable<Status> WhyNotRun(std::shared_ptr<JobRun> run, InstancePtr instance) {
   while (!run->started) co_await run->alarm->WaitUntil(MonoTime::max());
-  if (!run->started->ok()) co_return *run->started;
+  if (!run->started->ok()) {
+    const std::string detail = DetailOf(*run->started);
+    if (detail.empty()) co_return *run->started;
+    // What to do about an entrypoint does not help who gave the command.
+    const std::string message(run->started->message());
+    co_return Error(absl::StatusCode::kFailedPrecondition, detail,
+                    message.substr(0, message.find(';')));
+  }
   const std::string& message = instance->observed().message;
   co_return Error(absl::StatusCode::kAborted, code::kStartFailed,
                   absl::StrCat(instance->name().ToString(), " ended without an exit code",
@@ -103,6 +110,7 @@ grpc::ServerBidiReactor<v1::RunInstanceRequest, v1::RunInstanceResponse>* AgentS
 
 awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& reader,
                                               Writer& writer) {
+  const Session counted(this);
   std::optional<v1::RunInstanceRequest> request = co_await reader.Read();
   if (!request) {
     co_return BadRequest("nothing to run");
@@ -146,7 +154,8 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
   StateWatch up(
       control_, instance,
       [before](const Instance& it) {
-        return it.observed().generation > before && it.state() != State::kStarting;
+        return it.observed().generation > before && it.state() != State::kStarting &&
+               it.state() != State::kStopping;  // which also follows a start that failed
       },
       [run](const Instance& it) {
         run->generation = it.observed().generation;
@@ -207,6 +216,7 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
   if (!run->exit_code || timed_out) co_return co_await WhyNotRun(run, instance);
   v1::RunInstanceResponse last;
   last.set_exit_code(*run->exit_code);
+  last.set_destroyed(instance->destroying());
   co_await writer.Write(std::move(last));
   co_return absl::OkStatus();
 }

@@ -9,6 +9,7 @@ namespace ctr {
 namespace {
 
 constexpr char kPayload[] = "ctr.error-code";
+constexpr char kDetail[] = "ctr.detail";
 constexpr char kRetryAfter[] = "ctr.retry-after";  // nanoseconds
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
@@ -46,6 +47,16 @@ std::optional<Duration> RetryAfterOf(const Status& status) {
   auto payload = status.GetPayload(kRetryAfter);
   if (!payload || !absl::SimpleAtoi(std::string(*payload), &count)) return std::nullopt;
   return Duration(count);
+}
+
+Status WithDetail(Status status, std::string_view error_code) {
+  if (!error_code.empty()) status.SetPayload(kDetail, absl::Cord(View(error_code)));
+  return status;
+}
+
+std::string DetailOf(const Status& status) {
+  auto payload = status.GetPayload(kDetail);
+  return payload ? std::string(*payload) : "";
 }
 
 Status ErrnoError(int error_number, std::string_view what) {

@@ -48,6 +48,11 @@ std::string ErrorCodeOf(const Status& status);
 Status WithRetryAfter(Status status, Duration delay);
 std::optional<Duration> RetryAfterOf(const Status& status);
 
+// The same error with a finer code beside its own, for those who tell such apart.
+Status WithDetail(Status status, std::string_view error_code);
+// "" if there is none.
+std::string DetailOf(const Status& status);
+
 // `status` with "`context`: " before its message; code and payloads are kept. OK stays OK.
 Status Annotate(const Status& status, std::string_view context);
 

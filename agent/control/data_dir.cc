@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -102,10 +103,21 @@ StatusOr<std::string> DataDir::DecideContainerd(const std::string& requested) co
   return kept == kPrivate ? "" : kept;
 }
 
-Status DataDir::ForgetContainerd() const {
-  const std::string file = path_ + "/containerd-socket";
-  if (::unlink(file.c_str()) != 0 && errno != ENOENT)
-    return ErrnoError(errno, "cannot remove " + file);
+Status DataDir::Purge() const {
+  std::vector<std::string> names = {"logs", "reserve"};
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(path_, error), end; !error && it != end;
+       it.increment(error)) {
+    std::string name = it->path().filename();
+    if (name.starts_with("state.db")) names.push_back(std::move(name));
+  }
+  // The agent's ID names all that could be left: it goes after everything else, and the lock last.
+  names.insert(names.end(), {"containerd-socket", "agent-id", "lock"});
+  for (const std::string& name : names) {
+    std::filesystem::remove_all(path_ + "/" + name, error);
+    if (error) return ErrnoError(error.value(), absl::StrCat("cannot remove ", path_, "/", name));
+  }
+  ::rmdir(path_.c_str());
   return absl::OkStatus();
 }
 

@@ -29,8 +29,9 @@ class DataDir {
   // then on what is kept. FAILED_PRECONDITION if `requested` names another: instances would be lost
   // from sight.
   StatusOr<std::string> DecideContainerd(const std::string& requested) const;
-  // After a purge: the next start decides anew.
-  Status ForgetContainerd() const;
+  // Removes all that an agent has written there, and the directory if nothing else is in it: the
+  // next start is a first one. Once nothing of the agent runs any more.
+  Status Purge() const;
 
  private:
   DataDir(std::string path, UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}

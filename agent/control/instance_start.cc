@@ -34,7 +34,9 @@ Status MakeFolder(std::string path) {
 Status AsStartFailure(const Status& status) {
   std::string error = ErrorCodeOf(status);
   if (error == code::kStartTimeout || error == code::kUnknownImage) return status;
-  return Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message()));
+  return WithDetail(
+      Error(absl::StatusCode::kAborted, code::kStartFailed, std::string(status.message())),
+      DetailOf(status));
 }
 
 // What `work` gives, or `late` at `deadline`; `work` is cancelled then, and undoes what it began.

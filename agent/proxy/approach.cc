@@ -24,7 +24,7 @@ void Approach::Begin(Route route) {
 
 StatusOr<bool> Approach::TryReach(Wish wish) {
   CTR_ASSIGN_OR_RETURN(passage_, TryEnter(route_.slot));
-  if (passage_.slot() && passage_.endpoint() && TakeKept(wish)) return true;
+  if (passage_.slot() && passage_.endpoint()) return TakeKept(wish);
   passage_ = Passage();
   return false;
 }

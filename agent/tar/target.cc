@@ -14,8 +14,8 @@ namespace ctr::tar {
 namespace {
 
 Status Unsafe(const std::string& path) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the archive names \"", Shown(path), "\", which leads out of it; nothing of it is written"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the archive names \"", Shown(path), "\", which leads out of it"));
 }
 
 // The names in an entry's path.

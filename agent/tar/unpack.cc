@@ -68,6 +68,7 @@ class Unpacker {
     std::string name;
   };
 
+  Status MakeAll(const Target& target, std::optional<Entry> entry);
   Status Make(const Target& target, const Entry& entry);
   Status MakeDirectory(const Target& target, const std::string& place, const Entry& entry);
   Status MakeFile(const Spot& spot, NewFile& file, const Entry& entry);
@@ -91,6 +92,7 @@ class Unpacker {
   // The files made here, which alone may get another name by the archive.
   absl::flat_hash_set<std::pair<dev_t, ino_t>> made_;
   Totals totals_;
+  int64_t made_entries_ = 0;
 };
 
 StatusOr<Totals> Unpacker::Run() {
@@ -103,13 +105,24 @@ StatusOr<Totals> Unpacker::Run() {
   CTR_ASSIGN_OR_RETURN(Target target, options_.extract
                                           ? Target::ForExtract(options_.path)
                                           : Target::ForCopy(options_.path, *entry, own_));
+  Status status = MakeAll(target, std::move(entry));
+  if (status.ok()) return totals_;
+  const absl::string_view what =
+      made_entries_ == 1 ? " entry before it is" : " entries before it are";
+  return Status(status.code(), absl::StrCat(status.message(), "; ",
+                                            made_entries_ == 0 ? "nothing is written"
+                                                               : absl::StrCat("the ", made_entries_,
+                                                                              what, " written")));
+}
+
+Status Unpacker::MakeAll(const Target& target, std::optional<Entry> entry) {
   while (entry) {
     CTR_RETURN_IF_ERROR(Make(target, *entry));
+    ++made_entries_;
     CTR_ASSIGN_OR_RETURN(entry, reader_.Next());
   }
   CTR_RETURN_IF_ERROR(FinishDirectories(target));
-  CTR_RETURN_IF_ERROR(reader_.Drain());
-  return totals_;
+  return reader_.Drain();
 }
 
 Status Unpacker::Make(const Target& target, const Entry& entry) {

@@ -19,11 +19,14 @@ _ctr() {
   local before=${word%"${word##*[:=]}"}
   COMPREPLY=()
   while IFS= read -r candidate; do
-    if [[ $candidate == :files ]]; then
+    if [[ $candidate != :files ]]; then
+      [[ $candidate == *: ]] && compopt -o nospace 2>/dev/null
+      COMPREPLY+=("${candidate#"$before"}")
+    elif [[ ${#COMPREPLY[@]} -eq 0 ]]; then
       compopt -o default 2>/dev/null
-      return
+    elif [[ -z $before ]]; then
+      while IFS= read -r candidate; do COMPREPLY+=("$candidate"); done < <(compgen -f -- "$word")
     fi
-    COMPREPLY+=("${candidate#"$before"}")
   done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
 }
 complete -F _ctr ctr
@@ -34,11 +37,9 @@ constexpr char kZsh[] = R"sh(#compdef ctr
 _ctr() {
   local -a candidates
   candidates=("${(@f)$("${words[1]}" __complete "${(@)words[2,CURRENT]}" 2>/dev/null)}")
-  if [[ ${candidates[1]} == :files ]]; then
-    _files
-  else
-    compadd -- "${(@)candidates:#}"
-  fi
+  compadd -S '' -- "${(@M)candidates:#?*:}"
+  compadd -- "${(@)candidates:#(|*:|:files)}"
+  (( ${candidates[(I):files]} )) && _files
 }
 if [[ ${zsh_eval_context[-1]} == loadautofunc ]]; then
   _ctr "$@"
@@ -52,10 +53,12 @@ function __ctr_complete
     set -l word (commandline -ct)
     set -l words (commandline -opc) "$word"
     set -l candidates ($words[1] __complete $words[2..-1] 2>/dev/null)
-    if test "$candidates[1]" = :files
-        __fish_complete_path "$word"
-    else
-        printf '%s\n' $candidates
+    for candidate in $candidates
+        if test "$candidate" = :files
+            __fish_complete_path "$word"
+        else
+            printf '%s\n' $candidate
+        end
     end
 end
 complete -c ctr -f -a '(__ctr_complete)'

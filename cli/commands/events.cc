@@ -1,5 +1,6 @@
 #include <optional>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/arguments.h"
 #include "cli/commands/commands.h"
@@ -14,7 +15,7 @@ struct EventsFlags {
   std::string name;
   std::vector<std::string> types;
   std::optional<std::string> since;
-  std::optional<uint32_t> limit;
+  std::optional<std::string> limit;
   bool follow = false;
 };
 
@@ -39,7 +40,12 @@ StatusOr<v1::ListEventsRequest> RequestOf(const EventsFlags& flags, const Contex
                          ParseSince(*flags.since, std::chrono::system_clock::now()));
     request.set_since_ms(since_ms);
   }
-  request.set_limit(flags.limit.value_or(flags.since ? 0 : kNewest));
+  uint32_t limit = flags.since ? 0 : kNewest;
+  if (flags.limit && !absl::SimpleAtoi(*flags.limit, &limit)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--limit: \"", *flags.limit, "\" is no number of events; write it like 100, or 0 for all"));
+  }
+  request.set_limit(limit);
   request.set_follow(flags.follow);
   if (flags.follow && context.settings().output == Output::kJson) {
     return absl::InvalidArgumentError(

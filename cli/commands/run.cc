@@ -36,12 +36,15 @@ StatusOr<v1::RunInstanceRequest> RequestOf(const RunFlags& flags, const Context&
 
 // Prints what comes, until the last message or until `printed` is an error. Returns the job's exit
 // status.
-StatusOr<int> Receive(Stream& stream, const Context& context, Status& printed) {
+StatusOr<int> Receive(Stream& stream, const std::string& name, const Context& context,
+                      Status& printed) {
   LogOutput output(context.io(), LogForm::kPlain);
   v1::RunInstanceResponse message;
   while (printed.ok() && stream.Read(&message)) {
     printed = output.Print(message.records());
-    if (message.has_exit_code()) return message.exit_code();
+    if (!message.has_exit_code()) continue;
+    if (message.destroyed()) context.io().err << "ctr: " << name << " was destroyed\n";
+    return message.exit_code();
   }
   return absl::AbortedError("the agent did not say how it ended");
 }
@@ -69,7 +72,7 @@ StatusOr<int> RunJob(const RunFlags& flags, Context& context) {
   auto opened = client->stub().RunInstance(&call);
   if (opened->Write(request)) stream = opened.get();
   Status output;  // whether it could be printed
-  StatusOr<int> exit_status = Receive(*opened, context, output);
+  StatusOr<int> exit_status = Receive(*opened, flags.name, context, output);
   relay.reset();
   const bool ended = exit_status.ok();
   if (!output.ok()) call.TryCancel();
@@ -103,6 +106,9 @@ Action DefineRun(CLI::App& app) {
     StatusOr<int> exit_status = RunJob(*flags, context);
     if (exit_status.ok()) return *exit_status;
     const int failed = context.Fail(exit_status.status());
+    const std::string code = ErrorCodeOf(exit_status.status());
+    if (code == code::kCommandNotFound) return 127;
+    if (code == code::kCommandNotExecutable) return 126;
     return absl::IsCancelled(exit_status.status()) ? 128 + SIGINT : failed;
   };
 }

@@ -117,6 +117,8 @@ Action DefineStats(CLI::App& app) {
 
 Action DefineTop(CLI::App& app) {
   auto flags = AddFlags(app);
+  app.description(absl::StrCat(app.get_description(),
+                               "\n\nOff a terminal it prints the table once, as ctr stats does."));
   return [flags](Context& context) { return Top(*flags, context); };
 }
 

@@ -54,6 +54,7 @@ class BadInput(Case):
         self.agent.apply(WEB.replace('"web"', '"exits"') + NEVER + 'entrypoint = ["/bin/sh", "-c", "exit 3"]\n')
         self.assertExit(self.agent.ctr("get", "exits/a", check=False), 1, "exited with status 3")
         self.agent.ctr("wait", "exits/a", "--for", "stopped")
+        self.agent.ctr("wait", "exits/never-known", "--for", "destroyed")
         shown = self.agent.json("inspect", "exits/a")
         self.assertEqual((shown["state"], shown["reason"], shown["exit_code"]), ("stopped", "start_failed", 3))
         status, headers, _ = self.agent.get(host="a.exits.localhost")
@@ -237,6 +238,7 @@ class Killed(unittest.TestCase):
         subprocess.run([BIN + "/ctr-agent", *agent.flags, "--purge"], check=True, timeout=DEADLINE)
         self.assertEqual(agent.remains(), [])
         self.assertFalse(os.path.exists(f"/proc/{pid}"))
+        self.assertFalse(os.path.exists(agent.data))
 
 
 if __name__ == "__main__":

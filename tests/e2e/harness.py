@@ -137,10 +137,11 @@ class Agent:
 
     def remains(self):
         """What this agent left on the host: containers' cgroups, mounts and processes."""
-        agent_id = read(self.data + "/agent-id").strip()
+        if os.path.exists(self.data + "/agent-id"):  # not after a purge
+            self.agent_id = read(self.data + "/agent-id").strip()
         found = []
         for folder, folders, _ in os.walk("/sys/fs/cgroup"):
-            if folder.endswith(f"/ctr/{agent_id}"):
+            if folder.endswith(f"/ctr/{self.agent_id}"):
                 found += [os.path.join(folder, name) for name in folders]
                 folders.clear()
         with open("/proc/mounts") as mounts:

@@ -107,13 +107,19 @@ class Logs(Case):
         self.assertExit(self.agent.ctr("run", "twice", check=False), 4, "already runs")
         self.agent.ctr("destroy", "twice")
         self.assertEqual(job.wait(60), 137)
-        job.communicate()
+        self.assertIn(b"twice was destroyed", job.communicate()[1])
         self.log_class("nothing", "true")
         self.agent.apply('name = "nothing"\nimage = "demo:latest"\nentrypoint = ["/no/such"]\n')
         # runc may have said so on the stderr that it was given, before.
         result = self.agent.ctr("run", "nothing/n", check=False)
-        self.assertEqual(result.returncode, 1)
+        self.assertEqual(result.returncode, 127)
         self.assertIn("/no/such", result.stderr.splitlines()[-1])
+        for command, status in (("nothere", 127), ("/no/such", 127), ("/bin", 126)):
+            with self.subTest(command):
+                result = self.agent.ctr("run", "wrong", "--", command, check=False)
+                self.assertEqual(result.returncode, status)
+                self.assertIn(command, result.stderr)
+                self.assertEqual(len(result.stderr.splitlines()), 1)
         self.assertExit(self.agent.ctr("run", "absent/n", check=False), 3, "absent")
 
     def test_run_runs_once_whatever_the_restart_policy_says(self):

@@ -206,6 +206,19 @@ class Restart(unittest.TestCase):
         self.assertEqual(answers["/sleep?s=1.5"], 200)
         self.assertNotEqual(answers["/sleep?s=20"], 200)
 
+    def test_a_planned_stop_waits_for_exec_sessions_and_runs(self):
+        agent = self.managed()
+        agent.apply('name = "job"\nimage = "demo:latest"\n')
+        script = "echo begun; sleep 3; echo done"
+        calls = [subprocess.Popen([BIN + "/ctr", "--host", agent.socket, *words, "--", "/bin/sh", "-c", script],
+                                  stdout=subprocess.PIPE) for words in (("exec", "web/alice"), ("run", "job/j"))]
+        for call in calls:
+            self.assertEqual(call.stdout.readline(), b"begun\n")
+        self.assertEqual(agent.stop(), 0)
+        for call in calls:
+            self.assertEqual(call.communicate(timeout=DEADLINE)[0], b"done\n")
+            self.assertEqual(call.returncode, 0)
+
     def test_a_second_signal_ends_the_agent_at_once(self):
         agent = self.managed()
         thread = threading.Thread(target=lambda: self.assertRaises(

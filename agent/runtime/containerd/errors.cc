@@ -66,21 +66,24 @@ Status StartError(const Status& status, const std::string& image) {
   absl::string_view program = ProgramOf(message);
   if (program.empty())
     return Annotate(Status(status.code(), message), "cannot start the container");
+  std::string_view detail;
   std::string what = absl::StrCat("entrypoint \"", program, "\" ");
   if (absl::StrContains(message, "no such file or directory") ||
       absl::StrContains(message, "executable file not found")) {
+    detail = code::kCommandNotFound;
     absl::StrAppend(
         &what, "not found in the image ", image,
         " (or its interpreter is); set `entrypoint` in the class to a program that it has");
   } else if (absl::StrContains(message, "permission denied") ||
              absl::StrContains(message, "is a directory")) {
+    detail = code::kCommandNotExecutable;
     absl::StrAppend(
         &what, "is not executable in the image ", image,
         "; make it so in the image, or set `entrypoint` in the class to another program");
   } else {
     absl::StrAppend(&what, "cannot be run in the image ", image, ": ", message);
   }
-  return Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed, what);
+  return WithDetail(Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed, what), detail);
 }
 
 }  // namespace ctr

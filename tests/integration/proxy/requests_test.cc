@@ -69,6 +69,14 @@ TEST_CASE("connections are kept on both sides") {
   CHECK(world.server.connections() == 1);
 }
 
+TEST_CASE("a request is counted once, whether by a new connection or by a kept one") {
+  World world(Answering([](const std::string&, const std::string&) { return Ok("hello"); }),
+              {.data_loops = 2});  // each has kept connections of its own
+  for (int i = 0; i < 6; ++i) REQUIRE(world.Fetch(World::Get("/")).body == "hello");
+  CHECK(world.Idle());
+  CHECK(world.alice->served() == 6);
+}
+
 TEST_CASE("pipelined requests are answered in order") {
   World world(Answering([](const std::string& head, const std::string& body) {
     return Ok(head.substr(0, head.find(" HTTP")) + body);

@@ -74,7 +74,7 @@ TEST_CASE("an upgrade that wakes the instance becomes a connection, byte for byt
   CHECK(response.Field("Connection") == "upgrade");
   CHECK(response.Field("Ctr-Instance") == "web/alice");
   CHECK(world.alice->in_flight() == 1);
-  CHECK(world.alice->tunnels() == 1);
+  CHECK(Eventually([&] { return world.alice->tunnels() == 1; }));
   CHECK_FALSE(world.alice->busy());
   client.ShutdownWrite();
   std::string echoed = client.Rest();

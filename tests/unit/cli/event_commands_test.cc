@@ -218,6 +218,23 @@ TEST_CASE("classes and images are completed") {
         Words{"docker.io/library/demo:latest"});
 }
 
+TEST_CASE("cp completes files, and instances with the colon that their path follows") {
+  FakeAgent agent;
+  agent.Add(MakeInstance("web", "alice"));
+  CHECK(Completed(agent, {"cp", "al"}) == Words{"alice:", kFilesWanted});
+  CHECK(Completed(agent, {"cp", "file", "web/"}) == Words{"web/alice:", kFilesWanted});
+  CHECK(Completed(agent, {"cp", "-a", "./"}) == Words{kFilesWanted});
+}
+
+TEST_CASE("events --limit is a number, and a wrong one is refused in our words") {
+  FakeAgent agent;
+  for (const char* wrong : {"-3", "many", ""}) {
+    Outcome outcome = RunCtr(agent, {"events", "--limit", wrong});
+    CHECK(outcome.exit_status == 2);
+    CHECK(outcome.err.find("is no number of events") != std::string::npos);
+  }
+}
+
 TEST_CASE("without an agent completion is silent") {
   Outcome outcome = RunCtr({"__complete", "get", ""}, {{"CTR_HOST", "unix:///nowhere/agent.sock"}});
   CHECK(outcome.exit_status == 0);

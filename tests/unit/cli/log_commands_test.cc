@@ -6,12 +6,13 @@ namespace ctr::cli {
 namespace {
 
 void Add(v1::LogRecords& logs, v1::LogRecord::Stream stream, const std::string& data,
-         bool partial = false) {
+         bool partial = false, uint64_t generation = 1) {
   v1::LogRecord& record = *logs.add_records();
   record.set_time_ns(1'764'061'200'123'456'789);
   record.set_stream(stream);
   record.set_data(data);
   record.set_partial(partial);
+  record.set_generation(generation);
 }
 
 v1::LogRecords Sample() {
@@ -35,12 +36,23 @@ TEST_CASE("logs prints what was written as it was, each stream on its own") {
   CHECK(agent.Last().find("follow: true") != std::string::npos);
 }
 
-TEST_CASE("-t shows the time once for each line, in however many pieces it came") {
+TEST_CASE("what one start left without a newline is not joined to the next one's line") {
+  FakeAgent agent;
+  Add(agent.logs, v1::LogRecord::STREAM_STDOUT, "first", true, 1);
+  Add(agent.logs, v1::LogRecord::STREAM_STDOUT, "second", false, 2);
+  CHECK(RunCtr(agent, {"logs", "alice"}).out == "first\nsecond\n");
+  const std::string lines = RunCtr(agent, {"logs", "alice", "-o", "jsonl"}).out;
+  CHECK(lines.find("\"text\":\"first\"}\n") != std::string::npos);
+  CHECK(lines.find("\"text\":\"second\"}\n") != std::string::npos);
+}
+
+TEST_CASE("-t shows the time once for each line, and streams do not share one") {
   FakeAgent agent;
   agent.logs = Sample();
   const std::string time = "2025-11-25T09:00:00.123456789Z ";
   Outcome outcome = RunCtr(agent, {"logs", "-t", "alice"});
-  CHECK(outcome.out == time + "one\n" + time + std::string("t\0wo\n", 5) + time + "end");
+  CHECK(outcome.out ==
+        time + "one\n" + time + std::string("t\0w\n", 4) + time + "o\n" + time + "end");
   CHECK(outcome.err == time + "bad\n");
 }
 

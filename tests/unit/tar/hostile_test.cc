@@ -65,6 +65,15 @@ After Put(const std::vector<Entry>& entries, bool extract) {
 
 }  // namespace
 
+TEST_CASE("an archive that leads out is refused, and says how much of it was written before") {
+  CHECK(Put({File("../evil")}, true).status.message() ==
+        "the archive names \"../evil\", which leads out of it; nothing is written");
+  const After after = Put({File("one"), File("two"), File("../evil")}, true);
+  CHECK(
+      after.status.message() ==
+      "the archive names \"../evil\", which leads out of it; the 2 entries before it are written");
+}
+
 TEST_CASE("names that lead out of the archive are refused") {
   for (bool extract : {true, false}) {
     for (const char* path : {"../outside/secret", "top/../../outside/secret", "ABSOLUTE", "..",
