@@ -11,12 +11,14 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/api_server.h"
+#include "agent/api/metrics_server.h"
 #include "agent/base/descriptors.h"
 #include "agent/base/fd_store.h"
 #include "agent/base/work.h"
 #include "agent/cluster/cluster.h"
 #include "agent/config/command_line.h"
 #include "agent/control/data_dir.h"
+#include "agent/control/metrics.h"
 #include "agent/control/routes.h"
 #include "agent/control/supervisor.h"
 #include "agent/proxy/ingress.h"
@@ -68,6 +70,7 @@ IngressConfig IngressFor(const AgentConfig& config) {
                      : config.steering == SteeringChoice::kBind   ? SteeringMode::kBind
                                                                   : SteeringMode::kAuto;
   ingress.data_loops = config.data_threads;
+  ingress.access_log = config.access_log;
   ingress.limits.header_timeout = config.header_timeout;
   ingress.limits.idle_timeout = config.idle_timeout;
   ingress.limits.min_body_rate = config.min_body_rate;
@@ -139,6 +142,10 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   ingress_pointer = &ingress;
   CTR_CO_RETURN_IF_ERROR(ingress.Open());
   CTR_CO_RETURN_IF_ERROR(co_await supervisor.Recover());
+  if (config.metrics) {
+    CTR_CO_RETURN_IF_ERROR(ServeMetrics(executor, config.metrics->address, config.metrics->port,
+                                        [&supervisor] { return MetricsText(supervisor); }));
+  }
   ingress.Start();
 
   AgentFacts facts{CTR_VERSION,

@@ -185,7 +185,10 @@ StatusOr<AgentConfig> ParseAgentConfig(std::string_view toml, std::string_view f
   config.data_threads = static_cast<int>(
       file.Integer("data_threads", 1, kMaxDataThreads).value_or(config.data_threads));
   config.log_level = ReadLogLevel(file).value_or(config.log_level);
-  file.NotBuilt("metrics");
+  if (file.Find("metrics") != nullptr) {
+    ReadAs(file, "metrics", ParseHttpAddress, config.metrics.emplace());
+  }
+  ReadAs(file, "access_log", ParseAbsolutePath, config.access_log);
   file.Finish();
   CTR_RETURN_IF_ERROR(errors.First());
   return config;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,8 +46,10 @@ struct AgentConfig {
   // 0: any number. By default clients on this host are exempt.
   int64_t max_connections_per_client = 1024;
   bool limits_loopback = false;
-  int data_threads;                // by default one for each core, at most four
-  std::string log_level = "info";  // as spdlog names them
+  int data_threads;                    // by default one for each core, at most four
+  std::optional<HttpAddress> metrics;  // where /metrics is served; none: nowhere
+  std::string access_log;              // a file, absolute; "": none
+  std::string log_level = "info";      // as spdlog names them
 
   AgentConfig();
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <list>
 #include <map>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "agent/base/clock.h"
+#include "agent/base/histogram.h"
 #include "agent/base/semaphore.h"
 #include "agent/cluster/cluster.h"
 #include "agent/control/disk_guard.h"
@@ -17,17 +19,30 @@
 #include "agent/model/instance.h"
 #include "agent/policy/lifecycle.h"
 #include "agent/proxy/slot.h"
+#include "agent/proxy/traffic.h"
 #include "agent/runtime/runtime.h"
 #include "agent/store/store.h"
 
 namespace ctr {
+
+// How long starts took, by phase; of starts that became healthy.
+struct WakeTimes {
+  DurationHistogram queue;   // waited for a turn
+  DurationHistogram create;  // snapshot, container, task
+  DurationHistogram start;   // the process
+  DurationHistogram ready;   // until its ports listened
+  DurationHistogram total;
+  uint64_t failed = 0;  // starts that did not
+};
 
 // A class as control holds it; shared by its instances. On the control loop.
 struct ClassState {
   ClassRecord record;
   std::string revision;
   std::shared_ptr<const ClassConfig>
-      config;             // == record.config; instances keep the one they were started with
+      config;  // == record.config; instances keep the one they were started with
+  std::shared_ptr<Traffic> traffic = std::make_shared<Traffic>();
+  WakeTimes wake_times;
   int live = 0;           // instances that are not stopped
   bool removing = false;  // makes no new instances
 };
@@ -109,6 +124,11 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::shared_ptr<Slot>& slot() const { return slot_; }
   const std::optional<Container>& container() const { return container_; }
   int visits() const { return visits_; }
+  // Requests and connections that wait for it to wake.
+  size_t held() const {
+    return static_cast<size_t>(std::count_if(
+        waiters_.begin(), waiters_.end(), [](const Waiter* waiter) { return waiter->is_request; }));
+  }
   std::string LogPath() const;
   // When it falls asleep if nothing more happens; nothing if it is busy, never does or does not
   // run.
@@ -205,6 +225,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   void MarkHealthy();
+  void CountWake();
   awaitable<void> NoteWoken(std::shared_ptr<Instance> self);
   awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
@@ -272,6 +293,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::optional<ContainerExit> exit_;
   bool exit_lost_ = false;                  // exit_ is a guess: the process may live
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out
+  MonoTime wanted_at_;                      // the phases of its start
+  MonoTime permitted_at_;
+  MonoTime created_at_;
   MonoTime started_at_;
   MonoTime start_deadline_;
   std::optional<MonoTime> cpu_looked_at_;  // with busy_cpu: when cpu_time_ was read

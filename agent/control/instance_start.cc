@@ -69,7 +69,7 @@ awaitable<void> Instance::Start() {
   adopted_ = false;
   healthy_since_.reset();
   running_config_ = class_->config;
-  started_at_ = services_.clock.Now();
+  wanted_at_ = started_at_ = services_.clock.Now();
   Record(event::kWake, "", StartCause());
   backoff_until_.reset();
   restart_due_ = false;
@@ -89,7 +89,8 @@ awaitable<void> Instance::Start() {
 awaitable<std::optional<Status>> Instance::StartInTurn() {
   Semaphore::Permit permit = co_await services_.start_queue.Acquire();
   if (stop_request_ || destroy_requested_) co_return std::nullopt;
-  start_deadline_ = services_.clock.Now() + running_config_->start_timeout;
+  permitted_at_ = services_.clock.Now();
+  start_deadline_ = permitted_at_ + running_config_->start_timeout;
   Status started = co_await StartContainer();
   // A stop ends the wait for a runtime that is away; that is no failure of the start.
   if (absl::IsUnavailable(started) && (stop_request_ || destroy_requested_)) co_return std::nullopt;
@@ -131,6 +132,7 @@ awaitable<Status> Instance::StartContainer() {
     co_await services_.clock.SleepUntil(again);
   }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
+  created_at_ = services_.clock.Now();
   co_return co_await Before(services_.clock, start_deadline_,
                             services_.runtime.Start(container_->id), StartTimeoutError());
 }
@@ -177,12 +179,23 @@ void Instance::MarkHealthy() {
   slot_->set_max_concurrency(static_cast<uint32_t>(running_config_->max_concurrency.value_or(0)));
   slot_->Touch(services_.clock.Now());
   slot_->Open(std::move(endpoint));
+  if (!adopted_) CountWake();
   SetState(State::kHealthy);
   if (record_.desired == Desired::kStopped) {
     SpawnOrDie(services_.executor, NoteWoken(shared_from_this()), "wake of " + name().ToString());
   }
   Record(event::kHealthy);
   CallHook(running_config_->hooks.on_start, "on_start");
+}
+
+void Instance::CountWake() {
+  WakeTimes& times = class_->wake_times;
+  const MonoTime now = services_.clock.Now();
+  times.queue.Add(permitted_at_ - wanted_at_);
+  times.create.Add(created_at_ - permitted_at_);
+  times.start.Add(started_at_ - created_at_);
+  times.ready.Add(now - started_at_);
+  times.total.Add(now - wanted_at_);
 }
 
 // Woken by a request after a stop: a later agent must not take it for a half-done stop. In turn
@@ -215,6 +228,7 @@ awaitable<void> Instance::FailStart(Status status, StopReason reason) {
   spdlog::warn("{}", std::string(failure.message()));
   if (reason == StopReason::kOomKilled) Record(event::kOomKilled);
   Record(event::kStartFailed, std::string(failure.message()));
+  ++class_->wake_times.failed;
   PlanRestart(true);
   CallHook(running_config_->hooks.on_error, "on_error");
   if (backoff_until_) {

@@ -39,6 +39,7 @@ void Routes::Publish(const std::map<std::string, std::shared_ptr<ClassState>>& c
     route->route_instances = config.route_instances;
     route->hold_timeout = config.start_timeout + config.stop_grace;
     route->address = state->record.address;
+    route->traffic = state->traffic;
     table->classes[name] = route;
     table->classes_by_address[route->address] = route;
     for (const PortConfig& port : config.ports) wanted.emplace(route->address, port.port);

@@ -21,6 +21,10 @@ class Approach {
   void Begin(Route route);
   // What it goes to; "" parts before Begin.
   const InstanceName& name() const { return name_; }
+  // Where it is counted; null before Begin.
+  Traffic* traffic() const {
+    return route_.class_route ? route_.class_route->traffic.get() : nullptr;
+  }
 
   // Connects, by a kept connection if `pooled`. `can_send_again`: what it is for may be sent twice.
   // An instance that refuses connections is about to be taken for dead: a few attempts are made,

@@ -16,10 +16,12 @@ constexpr Duration kStopLimit = std::chrono::seconds(5);
 
 }  // namespace
 
-DataLoop::DataLoop(const RoutePublisher& routes, Waker& waker, Clock& clock, SessionLimits limits)
+DataLoop::DataLoop(const RoutePublisher& routes, Waker& waker, Clock& clock, SessionLimits limits,
+                   size_t index, std::string access_log_path)
     : io_(std::make_unique<asio::io_context>(1)),
       sweep_(std::make_unique<asio::steady_timer>(*io_)) {
-  context_ = std::make_unique<LoopContext>(*io_, routes, waker, clock, limits);
+  context_ = std::make_unique<LoopContext>(*io_, routes, waker, clock, limits, index,
+                                           std::move(access_log_path));
 }
 
 DataLoop::~DataLoop() { Stop(); }
@@ -92,6 +94,7 @@ void DataLoop::Turn() {
   }
   context_->upstreams.Sweep(now);
   context_->refusals.Sweep(now);
+  context_->access_log.Flush();
   context_->routes.Newest();  // an idle loop lets go of old tables, too
   sweep_->expires_after(kSweepInterval);
   sweep_->async_wait([this](ErrorCode error) {

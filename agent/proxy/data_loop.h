@@ -11,7 +11,8 @@ namespace ctr {
 // One event loop on a thread of its own, and the connections that live on it. Owned by the Ingress.
 class DataLoop {
  public:
-  DataLoop(const RoutePublisher& routes, Waker& waker, Clock& clock, SessionLimits limits);
+  DataLoop(const RoutePublisher& routes, Waker& waker, Clock& clock, SessionLimits limits,
+           size_t index, std::string access_log_path);
   // As Stop.
   ~DataLoop();
   DataLoop(const DataLoop&) = delete;

@@ -10,6 +10,8 @@ namespace ctr {
 namespace {
 
 constexpr int kMaxInterims = 100;
+// As nginx writes down a client that has closed before the answer.
+constexpr int kClientGone = 499;
 // A program that does not know Expect never asks for the body: after so long it is asked for here.
 constexpr Duration kContinuePatience = std::chrono::milliseconds(500);
 
@@ -24,6 +26,32 @@ Exchange::Exchange(LoopContext& loop, std::shared_ptr<Stream> client, Request re
 
 Exchange::~Exchange() {
   if (uploading()) upload_->Cancel();
+  Account();
+}
+
+void Exchange::Account() {
+  const uint64_t in = client_->received() - client_->in().size() - request_.received_before;
+  const uint64_t out = client_->sent() - request_.sent_before;
+  const Duration took = loop_.clock.Now() - request_.arrived;
+  if (Traffic* traffic = approach_.traffic(); traffic != nullptr && status_ != 0) {
+    if (switched_) {
+      traffic->AddConnection(loop_.index, in, out);
+    } else {
+      traffic->Add(loop_.index, {status_, took, in, out});
+    }
+  }
+  if (!loop_.access_log.enabled()) return;
+  loop_.access_log.Add({.at = loop_.clock.Wall(),
+                        .client = request_.peer,
+                        .request = request_.line,
+                        .host = request_.host,
+                        .instance = &approach_.name(),
+                        .status = status_ != 0 ? status_ : kClientGone,
+                        .error = error_,
+                        .bytes_in = in,
+                        .bytes_out = out,
+                        .took = took,
+                        .wake = approach_.waited()});
 }
 
 awaitable<After> Exchange::Run(Route route) {
@@ -121,6 +149,7 @@ Status Exchange::UpstreamGone() const {
 
 awaitable<After> Exchange::Relay(ResponseHead head) {
   responding_ = true;
+  status_ = head.status;
   if (head.status == 101) co_return co_await Switch(head);
   // An answer before the request's end mostly refuses it: the client had better not go on.
   const bool refused = uploading() && head.status >= 300;
@@ -146,6 +175,7 @@ awaitable<After> Exchange::Switch(const ResponseHead& head) {
   batch.Add(text);
   if (!co_await client_->Write(std::move(batch))) co_return After::kClose;
   request_.message = text = std::string();  // a connection may be idle for long
+  switched_ = true;
   tunnel_ = std::make_shared<Tunnel>(loop_, *client_, approach_);
   co_await tunnel_->Run();
   tunnel_.reset();
@@ -207,6 +237,8 @@ awaitable<After> Exchange::Fail(Status error) {
   const bool unread = request_.rest.kind != BodyKind::kNone;
   request_.form.keep_alive &= !unread && !loop_.draining;
   std::string answer = ErrorAnswer(error, request_.form);
+  status_ = HttpStatusOf(error);
+  error_ = ErrorCodeOf(error);
   WriteBatch batch;
   batch.Add(answer);
   if (!co_await client_->Write(std::move(batch))) co_return After::kClose;

@@ -24,6 +24,12 @@ struct Request {
   AnswerForm form;  // how to answer it ourselves; keep_alive says what the client wants
   MonoTime arrived;
   std::string_view peer;  // the client's address; the session's
+  // Of the client's stream, before the request.
+  uint64_t received_before = 0;
+  uint64_t sent_before = 0;
+  // For the access log, if there is one.
+  std::string line = {};  // "GET /path"
+  std::string host = {};
 };
 
 // What becomes of the client's connection.
@@ -61,6 +67,7 @@ class Exchange final : public Served {
   awaitable<bool> RelayBody(std::string head, Framing framing, BodyKind client_kind);
   After Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
   void LookAtUpload(MonoTime now);
+  void Account();
   bool uploading() const { return upload_ && upload_->state() == Upload::State::kRunning; }
 
   LoopContext& loop_;
@@ -75,6 +82,9 @@ class Exchange final : public Served {
   std::shared_ptr<Upload> upload_;
   std::shared_ptr<Tunnel> tunnel_;
   Timings timings_;
+  int status_ = 0;     // that the client got, or gets; 0: it has gone before
+  std::string error_;  // Ctr-Error's
+  bool switched_ = false;
 
   // What Sweep saw before.
   ClientWatch watch_;

@@ -56,7 +56,8 @@ StatusOr<std::shared_ptr<Listener>> Ingress::OpenHttp(const std::string& address
 
 void Ingress::Start() {
   for (size_t i = 0; i < LoopCount(config_.data_loops); ++i) {
-    loops_.push_back(std::make_unique<DataLoop>(routes_, waker_, clock_, config_.limits));
+    loops_.push_back(
+        std::make_unique<DataLoop>(routes_, waker_, clock_, config_.limits, i, config_.access_log));
     loops_.back()->Start();
   }
   for (const std::shared_ptr<Listener>& listener : listeners_) Accept(listener);

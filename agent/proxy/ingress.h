@@ -18,6 +18,7 @@ struct IngressConfig {
   int data_loops = 0;  // 0: one a core, 8 at most
   SessionLimits limits = {};
   ConnectionLimits::Limits connections = {};
+  std::string access_log = {};  // a file; "": none
 };
 
 // The way in for all traffic: listeners, data loops and the connections on them. Open, then Start,

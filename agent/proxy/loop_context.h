@@ -7,6 +7,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "agent/base/clock.h"
+#include "agent/proxy/access_log.h"
 #include "agent/proxy/refusal_log.h"
 #include "agent/proxy/route_table.h"
 #include "agent/proxy/upstream.h"
@@ -35,12 +36,14 @@ struct SessionLimits {
 // What the connections of one data loop share. Owned by the loop, which outlives them; used on it.
 struct LoopContext {
   LoopContext(asio::io_context& io, const RoutePublisher& routes, Waker& waker, Clock& clock,
-              SessionLimits limits)
+              SessionLimits limits, size_t index, std::string access_log_path)
       : executor(io.get_executor()),
         poller(io),
         waker(waker),
         clock(clock),
         limits(limits),
+        index(index),
+        access_log(std::move(access_log_path)),
         routes(routes),
         refusals([this](Refusal refusal) { this->waker.Refused(std::move(refusal)); }) {}
 
@@ -49,6 +52,8 @@ struct LoopContext {
   Waker& waker;
   Clock& clock;
   const SessionLimits limits;
+  const size_t index;  // of the loop
+  AccessLog access_log;
 
   // Room for what is read and passed on before anything else runs. Of the loop, not of a
   // connection.

@@ -14,7 +14,9 @@ namespace ctr {
 class Passthrough final : public Served {
  public:
   Passthrough(LoopContext& loop, Stream& client, std::string_view peer)
-      : loop_(loop), client_(client), peer_(peer), approach_(loop) {}
+      : loop_(loop), client_(client), peer_(peer), approach_(loop), begin_(loop.clock.Now()) {}
+  ~Passthrough() { Account(); }
+  Passthrough(const Passthrough&) = delete;
 
   // Once. Where the instance can't be reached the client sees a reset, and the record says why.
   awaitable<void> Run(Route route);
@@ -24,11 +26,14 @@ class Passthrough final : public Served {
 
  private:
   std::string Cause() const;
+  void Account();
 
   LoopContext& loop_;
   Stream& client_;
   const std::string_view peer_;
   Approach approach_;
+  const MonoTime begin_;
+  std::string error_;  // its code
   std::shared_ptr<Tunnel> tunnel_;
   ClientWatch watch_;
 };

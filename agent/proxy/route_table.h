@@ -13,6 +13,7 @@
 #include "agent/base/error.h"
 #include "agent/model/class_config.h"
 #include "agent/proxy/slot.h"
+#include "agent/proxy/traffic.h"
 
 namespace ctr {
 
@@ -25,6 +26,7 @@ struct ClassRoute {
   int route_instances = 3;
   Duration hold_timeout;  // start_timeout + stop_grace: how long a request may wait for a wake
   uint32_t address = 0;   // host byte order
+  std::shared_ptr<Traffic> traffic = std::make_shared<Traffic>();   // the class's, over all tables
   std::map<std::string, std::shared_ptr<Slot>, std::less<>> slots;  // by ID
 };
 

@@ -192,6 +192,15 @@ awaitable<After> Session::Refuse(Status error) {
   loop_.refusals.Add(
       {}, error, [this] { return absl::StrCat("a request from ", peer_); }, loop_.clock.Now());
   std::string answer = ErrorAnswer(error, {});
+  if (loop_.access_log.enabled()) {
+    const InstanceName nowhere;
+    const std::string code = ErrorCodeOf(error);
+    loop_.access_log.Add({.at = loop_.clock.Wall(),
+                          .client = peer_,
+                          .instance = &nowhere,
+                          .status = HttpStatusOf(error),
+                          .error = code});
+  }
   WriteBatch batch;
   batch.Add(answer);
   const bool written = co_await stream_->Write(std::move(batch));
@@ -234,6 +243,12 @@ Request Session::TakeRequest(const RequestHead& head, size_t head_size) {
   Request request;
   request.arrived = loop_.clock.Now();
   request.peer = peer_;
+  request.received_before = stream_->received() - stream_->in().size();
+  request.sent_before = stream_->sent();
+  if (loop_.access_log.enabled()) {
+    request.line = absl::StrCat(std::string(head.method), " ", std::string(head.target));
+    request.host = head.host;
+  }
   request.message.reserve(head_size + 256);
   std::string own_host;
   if (head.host.empty()) own_host = absl::StrCat(FormatIpv4(local_address_), ":", local_port_);

@@ -50,6 +50,11 @@ class Stream {
   // So many bytes came and went so far.
   uint64_t received() const { return received_; }
   uint64_t sent() const { return sent_; }
+  // By who reads and writes its socket itself.
+  void Count(uint64_t received, uint64_t sent) {
+    received_ += received;
+    sent_ += sent;
+  }
 
   // Reads once into in(): the number of bytes; 0 if the peer closed or reset the connection, or
   // it was closed here.

@@ -93,6 +93,7 @@ Tunnel::Moved Tunnel::Move(Flow& flow) {
     flow.read_all = count == 0;
     if (static_cast<size_t>(count) < room.size()) socket.UsedUp(PolledSocket::kRead);
     if (count == 0) continue;
+    flow.from.Count(static_cast<uint64_t>(count), 0);
     Touch();
     if (!Send(flow, {room.data(), static_cast<size_t>(count)})) return Moved::kBroken;
   }
@@ -110,6 +111,7 @@ bool Tunnel::Send(Flow& flow, std::string_view bytes) {
       flow.rest.assign(bytes);
       return true;
     }
+    flow.to.Count(0, static_cast<uint64_t>(sent));
     bytes.remove_prefix(static_cast<size_t>(sent));
   }
   return true;
@@ -122,6 +124,7 @@ bool Tunnel::SendRest(Flow& flow) {
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0) return errno == EAGAIN;
     flow.rest_sent += static_cast<size_t>(sent);
+    flow.to.Count(0, static_cast<uint64_t>(sent));
   }
   flow.rest = std::string();  // its memory, too
   flow.rest_sent = 0;

@@ -10,9 +10,10 @@
 //   /exit/N      ends the server with exit status N
 //   /crash       ends it by SIGSEGV
 //   /cpu/S       computes for S seconds, then answers
+//   /upgrade     whatever Upgrade asks for: what comes goes back from then on
 //
-// Environment: CTR_ID; PORT (8080); BIND (0.0.0.0); LISTEN_DELAY_MS: starts to listen that late;
-// IGNORE_TERM=1: SIGTERM does nothing.
+// Environment: CTR_ID; ECHO=1: no HTTP, what comes goes back; PORT (8080); BIND (0.0.0.0);
+// LISTEN_DELAY_MS: starts to listen that late; IGNORE_TERM=1: SIGTERM does nothing.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -47,6 +48,7 @@ struct Connection {
   int fd;
   bool open, ended, watching_write;  // ended: the peer sends no more
   bool reading, keep_alive, head_only, is_echo;
+  bool raw, full;  // what comes goes back; and waits while too much has yet to be sent
   struct Buffer in, head, body, out;
   size_t sent;  // of out
   enum BodyState body_state;
@@ -61,6 +63,7 @@ static struct Connection** connections;  // by descriptor
 static int connection_count;
 static int epoll_fd, listener;
 static uint64_t request_count;
+static bool echo;
 extern char** environ;
 
 static int64_t Now(void) {
@@ -353,13 +356,20 @@ static void HandleRequest(struct Connection* c) {
   if (sscanf(c->head.data, "%*s %2047s HTTP/1.", path) != 1 || path[0] != '/') {
     return Refuse(c, 400, "this is no request");
   }
+  char protocol[64];
+  if (strcmp(path, "/upgrade") == 0 && Field(c, "Upgrade", protocol, sizeof protocol)[0] != '\0') {
+    Print(&c->out, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n",
+          protocol);
+    c->raw = true;
+    return;
+  }
   Respond(c, path);
 }
 
 // --- Connections ---
 
 static void Watch(struct Connection* c) {
-  uint32_t events = (c->ended ? 0 : EPOLLIN) | (c->watching_write ? EPOLLOUT : 0);
+  uint32_t events = (c->ended || c->full ? 0 : EPOLLIN) | (c->watching_write ? EPOLLOUT : 0);
   struct epoll_event event = {.events = events, .data.fd = c->fd};
   epoll_ctl(epoll_fd, EPOLL_CTL_MOD, c->fd, &event);
 }
@@ -389,8 +399,21 @@ static void Await(struct Connection* c) {
   if (c->ended) Close(c);
 }
 
+static void Echo(struct Connection* c) {
+  Append(&c->out, c->in.data, c->in.size);
+  c->in.size = 0;
+  const bool sent = Flush(c);
+  if (!c->open) return;
+  if (sent && c->ended) return Close(c);
+  const bool full = c->out.size - c->sent > kBlock;
+  if (full == c->full) return;
+  c->full = full;
+  Watch(c);
+}
+
 // Goes on with whatever a connection can do now: one request after the other.
 static void Advance(struct Connection* c) {
+  if (c->raw) return Echo(c);
   while (c->open && c->wake_at == 0) {
     if (!Flush(c)) return;
     if (c->producer != kNothing) {
@@ -404,6 +427,7 @@ static void Advance(struct Connection* c) {
       if (!c->reading && c->out.size == 0) return Await(c);
     } else if (ReadBody(c)) {
       HandleRequest(c);
+      if (c->raw) return Echo(c);
       // A long answer's head goes at once; the whole of a /sleep waits for its time.
       if (c->wake_at != 0 && c->producer != kNothing && !Flush(c)) return;
     } else if (c->out.size == 0) {
@@ -442,7 +466,7 @@ static void Accept(void) {
   }
   if (connections[fd] == NULL && !(connections[fd] = malloc(sizeof **connections))) Die("malloc");
   *connections[fd] =
-      (struct Connection){.fd = fd, .open = true, .keep_alive = true, .exit_code = -1};
+      (struct Connection){.fd = fd, .open = true, .keep_alive = true, .raw = echo, .exit_code = -1};
   struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
@@ -501,6 +525,8 @@ int main(void) {
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
   const char* delay = getenv("LISTEN_DELAY_MS");
+  const char* echo_text = getenv("ECHO");
+  echo = echo_text != NULL && strcmp(echo_text, "1") == 0;
   if (delay != NULL) usleep((useconds_t)atoi(delay) * 1000);
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   Listen();

@@ -122,11 +122,23 @@ log_level = "debug"
   CHECK(config->log_level == "debug");
 }
 
+TEST_CASE("metrics and an access log are off until an address and a file are given") {
+  StatusOr<AgentConfig> config = ParseAgentConfig("", "agent.toml");
+  REQUIRE(config.ok());
+  CHECK_FALSE(config->metrics.has_value());
+  CHECK(config->access_log.empty());
+  config = ParseAgentConfig("metrics = \"127.0.0.1:9464\"\naccess_log = \"/var/log/a.log\"\n",
+                            "agent.toml");
+  REQUIRE(config.ok());
+  CHECK(config->metrics->ToString() == "127.0.0.1:9464");
+  CHECK(config->access_log == "/var/log/a.log");
+}
+
 TEST_CASE("what is wrong in the agent file is refused with file, line and key") {
   CHECK(Refusal("\nhtpp = \"127.0.0.1:1\"") ==
         "agent.toml:2: unknown key \"htpp\"; did you mean \"http\"?");
-  CHECK(Refusal("metrics = \"127.0.0.1:9090\"") ==
-        "agent.toml:1: metrics: not built yet in this version");
+  CHECK(Refusal("metrics = \"9090\"").starts_with("agent.toml:1: metrics: "));
+  CHECK(Refusal("access_log = \"access.log\"").starts_with("agent.toml:1: access_log: "));
   CHECK(Refusal("instance_range = \"10.0.0.0/16\"") ==
         "agent.toml:1: instance_range: \"10.0.0.0/16\" must lie in 127.0.0.0/8, as 127.77.0.0/16 "
         "does");
