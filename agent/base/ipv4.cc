@@ -23,7 +23,8 @@ StatusOr<Ipv4Range> ParseIpv4Range(std::string_view text) {
   const size_t slash = text.find('/');
   if (slash == std::string_view::npos) return refused("write ADDRESS/PREFIX");
   in_addr address;
-  if (::inet_pton(AF_INET, std::string(text.substr(0, slash)).c_str(), &address) != 1) {
+  const std::string parts(text.substr(0, slash));
+  if (parts.find('\0') != std::string::npos || ::inet_pton(AF_INET, parts.c_str(), &address) != 1) {
     return refused("the address has four parts");
   }
   Ipv4Range range;

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -12,9 +13,9 @@
 namespace ctr {
 namespace {
 
-std::optional<int> IfSignal(int number) {
+std::optional<int> IfSignal(int64_t number) {
   if (number < 1 || number > SIGRTMAX) return std::nullopt;
-  return number;
+  return static_cast<int>(number);
 }
 
 }  // namespace
@@ -25,15 +26,14 @@ std::optional<int> ParseSignal(std::string_view text) {
   int number = 0;
   if (absl::SimpleAtoi(name, &number)) return IfSignal(number);
   absl::ConsumePrefix(&name, "SIG");
+  uint32_t offset = 0;
   if (name == "RTMIN") return SIGRTMIN;
   if (name == "RTMAX") return SIGRTMAX;
   if (absl::ConsumePrefix(&name, "RTMIN+")) {
-    return absl::SimpleAtoi(name, &number) && number >= 0 ? IfSignal(SIGRTMIN + number)
-                                                          : std::nullopt;
+    return absl::SimpleAtoi(name, &offset) ? IfSignal(int64_t{SIGRTMIN} + offset) : std::nullopt;
   }
   if (absl::ConsumePrefix(&name, "RTMAX-")) {
-    return absl::SimpleAtoi(name, &number) && number >= 0 ? IfSignal(SIGRTMAX - number)
-                                                          : std::nullopt;
+    return absl::SimpleAtoi(name, &offset) ? IfSignal(int64_t{SIGRTMAX} - offset) : std::nullopt;
   }
   for (int candidate = 1; candidate < SIGRTMIN; ++candidate) {
     const char* abbreviation = ::sigabbrev_np(candidate);

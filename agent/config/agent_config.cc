@@ -46,6 +46,7 @@ void ReadAs(TableReader& file, std::string_view key, StatusOr<T> (*parse)(std::s
 
 StatusOr<std::string> ParseAbsolutePath(std::string_view text) {
   if (!text.starts_with('/')) return Refused(text, "is no absolute path; begin it with /");
+  if (text.find('\0') != std::string_view::npos) return Refused(text, "has a zero in it");
   return std::string(text);
 }
 
@@ -127,7 +128,8 @@ StatusOr<HttpAddress> ParseHttpAddress(std::string_view text) {
   uint32_t port = 0;
   const bool digits =
       std::all_of(port_text.begin(), port_text.end(), [](char c) { return c >= '0' && c <= '9'; });
-  if (::inet_pton(family, http.address.c_str(), &parsed) != 1 || !digits ||
+  if (http.address.find('\0') != std::string::npos ||
+      ::inet_pton(family, http.address.c_str(), &parsed) != 1 || !digits ||
       !absl::SimpleAtoi(port_text, &port) || port > 65535) {
     return Refused(text, kForm);
   }

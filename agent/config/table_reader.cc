@@ -46,11 +46,7 @@ void FileErrors::Add(int line, std::string_view message) {
   const int rank = line == 0 ? std::numeric_limits<int>::max() : line;
   if (any() && rank >= line_) return;
   line_ = rank;
-  message_ = absl::StrCat(file_name_, ":", std::max(line, 1), ": ", std::string(message));
-  // One line, whatever the file's strings hold.
-  std::replace_if(
-      message_.begin(), message_.end(),
-      [](char c) { return absl::ascii_iscntrl(static_cast<unsigned char>(c)); }, ' ');
+  message_ = OneLine(absl::StrCat(file_name_, ":", std::max(line, 1), ": ", std::string(message)));
 }
 
 Status FileErrors::First() const {

@@ -33,6 +33,9 @@ struct TomlEntry {
   TomlValue value;
 };
 
+// A message, whatever the file's strings hold.
+std::string OneLine(std::string text);
+
 // The top-level table. INVALID_ARGUMENT "FILE:LINE: what is wrong" if it is no TOML.
 StatusOr<TomlTable> ParseToml(std::string_view text, std::string_view file_name);
 

@@ -29,9 +29,14 @@ std::optional<WallTime> ParseTime(std::string_view text) {
   const year_month_day date(year(static_cast<int>(Number(text, 0, 4))),
                             month(static_cast<unsigned>(Number(text, 5, 2))),
                             day(static_cast<unsigned>(Number(text, 8, 2))));
-  if (!date.ok()) return std::nullopt;
-  return sys_days(date) + hours(Number(text, 11, 2)) + minutes(Number(text, 14, 2)) +
-         seconds(Number(text, 17, 2)) + nanoseconds(Number(text, 20, 9));
+  // The years that WallTime holds whole.
+  if (!date.ok() || date.year() < year(1678) || date.year() > year(2261)) return std::nullopt;
+  const int64_t hour = Number(text, 11, 2);
+  const int64_t minute = Number(text, 14, 2);
+  const int64_t second = Number(text, 17, 2);
+  if (hour > 23 || minute > 59 || second > 59) return std::nullopt;
+  return sys_days(date) + hours(hour) + minutes(minute) + seconds(second) +
+         nanoseconds(Number(text, 20, 9));
 }
 
 // Takes the text up to a space, and the space.

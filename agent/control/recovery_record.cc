@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
+#include <stdexcept>
 #include <unordered_set>
 #include <utility>
 
@@ -35,21 +37,40 @@ std::optional<std::vector<std::string>> WordsOf(const Json& json) {
   return json.get<std::vector<std::string>>();
 }
 
-// Throws what nlohmann throws.
+// A whole number from `min`, which is not positive, to `max`, which is not negative: get() would
+// round and wrap around what is none. Throws.
+int64_t NumberOf(const Json& json, int64_t min, int64_t max) {
+  const bool fits = json.is_number_unsigned()
+                        ? json.get<uint64_t>() <= static_cast<uint64_t>(max)
+                        : json.is_number_integer() && json.get<int64_t>() >= min;
+  if (!fits) throw std::range_error("it has an impossible number");
+  return json.get<int64_t>();
+}
+
+uint32_t AddressOf(const Json& json) {
+  return static_cast<uint32_t>(NumberOf(json, 0, std::numeric_limits<uint32_t>::max()));
+}
+
+WallTime TimeOf(const Json& json) {
+  return FromMilliseconds(
+      NumberOf(json, Milliseconds(WallTime::min()), Milliseconds(WallTime::max())));
+}
+
+// Throws.
 RecoveryRecord Parse(const std::string& text) {
   const Json json = Json::parse(text);
   RecoveryRecord record;
   const Json& of_class = json.at("class");
   record.class_record.source = of_class.at("source").get<std::string>();
-  record.class_record.address = of_class.at("address").get<uint32_t>();
-  record.class_record.applied_at = FromMilliseconds(of_class.at("applied_at").get<int64_t>());
+  record.class_record.address = AddressOf(of_class.at("address"));
+  record.class_record.applied_at = TimeOf(of_class.at("applied_at"));
   InstanceRecord& instance = record.instance;
   instance.name.id = json.at("id").get<std::string>();
-  instance.address = json.at("address").get<uint32_t>();
+  instance.address = AddressOf(json.at("address"));
   instance.env = json.at("env").get<std::map<std::string, std::string>>();
   instance.entrypoint = WordsOf(json.at("entrypoint"));
   instance.command = WordsOf(json.at("command"));
-  instance.created_at = FromMilliseconds(json.at("created_at").get<int64_t>());
+  instance.created_at = TimeOf(json.at("created_at"));
   return record;
 }
 
@@ -93,7 +114,7 @@ StatusOr<RecoveryRecord> DecodeRecoveryRecord(const std::string& text) {
     record.instance.name.class_name = record.class_record.config.name;
     if (!IsDnsLabel(record.instance.name.id)) return absl::DataLossError("it names no instance");
     return record;
-  } catch (const Json::exception& error) {
+  } catch (const std::exception& error) {
     return absl::DataLossError(error.what());
   }
 }

@@ -23,6 +23,7 @@ TEST_CASE("what is no range of addresses is refused") {
     CAPTURE(bad);
     CHECK_FALSE(ParseIpv4Range(bad).ok());
   }
+  CHECK_FALSE(ParseIpv4Range(std::string_view("127.77.0.0\0x/16", 15)).ok());
 }
 
 }  // namespace

@@ -16,8 +16,8 @@ TEST_CASE("a signal is read by name, by number and in any case") {
 }
 
 TEST_CASE("what is no signal is not read as one") {
-  for (const char* text :
-       {"", "0", "65", "-1", "SIG", "SIGNOPE", "SIGRTMIN+99", "RTMIN+-1", "15x"}) {
+  for (const char* text : {"", "0", "65", "-1", "SIG", "SIGNOPE", "SIGRTMIN+99", "RTMIN+-1",
+                           "RTMIN+2147483647", "RTMAX-4294967295", "15x"}) {
     CAPTURE(text);
     CHECK(ParseSignal(text) == std::nullopt);
   }

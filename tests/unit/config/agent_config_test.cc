@@ -232,4 +232,10 @@ TEST_CASE("help and version are asked for without reading the file") {
   CHECK(version->version);
 }
 
+TEST_CASE("an address or a path with a zero in it is refused") {
+  CHECK(Refusal("http = \"127.0.0.1\\u0000x:80\"\n").starts_with("agent.toml:1: http"));
+  CHECK(Refusal("instance_range = \"127.77.0.0\\u0000x/16\"\n").starts_with("agent.toml:1: "));
+  CHECK(Refusal("data_dir = \"/var\\u0000x\"\n").starts_with("agent.toml:1: data_dir"));
+}
+
 }  // namespace ctr

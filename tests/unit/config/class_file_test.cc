@@ -407,4 +407,22 @@ memory = "512m"
   }
 }
 
+TEST_CASE("a file that is no TOML is refused in one line, whatever stands in it") {
+  // Each was a crash, or two lines.
+  for (const char* text :
+       {"[  =a", "t\xef\xbb\x9f_= 7", "a = \xef\xbb\x9f", "a = fa\nls", "a = 'b\nc'"}) {
+    const std::string message = Refusal(text);
+    CHECK(message.starts_with("web.toml:1: "));
+    CHECK(message.find('\n') == std::string::npos);
+  }
+}
+
+TEST_CASE("a file that is nested without end is refused") {
+  std::string key = "a";
+  for (int i = 0; i < 200'000; ++i) key += ".a";
+  CHECK(Refusal(key + " = 1").find("nested") != std::string::npos);
+  CHECK(Refusal("[" + key + "]").find("nested") != std::string::npos);
+  CHECK(Refusal("a = " + std::string(200'000, '[')).starts_with("web.toml:1: "));
+}
+
 }  // namespace ctr

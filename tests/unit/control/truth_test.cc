@@ -57,6 +57,20 @@ TEST_CASE("a record that somebody else wrote is refused, not believed") {
       absl::IsDataLoss(DecodeRecoveryRecord(EncodeRecoveryRecord(WebRecord(), hostile)).status()));
 }
 
+TEST_CASE("a record with a number that does not fit is damaged, not rounded") {
+  const std::string good = EncodeRecoveryRecord(WebRecord(), AliceRecord());
+  for (const char* name : {"\"address\":", "\"applied_at\":", "\"created_at\":"}) {
+    for (const char* number :
+         {"213064061202130444290", "1.5", "-9223372036854775808", "9223372036854775807"}) {
+      std::string text = good;
+      const size_t begin = text.find(name) + std::strlen(name);
+      text.replace(begin, text.find_first_of(",}", begin) - begin, number);
+      CAPTURE(text);
+      CHECK(absl::IsDataLoss(DecodeRecoveryRecord(text).status()));
+    }
+  }
+}
+
 TEST_CASE("rows are rebuilt where they are missing, with the class as it was applied last") {
   ClassRecord newer = WebRecord();
   newer.source += "max_instances = 7\n";
