@@ -13,7 +13,9 @@
 namespace ctr {
 namespace {
 
-constexpr size_t kHoldLimit = 4096;  // requests that wait for one instance
+// Requests that wait for one instance, and what they keep in memory.
+constexpr size_t kHoldLimit = 4096;
+constexpr size_t kHoldBytes = size_t{16} << 20;
 
 // "exited with status 1", "start_failed: …".
 std::string WhyStopped(const Observed& observed) {
@@ -49,7 +51,16 @@ class Instance::Waiting {
     position_ = instance->waiters_.insert(instance->waiters_.end(), &waiter_);
   }
   Waiting(const Waiting&) = delete;
-  ~Waiting() { instance_->waiters_.erase(position_); }
+  ~Waiting() {
+    instance_->held_bytes_ -= waiter_.bytes;
+    instance_->waiters_.erase(position_);
+  }
+
+  // What the request keeps in memory meanwhile; once.
+  void Hold(size_t bytes) {
+    waiter_.bytes = bytes;
+    instance_->held_bytes_ += bytes;
+  }
 
   Waiter* operator->() { return &waiter_; }
 
@@ -203,15 +214,17 @@ awaitable<Status> Instance::EnsureHealthy(MonoTime deadline, std::string cause) 
   }
 }
 
-awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline, std::string cause) {
+awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline, std::string cause, size_t bytes) {
   auto self = shared_from_this();
-  if (waiters_.size() >= kHoldLimit) {
-    co_return Error(absl::StatusCode::kResourceExhausted, code::kQueueFull,
-                    absl::StrCat(kHoldLimit, " requests already wait for ", name().ToString(),
-                                 "; try again later"));
+  if (waiters_.size() >= kHoldLimit || held_bytes_ + bytes > kHoldBytes) {
+    co_return Error(
+        absl::StatusCode::kResourceExhausted, code::kQueueFull,
+        absl::StrCat(waiters_.size(), " requests of ", held_bytes_, " bytes already wait for ",
+                     name().ToString(), "; try again later"));
   }
   Waiting waiting(this, std::move(cause));
   waiting->is_request = true;
+  waiting.Hold(bytes);
   for (;;) {
     if (waiting->failure) co_return *waiting->failure;
     if (state() == State::kHealthy) {

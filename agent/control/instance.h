@@ -168,7 +168,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> EnsureHealthy(MonoTime deadline, std::string cause);
   // The same for a request, which is let in before anything else can happen to the instance. In a
   // crash loop it fails until the next start is due (`start_failed`, with a time to try again).
-  awaitable<StatusOr<Passage>> Admit(MonoTime deadline, std::string cause);
+  awaitable<StatusOr<Passage>> Admit(MonoTime deadline, std::string cause, size_t bytes);
   // The same for what runs inside of it; a job that runs is enough.
   awaitable<StatusOr<Visit>> AdmitVisit(MonoTime deadline, std::string cause);
   // FAILED_PRECONDITION (`manual_start`) if only `ctr start` may start this instance, which is
@@ -203,6 +203,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
     bool wants_start = false;
     std::string cause;              // of that wish
     bool is_request = false;        // which a crash loop refuses
+    size_t bytes = 0;               // that wait with it
     std::optional<Status> failure;  // of the start that it wanted
   };
   class Waiting;
@@ -271,6 +272,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::string destroy_cause_;
   std::optional<StopRequest> stop_request_;
   std::list<Waiter*> waiters_;
+  size_t held_bytes_ = 0;  // of all of them
   int visits_ = 0;
 
   // After a start that failed or an end by itself: requests are refused until then in a crash loop,

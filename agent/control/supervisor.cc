@@ -306,7 +306,7 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
                                  class_name, " is ", class_state->config->max_instances));
   }
   InstanceName name{class_name, RoutedId(policy::PickUniform(random_(), n))};
-  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, cause);
+  StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, cause, 0);
   if (!passage.ok()) {
     Refused({name, ErrorCodeOf(passage.status()), std::string(passage.status().message()), cause});
     co_return passage.status();
@@ -315,15 +315,16 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
 }
 
 awaitable<StatusOr<Passage>> Supervisor::EnsureAwake(InstanceName name, WakeOrigin origin,
-                                                     MonoTime deadline, std::string cause) {
+                                                     MonoTime deadline, std::string cause,
+                                                     size_t bytes) {
   StatusOr<Passage> passage = co_await asio::co_spawn(
-      executor_, Admit(std::move(name), origin, deadline, std::move(cause)), use_awaitable);
+      executor_, Admit(std::move(name), origin, deadline, std::move(cause), bytes), use_awaitable);
   if (!passage.ok()) co_return AsIngressError(passage.status());
   co_return passage;
 }
 
 awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin origin,
-                                               MonoTime deadline, std::string cause) {
+                                               MonoTime deadline, std::string cause, size_t bytes) {
   CTR_CO_ASSIGN_OR_RETURN(InstancePtr instance, co_await FindSettled(name, deadline));
   if (!instance) {
     CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
@@ -332,7 +333,7 @@ awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin ori
     }
     CTR_CO_ASSIGN_OR_RETURN(instance, co_await Create(std::move(name), {}, cause));
   }
-  co_return co_await instance->Admit(deadline, std::move(cause));
+  co_return co_await instance->Admit(deadline, std::move(cause), bytes);
 }
 
 awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std::string file_name,

@@ -100,12 +100,12 @@ class Supervisor final : public Waker {
 
   // Waker:
   awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
-                                           std::string cause) override;
+                                           std::string cause, size_t bytes) override;
   void Refused(Refusal refusal) override;
 
  private:
   awaitable<StatusOr<Passage>> Admit(InstanceName name, WakeOrigin origin, MonoTime deadline,
-                                     std::string cause);
+                                     std::string cause, size_t bytes);
   awaitable<StatusOr<InstancePtr>> Create(InstanceName name, InstanceSettings settings,
                                           std::string cause);
   awaitable<Status> UpdateSettings(InstancePtr instance, InstanceSettings settings);

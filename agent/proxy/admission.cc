@@ -49,12 +49,12 @@ StatusOr<Passage> TryEnter(const std::shared_ptr<Slot>& slot) {
 // where a cancellation from here would race with its result. What it lets in after the request was
 // abandoned leaves again with the Wake.
 awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin origin,
-                                   MonoTime deadline, std::string cause) {
+                                   MonoTime deadline, std::string cause, size_t bytes) {
   auto wake = std::make_shared<Wake>(loop.executor);
   loop.wakes.fetch_add(1, std::memory_order_relaxed);
   InstanceName name{route.class_route->name, route.id};
   asio::co_spawn(loop.executor,
-                 loop.waker.EnsureAwake(std::move(name), origin, deadline, std::move(cause)),
+                 loop.waker.EnsureAwake(std::move(name), origin, deadline, std::move(cause), bytes),
                  [wake, &loop](std::exception_ptr failure, StatusOr<Passage> passage) {
                    loop.wakes.fetch_sub(1, std::memory_order_release);
                    if (failure) passage = absl::InternalError("waking the instance failed");

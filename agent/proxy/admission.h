@@ -12,7 +12,7 @@ WakeOrigin PickInstance(Route& route, std::mt19937_64& random);
 // be. `waited` is set to how long that took. Errors carry the ingress's codes. A caller that is
 // cancelled abandons the wait: the instance then wakes for nobody.
 awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin origin,
-                                   MonoTime deadline, std::string cause);
+                                   MonoTime deadline, std::string cause, size_t bytes);
 
 // The same if it needs no waiting: an empty Passage means that Admit must be asked.
 StatusOr<Passage> TryEnter(const std::shared_ptr<Slot>& slot);

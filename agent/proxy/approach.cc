@@ -31,7 +31,7 @@ StatusOr<bool> Approach::TryReach(Wish wish) {
 
 awaitable<Status> Approach::Reach(Wish wish, Cause cause) {
   for (size_t attempt = 0;; ++attempt) {
-    CTR_CO_RETURN_IF_ERROR(co_await Enter(cause));
+    CTR_CO_RETURN_IF_ERROR(co_await Enter(wish, cause));
     Status connected = co_await Connect(wish);
     if (connected.ok() || attempt == kRefusedBackoff.size()) co_return connected;
     // Out of the gate, so that control can close it.
@@ -40,13 +40,14 @@ awaitable<Status> Approach::Reach(Wish wish, Cause cause) {
   }
 }
 
-awaitable<Status> Approach::Enter(Cause cause) {
+awaitable<Status> Approach::Enter(Wish wish, Cause cause) {
   if (passage_.slot()) co_return absl::OkStatus();
   CTR_CO_ASSIGN_OR_RETURN(passage_, TryEnter(route_.slot));
   if (!passage_.slot() || !passage_.endpoint()) {
     passage_ = Passage();
     const MonoTime begin = loop_.clock.Now();
-    CTR_CO_ASSIGN_OR_RETURN(passage_, co_await Admit(loop_, route_, origin_, hold_until_, cause()));
+    CTR_CO_ASSIGN_OR_RETURN(
+        passage_, co_await Admit(loop_, route_, origin_, hold_until_, cause(), wish.bytes));
     waited_ += loop_.clock.Now() - begin;
   }
   co_return absl::OkStatus();

@@ -32,6 +32,7 @@ class Approach {
   struct Wish {
     bool pooled = true;
     bool can_send_again = false;
+    size_t bytes = 0;  // that are kept in memory until then
   };
   awaitable<Status> Reach(Wish wish, Cause cause);
   // The same where nothing has to be waited for; false: Reach must be asked.
@@ -47,7 +48,7 @@ class Approach {
   void Leave(Connection connection);
 
  private:
-  awaitable<Status> Enter(Cause cause);
+  awaitable<Status> Enter(Wish wish, Cause cause);
   awaitable<Status> Connect(Wish wish);
   bool TakeKept(Wish wish);
 

@@ -56,7 +56,9 @@ void Exchange::Account() {
 
 awaitable<After> Exchange::Run(Route route) {
   approach_.Begin(std::move(route));
-  Approach::Wish wish{.pooled = !request_.upgrade, .can_send_again = request_.idempotent};
+  Approach::Wish wish{.pooled = !request_.upgrade,
+                      .can_send_again = request_.idempotent,
+                      .bytes = request_.message.size() + client_->in().size()};
   StatusOr<bool> reached = approach_.TryReach(wish);
   Status error = reached.status();
   if (reached.ok() && !*reached) error = co_await approach_.Reach(wish, [this] { return Cause(); });

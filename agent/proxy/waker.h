@@ -29,14 +29,16 @@ class Waker {
  public:
   virtual ~Waker() = default;
 
-  // `cause` is who asks, for the record: "GET /x from 10.0.0.1".
+  // `cause` is who asks, for the record: "GET /x from 10.0.0.1". `bytes`: what it keeps in memory
+  // while it waits.
   //
   // Returns once the instance is healthy, with the request let in (in flight) and its slot and
   // endpoint. Starts it if it sleeps, waits if it starts or stops; creates it if `origin` allows.
   // Gives up at `deadline`. Errors carry the ingress's codes: unknown_class, unknown_instance,
   // manual_start, max_instances, overloaded, queue_full, draining, start_failed, start_timeout.
   virtual awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
-                                                   MonoTime deadline, std::string cause) = 0;
+                                                   MonoTime deadline, std::string cause,
+                                                   size_t bytes) = 0;
 
   // For the record. Never blocks; the loops call it a few times a second at most (RefusalLog).
   virtual void Refused(Refusal refusal) = 0;

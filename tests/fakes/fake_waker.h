@@ -62,7 +62,7 @@ class FakeWaker final : public Waker {
   }
 
   awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
-                                           std::string) override {
+                                           std::string, size_t) override {
     Enter({name, origin});
     asio::steady_timer timer(co_await asio::this_coro::executor);
     while (held() && std::chrono::steady_clock::now() < deadline) {

@@ -26,6 +26,21 @@ TEST_CASE("two hundred requests to one sleeping ID make one start, and all are l
   CHECK(alice->slot()->in_flight() == 0);
 }
 
+TEST_CASE("requests that wait are bounded by their bytes, and what leaves makes room") {
+  World world;
+  world.Apply(kWebClass);
+  world.Create("web", "alice");
+  constexpr size_t kMiB = 1 << 20;
+  auto first = world.Spawn(world.Wake("alice", 10 * kMiB));
+  auto second = world.Spawn(world.Wake("alice", 6 * kMiB));
+  CHECK(ErrorCodeOf(world.Await(world.Wake("alice", 1)).status()) == code::kQueueFull);
+  world.Settle();
+  REQUIRE((first->has_value() && second->has_value()));
+  CHECK((*first)->ok());
+  CHECK((*second)->ok());
+  CHECK(world.Await(world.Wake("alice", 16 * kMiB)).ok());
+}
+
 TEST_CASE("an idle instance sleeps after sleep_after, and the next request starts it again") {
   World world;
   world.Apply(kWebClass);

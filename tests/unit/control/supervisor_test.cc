@@ -216,7 +216,7 @@ TEST_CASE("a request makes a new ID only where its class says so; routing makes 
   CHECK(ErrorCodeOf(world.Await(world.Wake("zoe")).status()) == code::kUnknownInstance);
   CHECK(world
             .Await(world.supervisor->EnsureAwake({"web", "instance-0"}, WakeOrigin::kRoute,
-                                                 world.Deadline(), "test"))
+                                                 world.Deadline(), "test", 0))
             .ok());
   world.Apply(std::string(kWebClass) + "create = \"request\"\n");
   CHECK(world.Await(world.Wake("zoe")).ok());

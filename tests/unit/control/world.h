@@ -139,9 +139,9 @@ class World {
     REQUIRE(Await(supervisor->Start(instance, true, Deadline(), "test")).ok());
     return instance;
   }
-  awaitable<StatusOr<Passage>> Wake(std::string id) {
+  awaitable<StatusOr<Passage>> Wake(std::string id, size_t bytes = 0) {
     return supervisor->EnsureAwake({"web", std::move(id)}, WakeOrigin::kRequest, Deadline(),
-                                   "GET / from 127.0.0.1");
+                                   "GET / from 127.0.0.1", bytes);
   }
 
   awaitable<Status> RunFakeHook(HookCall call) {

@@ -274,8 +274,9 @@ awaitable<Status> SimWorld::Request(SimWorld* world, ClientPtr client, Duration 
     }
   }
   if (!passage.slot()) {
-    CTR_CO_ASSIGN_OR_RETURN(passage, co_await supervisor.EnsureAwake(
-                                         call.name, WakeOrigin::kRequest, call.deadline, kCause));
+    CTR_CO_ASSIGN_OR_RETURN(
+        passage,
+        co_await supervisor.EnsureAwake(call.name, WakeOrigin::kRequest, call.deadline, kCause, 0));
   }
   {
     Inside inside(&world->judge_, call.name, {passage.slot(), passage.endpoint()->generation});
