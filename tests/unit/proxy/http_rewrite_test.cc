@@ -68,11 +68,11 @@ TEST_CASE("fields for one hop and Ctr-* are left out of a request") {
 TEST_CASE("an Upgrade goes on if it is meant, and never one to HTTP/2") {
   const std::string request =
       "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n";
-  StatusOr<RequestHead> head = ParseRequestHead(request + "\r\n");
+  const std::string whole = request + "\r\n";
+  StatusOr<RequestHead> head = ParseRequestHead(whole);
   REQUIRE(head.ok());
   CHECK(head->upgrade == "websocket");
-  CHECK(Has(Upstream(request + "\r\n", {.upgrade = true}),
-            "Connection: upgrade\r\nUpgrade: websocket\r\n"));
+  CHECK(Has(Upstream(whole, {.upgrade = true}), "Connection: upgrade\r\nUpgrade: websocket\r\n"));
   for (const std::string& not_meant : {
            request + "Upgrade: other\r\n",
            std::string("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, HTTP2-Settings\r\n"
@@ -83,10 +83,11 @@ TEST_CASE("an Upgrade goes on if it is meant, and never one to HTTP/2") {
            std::string("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"),
        }) {
     CAPTURE(not_meant);
-    StatusOr<RequestHead> other = ParseRequestHead(not_meant + "\r\n");
+    const std::string bytes = not_meant + "\r\n";
+    StatusOr<RequestHead> other = ParseRequestHead(bytes);
     REQUIRE(other.ok());
     CHECK(other->upgrade.empty());
-    CHECK_FALSE(Has(Upstream(not_meant + "\r\n"), "Upgrade"));
+    CHECK_FALSE(Has(Upstream(bytes), "Upgrade"));
   }
 }
 
