@@ -25,7 +25,7 @@ constexpr std::array<Unit, 6> kUnits = {{
     {"s", 1'000'000'000},
 }};
 
-constexpr double kMaxNanoseconds = 100.0 * 365 * 24 * 3600 * 1e9;
+constexpr long double kMaxNanoseconds = 100.0L * 365 * 24 * 3600 * 1e9L;
 
 Status BadDuration(std::string_view text) {
   return absl::InvalidArgumentError(
@@ -36,26 +36,27 @@ Status BadDuration(std::string_view text) {
 }  // namespace
 
 StatusOr<Duration> ParseDuration(std::string_view text) {
-  double total = 0;
+  // Exact for every number of nanoseconds, which a double is not.
+  long double total = 0;
   std::string_view rest = text;
   bool first = true;
   if (text.empty()) return BadDuration(text);
   while (!rest.empty()) {
     if ((rest[0] < '0' || rest[0] > '9') && rest[0] != '.') return BadDuration(text);
-    double number = 0;
+    long double number = 0;
     auto [end, error] =
         std::from_chars(rest.data(), rest.data() + rest.size(), number, std::chars_format::fixed);
     if (error != std::errc()) return BadDuration(text);
     rest.remove_prefix(end - rest.data());
     if (rest.empty()) {
       if (!first) return BadDuration(text);
-      total = number * 1e9;
+      total = number * 1e9L;
       break;
     }
     bool known = false;
     for (const Unit& unit : kUnits) {
       if (!rest.starts_with(unit.name)) continue;
-      total += number * static_cast<double>(unit.nanoseconds);
+      total += number * static_cast<long double>(unit.nanoseconds);
       rest.remove_prefix(unit.name.size());
       known = true;
       break;
@@ -64,7 +65,7 @@ StatusOr<Duration> ParseDuration(std::string_view text) {
     first = false;
   }
   if (total > kMaxNanoseconds) return BadDuration(text);
-  return Duration(std::llround(total));
+  return Duration(std::llroundl(total));
 }
 
 std::string FormatDuration(Duration duration) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <string>
 
 namespace ctr {
 namespace {
@@ -43,7 +44,7 @@ FieldId IdOfCtr(std::string_view name) {
   return FieldId::kCtr;
 }
 
-FieldId IdOf(std::string_view name) {
+FieldId IdOfDashed(std::string_view name) {
   if (name.size() >= 4 && EqualsIgnoreCase(name.substr(0, 4), "ctr-")) return IdOfCtr(name);
   const auto is = [&](std::string_view known) { return EqualsIgnoreCase(name, known); };
   switch (name.size()) {
@@ -79,6 +80,16 @@ FieldId IdOf(std::string_view name) {
     default:
       return FieldId::kOther;
   }
+}
+
+// To CGI, and to all that follows it, "X_Forwarded_For" and "X-Forwarded-For" are the same: what so
+// looks like a field of ours goes nowhere.
+FieldId IdOf(std::string_view name) {
+  if (name.find('_') == std::string_view::npos) return IdOfDashed(name);
+  std::string dashed(name);
+  std::replace(dashed.begin(), dashed.end(), '_', '-');
+  const FieldId id = IdOfDashed(dashed);
+  return id == FieldId::kOther || id == FieldId::kAccept ? FieldId::kOther : FieldId::kHopByHop;
 }
 
 // Digits only, and few enough not to overflow: no sign, no list, no white space inside.

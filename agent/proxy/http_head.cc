@@ -85,7 +85,9 @@ Problem ReadTarget(std::string_view target, RequestHead& head) {
   if (!IsHost(authority)) return "the request target names no host";
   if (head.host.empty()) head.host = authority;
   if (!EqualsIgnoreCase(authority, head.host)) return "the request target and Host disagree";
-  head.target = path == std::string_view::npos ? "/" : target.substr(path);
+  const std::string_view none = head.method == "OPTIONS" ? "*" : "/";
+  head.target = path == std::string_view::npos ? none : target.substr(path);
+  if (head.target == "*") return {};
   return head.target.front() == '/' ? Problem() : "the request target has a query but no path";
 }
 
@@ -178,6 +180,8 @@ Problem ReadResponse(std::string_view bytes, AnswerTo answer_to, ResponseHead& h
   head.content_length = framing.content_length;
   head.chunked = framing.chunked;
   head.keep_alive = !framing.close && (!head.http10 || framing.keep_alive);
+  // A 204 must not speak of a body: if one comes, nobody's answer may be behind it.
+  if (head.status == 204 && (framing.chunked || framing.length > 0)) head.keep_alive = false;
   if (answer_to == AnswerTo::kHead || head.status < 200 || head.status == 204 ||
       head.status == 304) {
     return {};

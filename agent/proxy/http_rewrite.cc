@@ -79,9 +79,21 @@ std::string_view OnlyValue(const Fields& fields, FieldId id) {
   return value;
 }
 
+// Whether a quoted text in it has no end: it would swallow whatever is appended.
+bool HasOpenQuote(std::string_view value) {
+  bool quoted = false;
+  for (size_t i = 0; i < value.size(); ++i) {
+    if (value[i] == '"') quoted = !quoted;
+    if (value[i] == '\\' && quoted) ++i;
+  }
+  return quoted;
+}
+
 void AppendEarlier(std::string& out, const Fields& fields, FieldId id) {
   for (const Field& field : fields) {
-    if (field.id == id && !field.value.empty()) Append(out, {field.value, ", "});
+    if (field.id == id && !field.value.empty() && !HasOpenQuote(field.value)) {
+      Append(out, {field.value, ", "});
+    }
   }
 }
 

@@ -30,8 +30,12 @@ void CheckForwarded(const RequestHead& head, Forwarding forwarding) {
                        FieldId::kForwardedProto}) {
     CTR_HOLDS(Count(fields, mine) == 1);
   }
-  for (FieldId gone : {FieldId::kConnection, FieldId::kHopByHop, FieldId::kCtr, FieldId::kCtrClass,
-                       FieldId::kCtrInstance, FieldId::kCtrPort}) {
+  CTR_HOLDS(again->upgrade == (forwarding.upgrade ? head.upgrade : ""));
+  CTR_HOLDS(Count(fields, FieldId::kUpgrade) == forwarding.upgrade);
+  CTR_HOLDS(Count(fields, FieldId::kTe) == (head.takes_trailers && !forwarding.upgrade));
+  CTR_HOLDS(Count(fields, FieldId::kConnection) == (forwarding.upgrade || head.takes_trailers));
+  for (FieldId gone : {FieldId::kHopByHop, FieldId::kCtr, FieldId::kCtrClass, FieldId::kCtrInstance,
+                       FieldId::kCtrPort}) {
     CTR_HOLDS(Count(fields, gone) == 0);
   }
   CTR_HOLDS(EndToEnd(fields) == EndToEnd(head.fields));
@@ -51,7 +55,8 @@ void Fuzz(std::string_view input) {
   CheckForwarded(*head, {.client_address = "2001:db8::1",
                          .host_if_missing = "127.77.0.2:80",
                          .trusted = true,
-                         .body_waits = true});
+                         .body_waits = true,
+                         .upgrade = !head->upgrade.empty()});
 }
 
 }  // namespace ctr

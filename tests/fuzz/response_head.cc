@@ -19,6 +19,15 @@ void CheckFields(const Fields& written, const Fields& read) {
   CTR_HOLDS(Count(written, FieldId::kCtr) == 0);
 }
 
+void CheckSwitch(const ResponseHead& head) {
+  std::string out;
+  AppendSwitchResponse(out, head, {"web", "alice"}, {});
+  CheckLines(out);
+  const StatusOr<ResponseHead> again = ParseResponseHead(out, AnswerTo::kOther);
+  CTR_HOLDS(again.ok() && again->status == 101);
+  CTR_HOLDS(!again->content_length && !again->chunked);
+}
+
 void CheckInterim(const ResponseHead& head) {
   std::string out;
   AppendInterimResponse(out, head);
@@ -65,6 +74,7 @@ void Fuzz(std::string_view input) {
       CTR_HOLDS(ErrorCodeOf(head.status()) == code::kUpstreamError);
       return;
     }
+    if (head->status == 101) return CheckSwitch(*head);
     if (head->status < 200) return CheckInterim(*head);
     for (bool http10 : {false, true}) {
       for (bool keep_alive : {false, true}) {

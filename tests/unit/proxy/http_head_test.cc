@@ -192,6 +192,13 @@ TEST_CASE("a request target is a path, a URL of this host, or the * of OPTIONS")
   CHECK(head->target == "/x?y");
 }
 
+TEST_CASE("OPTIONS of a URL without a path is that of the whole server") {
+  const std::string bytes = Head({"OPTIONS http://a HTTP/1.1", "Host: a"});
+  CHECK(ParseRequestHead(bytes)->target == "*");
+  const std::string with_path = Head({"OPTIONS http://a/ HTTP/1.1", "Host: a"});
+  CHECK(ParseRequestHead(with_path)->target == "/");
+}
+
 TEST_CASE("a Connection is a list of names") {
   CHECK(RefusedWith("Connection: close, X-A,, keep-alive") == "");
   CHECK(RefusedWith("Connection:") == "");
@@ -243,6 +250,13 @@ TEST_CASE("a response's body is framed by what it says, its status and the reque
         BodyKind::kNone);
   CHECK(Response(Head({"HTTP/1.1 200 OK", "Content-Length: 3"}), AnswerTo::kHead)->body.kind ==
         BodyKind::kNone);
+}
+
+TEST_CASE("behind a 204 that speaks of a body no other answer is read") {
+  CHECK(Response(Head({"HTTP/1.1 204 No Content", "Content-Length: 0"}))->keep_alive);
+  CHECK_FALSE(Response(Head({"HTTP/1.1 204 No Content", "Content-Length: 6"}))->keep_alive);
+  CHECK_FALSE(
+      Response(Head({"HTTP/1.1 204 No Content", "Transfer-Encoding: chunked"}))->keep_alive);
 }
 
 TEST_CASE("a response whose framing is unclear is an upstream error") {

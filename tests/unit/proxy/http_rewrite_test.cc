@@ -128,6 +128,26 @@ TEST_CASE("Forwarded is appended to; an IPv6 address is quoted in it") {
   CHECK(Has(out, "X-Forwarded-For: 2001:db8::1\r\n"));
 }
 
+TEST_CASE("a quote left open in Forwarded does not swallow what we say") {
+  for (const char* open : {"for=\"x", "for=\"x\\\"", "for=a;host=\"b\\\\\\"}) {
+    const std::string out = Upstream(std::string("GET / HTTP/1.1\r\nHost: a\r\nForwarded: ") +
+                                     open + "\r\nForwarded: for=\"a\\\"b\"\r\n\r\n");
+    CHECK(Has(out, "Forwarded: for=\"a\\\"b\", for=10.0.0.9;host=\"a\";proto=http\r\n"));
+  }
+}
+
+TEST_CASE("a field that CGI takes for one of ours is left out") {
+  const std::string out = Upstream(
+      "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.1.1.1\r\nX-Forwarded_Proto: https\r\n"
+      "Content_Length: 5\r\ntransfer_encoding: chunked\r\nCtr_Instance: web/bob\r\n"
+      "My_Field: 1\r\n\r\n");
+  for (std::string_view gone : {"_F", "1.1.1.1", "https", "_L", "chunked", "bob"}) {
+    CAPTURE(gone);
+    CHECK_FALSE(Has(out.substr(0, out.find("My_Field")), gone));
+  }
+  CHECK(Has(out, "My_Field: 1\r\n"));
+}
+
 TEST_CASE("a proxy that is trusted says what host and scheme its client asked for") {
   const std::string bytes =
       "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: b.c\r\n\r\n";
