@@ -17,6 +17,8 @@ using Reader = rpc::StreamReader<v1::RunInstanceRequest>;
 using Writer = rpc::StreamWriter<v1::RunInstanceResponse>;
 using InstancePtr = Supervisor::InstancePtr;
 
+constexpr Duration kTeardownPoll = std::chrono::milliseconds(20);
+
 // How one start came out. Shared by the handler and what goes on without it.
 struct JobRun {
   std::unique_ptr<Alarm> alarm;
@@ -168,9 +170,12 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
   while (!up.done() && (!run->started || run->started->ok())) {
     co_await run->alarm->WaitUntil(MonoTime::max());
   }
-  if (!up.done()) co_return *run->started;
+  // Who is told that a start failed may try again at once: not before all of it is torn down.
+  while (!up.done() && instance->state() != State::kStopped && clock_.Now() < call.deadline) {
+    co_await run->alarm->WaitUntil(clock_.Now() + kTeardownPoll);
+  }
   // runc, too, writes to a container's stderr why it can't start it, which the error says better.
-  if (run->never_ran) co_return co_await WhyNotRun(run, instance);
+  if (!up.done() || run->never_ran) co_return co_await WhyNotRun(run, instance);
 
   const uint64_t generation = run->generation;
   StateWatch end(
