@@ -89,12 +89,12 @@ def cpu_seconds(pids):
 class Target:
     """A proxy that runs: the processes that count, and where it listens."""
 
-    def __init__(self, name, port, host, pids):
-        self.name, self.port, self.host, self.pids = name, port, host, pids
+    def __init__(self, name, port, host, pids, address="127.0.0.1"):
+        self.name, self.port, self.host, self.pids, self.address = name, port, host, pids, address
 
     def wrk(self, path, seconds):
         command = ["taskset", "-c", str(CPUS - 1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency",
-                   "-H", f"Host: {self.host}", f"http://127.0.0.1:{self.port}{path}"]
+                   "-H", f"Host: {self.host}", f"http://{self.address}:{self.port}{path}"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def measure(self, path):
