@@ -10,6 +10,8 @@ class Served {
  public:
   // Now and then. False if it is to be ended: the client, or what it is for, is gone.
   virtual bool Sweep(MonoTime now) = 0;
+  // Whether a drain need not wait for it.
+  virtual bool IsIdle(MonoTime) const { return false; }
 
  protected:
   ~Served() = default;

@@ -53,6 +53,7 @@ class Exchange final : public Served {
   awaitable<After> Fail(Status error);
 
   bool Sweep(MonoTime now) override;
+  bool IsIdle(MonoTime now) const override { return tunnel_ && tunnel_->IsIdle(now); }
 
  private:
   std::string Cause() const;

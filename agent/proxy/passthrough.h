@@ -23,6 +23,7 @@ class Passthrough final : public Served {
   void Fail(const Status& error);
 
   bool Sweep(MonoTime now) override;
+  bool IsIdle(MonoTime now) const override { return tunnel_ && tunnel_->IsIdle(now); }
 
  private:
   std::string Cause() const;

@@ -100,7 +100,11 @@ void Session::Sweep(MonoTime now) {
 }
 
 void Session::CloseIfIdle() {
-  if (served_now_ != nullptr || !stream_->in().empty() || stream_->Readable()) return;
+  if (served_now_ != nullptr) {
+    if (served_now_->IsIdle(loop_.clock.Now())) Abort();
+    return;
+  }
+  if (!stream_->in().empty() || stream_->Readable()) return;
   if (!served_ && loop_.clock.Now() - begin_ < kFirstRequestGrace) return;
   Abort();
 }

@@ -42,8 +42,8 @@ class Session : public std::enable_shared_from_this<Session> {
   // Ends it if its deadline has passed, or its client went away in the middle of a request. Called
   // now and then: that costs a request nothing, where a timer and a second read would.
   void Sweep(MonoTime now);
-  // Ends it unless it is serving a request, or has sent a part of one: for a drain. A client that
-  // has not sent anything yet is given a while to.
+  // Ends it unless it is serving a request, or has sent a part of one, or bytes move on it: for a
+  // drain. A client that has not sent anything yet is given a while to.
   void CloseIfIdle();
   void Abort() { cancel_.emit(asio::cancellation_type::terminal); }
 

@@ -10,6 +10,7 @@ namespace {
 
 // How exactly the last activity is known.
 constexpr Duration kTouchInterval = std::chrono::milliseconds(20);
+constexpr Duration kQuiet = std::chrono::seconds(1);
 // Reads of one direction before others on the loop have their turn.
 constexpr int kReadsInARow = 16;
 
@@ -45,6 +46,10 @@ awaitable<void> Tunnel::Run() {
 }
 
 bool Tunnel::Sweep() { return slot_->endpoint() == endpoint_; }
+
+bool Tunnel::IsIdle(MonoTime now) const {
+  return !asked_ && now - touched_ >= kQuiet && up_.rest.empty() && down_.rest.empty();
+}
 
 void Tunnel::OnReady() {
   if (over_) return;
@@ -94,6 +99,7 @@ Tunnel::Moved Tunnel::Move(Flow& flow) {
     if (static_cast<size_t>(count) < room.size()) socket.UsedUp(PolledSocket::kRead);
     if (count == 0) continue;
     flow.from.Count(static_cast<uint64_t>(count), 0);
+    asked_ = &flow == &up_;
     Touch();
     if (!Send(flow, {room.data(), static_cast<size_t>(count)})) return Moved::kBroken;
   }

@@ -23,6 +23,10 @@ class Tunnel final : public SocketWatcher, public std::enable_shared_from_this<T
   // Now and then: false if the instance's start has ended, and the tunnel is to be ended, too.
   bool Sweep();
 
+  // Whether it has been quiet for a second, and the instance had the last word: what the client
+  // said last may still be answered.
+  bool IsIdle(MonoTime now) const;
+
  private:
   // One direction.
   struct Flow {
@@ -48,6 +52,7 @@ class Tunnel final : public SocketWatcher, public std::enable_shared_from_this<T
   Flow up_;
   Flow down_;
   MonoTime touched_;
+  bool asked_ = false;  // the last bytes were the client's
   bool over_ = false;
   bool again_ = false;       // OnReady is posted
   asio::steady_timer done_;  // never expires: cancelled at the end

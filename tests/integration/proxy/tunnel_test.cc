@@ -223,6 +223,28 @@ TEST_CASE("a connection ends when the start that it is in has ended") {
   CHECK(world.Idle());
 }
 
+TEST_CASE("a drain ends a quiet connection soon, and waits for one that may still be answered") {
+  TcpWorld world([](ServerConnection& connection) {
+    const std::string asked = connection.ReadSome(100);
+    if (asked == "slow") std::this_thread::sleep_for(std::chrono::seconds(3));
+    connection.Write("answer");
+    connection.ReadSome(1);
+  });
+  RawClient quiet(world.alice_text());
+  quiet.Send("fast");
+  CHECK(Receive(quiet.fd(), 6) == "answer");
+  RawClient waits(world.alice_text());
+  waits.Send("slow");
+  CHECK(Eventually([&] { return world.server.connections() == 2; }));
+  asio::io_context control;
+  asio::co_spawn(control, world.ingress->Drain(std::chrono::seconds(20)), asio::detached);
+  control.run_for(std::chrono::milliseconds(2000));
+  CHECK(world.alice->tunnels() == 1);
+  CHECK(quiet.Closed());
+  control.run();
+  CHECK(Receive(waits.fd()) == "answer");
+}
+
 TEST_CASE("a connection without a word is in flight, but is no reason to stay awake") {
   TcpWorld world(Echo);
   RawClient client(world.alice_text());
