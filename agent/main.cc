@@ -179,6 +179,10 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   while (service.sessions() > 0 && clock.Now() < drained) {
     co_await clock.SleepUntil(clock.Now() + kSessionPoll);
   }
+  if (const int cut = service.sessions(); cut > 0) {
+    spdlog::warn("{} exec sessions, copies or runs did not end within drain: they are cut off",
+                 cut);
+  }
   supervisor.events().TellCounted();
   supervisor.events().Record({.type = event::kAgentStopped, .message = "instances run on"});
   service.EndFollowing();
@@ -188,6 +192,10 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
 
 awaitable<Status> Purge(const AgentConfig& config, const DataDir& data_dir, asio::thread_pool& work,
                         Clock& clock) {
+  if (!data_dir.IsInUse()) {
+    spdlog::info("no agent has used {}: there is nothing to purge", data_dir.path());
+    co_return data_dir.Purge();
+  }
   CTR_CO_ASSIGN_OR_RETURN(std::string agent_id, data_dir.AgentId());
   CTR_CO_ASSIGN_OR_RETURN(std::string containerd, data_dir.DecideContainerd(config.containerd));
   CTR_CO_RETURN_IF_ERROR(co_await PurgeContainerd(OptionsFor(config, agent_id, containerd), &clock,

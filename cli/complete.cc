@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/model/event.h"
+#include "cli/copy_side.h"
 #include "cli/verbs.h"
 
 namespace ctr::cli {
@@ -181,16 +182,19 @@ Words ValueWords(const std::string& flag, Source& source) {
   return {};
 }
 
-// A file here, or one in an instance, whose path is typed behind the colon.
-Words CopySides(bool with_class, Source& source) {
-  Words words = source.Instances(with_class);
-  for (std::string& word : words) word += ":";
+// A file here, or one in an instance: what follows the colon is not looked at.
+Words CopySides(const std::string& word, Source& source) {
+  const StatusOr<CopySide> side = ParseCopySide(word);
+  if (!word.empty() && (!side.ok() || !side->instance.empty())) return {};
+  Words words = source.Instances(absl::StrContains(word, "/"));
+  for (std::string& instance : words) instance += ":";
   words.push_back(kFilesWanted);
   return words;
 }
 
 // What a verb's next argument is, by the name that the verb gives it in its help.
-Words ArgumentWords(const Verb& verb, bool with_class, Source& source) {
+Words ArgumentWords(const Verb& verb, const std::string& word, Source& source) {
+  const bool with_class = absl::StrContains(word, "/");
   GlobalFlags flags;
   Action action;
   const auto app = ParserOf(&verb, action, flags);
@@ -202,7 +206,7 @@ Words ArgumentWords(const Verb& verb, bool with_class, Source& source) {
     if (name == "IMAGE") return source.Images();
     if (name == "SHELL") return {"bash", "zsh", "fish"};
     if (name == "FILE") return {kFilesWanted};
-    if (name == "SOURCE") return CopySides(with_class, source);
+    if (name == "SOURCE") return CopySides(word, source);
   }
   return {};
 }
@@ -231,7 +235,7 @@ std::vector<std::string> Complete(const std::vector<std::string>& words,
     candidates = VerbWords(line.verb);
   } else {
     Source source(line.flags, environment);
-    candidates = ArgumentWords(*verb, absl::StrContains(word, "/"), source);
+    candidates = ArgumentWords(*verb, word, source);
   }
   Words fitting;
   for (const std::string& candidate : candidates) {

@@ -29,9 +29,11 @@ Status LogOutput::Print(const google::protobuf::RepeatedPtrField<v1::LogRecord>&
   for (const v1::LogRecord& record : records) {
     const int stream = record.stream() == v1::LogRecord::STREAM_STDERR ? 1 : 0;
     Line& line = lines_[stream];
-    // What a start left without a newline is none of the next one's line.
-    if (line.generation != record.generation()) CutOff(stream);
-    line.generation = record.generation();
+    // What a start left without a newline is no part of the next one's line, on either stream.
+    if (std::exchange(generation_, record.generation()) != record.generation()) {
+      CutOff(0);
+      CutOff(1);
+    }
     // With times each line stands by itself, also where both streams are shown in one place.
     if (form_ == LogForm::kTimed) CutOff(1 - stream);
     if (record.lost_bytes() != 0) {

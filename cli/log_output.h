@@ -26,7 +26,6 @@ class LogOutput {
   // Of one stream.
   struct Line {
     bool open = false;  // its beginning is there, its newline is not
-    uint64_t generation = 0;
     int64_t time_ns = 0;
     std::string text;  // as JSON alone
   };
@@ -42,6 +41,7 @@ class LogOutput {
   const Io& io_;
   const LogForm form_;
   std::array<Line, 2> lines_;
+  uint64_t generation_ = 0;  // of the last record
   Json array_ = Json::array();
 };
 

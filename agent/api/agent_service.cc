@@ -85,13 +85,13 @@ std::multimap<std::string, std::string> AgentService::ImagesInUse() const {
 awaitable<Status> AgentService::DoApplyClass(const v1::ApplyClassRequest* request,
                                              v1::ApplyClassResponse* response,
                                              rpc::CallContext call) {
-  std::string name;
-  CTR_CO_ASSIGN_OR_RETURN(ApplyResult result,
+  CTR_CO_ASSIGN_OR_RETURN(AppliedClass applied,
                           co_await supervisor_.ApplyClass(request->source(), request->file_name(),
-                                                          &name, CauseOf(call, "class apply")));
-  response->set_result(ToProto(result));
-  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> state, supervisor_.FindClass(name));
-  ctr::ToProto(*state, CountOf(supervisor_, name), response->mutable_class_());
+                                                          CauseOf(call, "class apply")));
+  response->set_result(ToProto(applied.result));
+  response->set_note(applied.note);
+  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> state, supervisor_.FindClass(applied.name));
+  ctr::ToProto(*state, CountOf(supervisor_, applied.name), response->mutable_class_());
   co_return absl::OkStatus();
 }
 
@@ -167,10 +167,13 @@ awaitable<Status> AgentService::DoWaitInstance(const v1::WaitInstanceRequest* re
                                       "\" is not a state; use stopped, starting, running, healthy, "
                                       "frozen, stopping or destroyed"));
   }
-  StatusOr<Supervisor::InstancePtr> found = Find(request->ref());
-  if (destroyed && ErrorCodeOf(found.status()) == code::kUnknownInstance) {
-    response->set_class_(request->ref().class_());
-    response->set_id(request->ref().id());
+  CTR_CO_ASSIGN_OR_RETURN(InstanceName name, NameOf(request->ref()));
+  StatusOr<Supervisor::InstancePtr> found = supervisor_.Find(name);
+  // It went with its class, perhaps.
+  if (destroyed && absl::IsNotFound(found.status())) {
+    response->set_class_(name.class_name);
+    response->set_id(name.id);
+    response->set_state(std::string(ToString(State::kStopped)));
     co_return absl::OkStatus();
   }
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, std::move(found));

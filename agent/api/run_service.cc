@@ -89,10 +89,11 @@ awaitable<Status> WhyNotRun(std::shared_ptr<JobRun> run, InstancePtr instance) {
   if (!run->started->ok()) {
     const std::string detail = DetailOf(*run->started);
     if (detail.empty()) co_return *run->started;
+    std::string message(run->started->message());
     // What to do about an entrypoint does not help who gave the command.
-    const std::string message(run->started->message());
-    co_return Error(absl::StatusCode::kFailedPrecondition, detail,
-                    message.substr(0, message.find(';')));
+    const bool is_given = !instance->record().command.value_or(std::vector<std::string>()).empty();
+    if (is_given) message = message.substr(0, message.find(';'));
+    co_return Error(absl::StatusCode::kFailedPrecondition, detail, message);
   }
   const std::string& message = instance->observed().message;
   co_return Error(absl::StatusCode::kAborted, code::kStartFailed,

@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -20,6 +22,8 @@ namespace ctr {
 namespace {
 
 constexpr char kPrivate[] = "private";
+// The files that only an agent's data directory has.
+constexpr const char* kMarks[] = {"agent-id", "containerd-socket", "state.db"};
 
 Status MakeFolder(const std::string& path, mode_t mode) {
   std::error_code error;
@@ -51,21 +55,33 @@ Status WriteLine(const std::string& path, const std::string& line) {
   return absl::OkStatus();
 }
 
+// Whether that file is the open one.
+bool IsAt(const UniqueFd& file, const std::string& path) {
+  struct stat ours = {};
+  struct stat there = {};
+  return ::fstat(file.get(), &ours) == 0 && ::stat(path.c_str(), &there) == 0 &&
+         ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
 }  // namespace
 
 StatusOr<DataDir> DataDir::Open(std::string path) {
-  CTR_RETURN_IF_ERROR(MakeFolder(path, 0750));
   const std::string lock_path = path + "/lock";
-  UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
-  if (!lock.valid()) {
-    return ErrnoError(errno,
-                      absl::StrCat("cannot write ", lock_path, " (give a writable --data-dir)"));
-  }
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("another ctr-agent (pid ",
-                                                      ReadLine(lock_path), ") uses ", path,
-                                                      "; stop it, or give another --data-dir"));
-  }
+  UniqueFd lock;
+  // Once more if a purge removed the file after it was opened: another agent could lock a new one.
+  do {
+    CTR_RETURN_IF_ERROR(MakeFolder(path, 0750));
+    lock = UniqueFd(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+    if (!lock.valid()) {
+      return ErrnoError(errno,
+                        absl::StrCat("cannot write ", lock_path, " (give a writable --data-dir)"));
+    }
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+      return absl::FailedPreconditionError(absl::StrCat("another ctr-agent (pid ",
+                                                        ReadLine(lock_path), ") uses ", path,
+                                                        "; stop it, or give another --data-dir"));
+    }
+  } while (!IsAt(lock, lock_path));
   // Only to show: a disk that is full must not keep the agent from starting.
   const std::string pid = absl::StrCat(::getpid(), "\n");
   if (::pwrite(lock.get(), pid.data(), pid.size(), 0) > 0) {
@@ -103,16 +119,26 @@ StatusOr<std::string> DataDir::DecideContainerd(const std::string& requested) co
   return kept == kPrivate ? "" : kept;
 }
 
+bool DataDir::IsInUse() const {
+  return std::any_of(std::begin(kMarks), std::end(kMarks), [&](const char* name) {
+    return ::access((path_ + "/" + name).c_str(), F_OK) == 0;
+  });
+}
+
 Status DataDir::Purge() const {
-  std::vector<std::string> names = {"logs", "reserve"};
+  std::vector<std::string> names;
   std::error_code error;
-  for (std::filesystem::directory_iterator it(path_, error), end; !error && it != end;
-       it.increment(error)) {
-    std::string name = it->path().filename();
-    if (name.starts_with("state.db")) names.push_back(std::move(name));
+  if (IsInUse()) {
+    names = {"logs", "reserve", "containerd-socket.new", "agent-id.new"};
+    for (std::filesystem::directory_iterator it(path_, error), end; !error && it != end;
+         it.increment(error)) {
+      std::string name = it->path().filename();
+      if (name.starts_with("state.db")) names.push_back(std::move(name));
+    }
   }
-  // The agent's ID names all that could be left: it goes after everything else, and the lock last.
-  names.insert(names.end(), {"containerd-socket", "agent-id", "lock"});
+  // What tells that the rest is an agent's goes after it, and the lock last.
+  names.insert(names.end(), std::rbegin(kMarks), std::rend(kMarks));
+  names.emplace_back("lock");
   for (const std::string& name : names) {
     std::filesystem::remove_all(path_ + "/" + name, error);
     if (error) return ErrnoError(error.value(), absl::StrCat("cannot remove ", path_, "/", name));

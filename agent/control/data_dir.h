@@ -29,6 +29,8 @@ class DataDir {
   // then on what is kept. FAILED_PRECONDITION if `requested` names another: instances would be lost
   // from sight.
   StatusOr<std::string> DecideContainerd(const std::string& requested) const;
+  // Whether there is anything of an agent's: else what there is may be anybody's.
+  bool IsInUse() const;
   // Removes all that an agent has written there, and the directory if nothing else is in it: the
   // next start is a first one. Once nothing of the agent runs any more.
   Status Purge() const;

@@ -336,17 +336,17 @@ awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin ori
   co_return co_await instance->Admit(deadline, std::move(cause), bytes);
 }
 
-awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std::string file_name,
-                                                        std::string* name, std::string cause) {
+awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std::string file_name,
+                                                         std::string cause) {
   CTR_CO_ASSIGN_OR_RETURN(ClassConfig config, ParseClassFile(source, file_name));
-  *name = config.name;
+  AppliedClass applied{.name = config.name};
   CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(config.image));
   CTR_CO_RETURN_IF_ERROR(Annotate(co_await runtime_.CheckImage(image), file_name));
 
   Semaphore::Permit permit = co_await class_edits_.Acquire();
   auto found = classes_.find(config.name);
   const bool known = found != classes_.end();
-  if (known && *found->second->config == config) co_return ApplyResult::kUnchanged;
+  if (known && *found->second->config == config) co_return applied;
   ClassRecord record{.config = config, .source = std::move(source), .applied_at = clock_.Wall()};
   if (known) {
     record.address = found->second->record.address;
@@ -359,17 +359,40 @@ awaitable<StatusOr<ApplyResult>> Supervisor::ApplyClass(std::string source, std:
     Publish();
     co_return Annotate(committed, "cannot keep class " + config.name);
   }
+  const Disk disk = config.disk;
+  const bool other_disk = known && found->second->config->disk != disk;
   std::shared_ptr<ClassState>& state = classes_[config.name];
   if (!state) state = std::make_shared<ClassState>();
   state->record = std::move(record);
   state->revision = RevisionOf(config);
   state->config = std::make_shared<const ClassConfig>(std::move(config));
   events_.Record({.type = event::kClassApplied,
-                  .instance = {*name, ""},
+                  .instance = {applied.name, ""},
                   .message = known ? "changed" : "created",
                   .cause = std::move(cause)});
   Publish();
-  co_return known ? ApplyResult::kConfigured : ApplyResult::kCreated;
+  applied.result = known ? ApplyResult::kConfigured : ApplyResult::kCreated;
+  if (other_disk) applied.note = co_await NoteOfDisks(applied.name, disk);
+  co_return applied;
+}
+
+// A class file without `disk` must not cost anybody's data: a kept disk stays until destroy, and so
+// comes back with `keep`.
+awaitable<std::string> Supervisor::NoteOfDisks(std::string class_name, Disk disk) {
+  StatusOr<std::vector<KeptDisk>> disks = co_await runtime_.ListDisks();
+  if (!disks.ok()) co_return "";
+  const auto kept = std::count_if(disks->begin(), disks->end(), [&](const KeptDisk& it) {
+    return it.name.class_name == class_name;
+  });
+  if (kept == 0) co_return "";
+  const std::string whose = kept == 1 ? "1 instance has" : absl::StrCat(kept, " instances have");
+  co_return disk == Disk::kKeep
+      ? absl::StrCat(whose,
+                     " a disk from when the class kept them, and will start with it again; "
+                     "for an empty one: ctr destroy ID")
+      : absl::StrCat(whose,
+                     " a kept disk, which later starts do not see; it stays for when the "
+                     "class says disk = \"keep\" again, until: ctr destroy ID");
 }
 
 awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime deadline,

@@ -44,6 +44,13 @@ struct SupervisorServices {
 
 enum class ApplyResult { kCreated, kConfigured, kUnchanged };
 
+struct AppliedClass {
+  ApplyResult result = ApplyResult::kUnchanged;
+  std::string name = {};
+  std::string note =
+      {};  // what it does to what there is and may surprise; "" if there is nothing to say
+};
+
 // What a call gives an instance for this and later starts.
 struct InstanceSettings {
   std::map<std::string, std::string> env = {};
@@ -66,8 +73,8 @@ class Supervisor final : public Waker {
   awaitable<Status> Recover();
 
   // `source` is a class file; `file_name` is for messages.
-  awaitable<StatusOr<ApplyResult>> ApplyClass(std::string source, std::string file_name,
-                                              std::string* name, std::string cause);
+  awaitable<StatusOr<AppliedClass>> ApplyClass(std::string source, std::string file_name,
+                                               std::string cause);
   awaitable<Status> RemoveClass(std::string name, bool force, MonoTime deadline, std::string cause);
   StatusOr<std::shared_ptr<ClassState>> FindClass(const std::string& name) const;
   const std::map<std::string, std::shared_ptr<ClassState>>& classes() const { return classes_; }
@@ -122,6 +129,7 @@ class Supervisor final : public Waker {
   // What makes something new is refused while the disk is full; what ends or starts what there is
   // may use the reserve.
   enum class Use { kRoom, kReserve };
+  awaitable<std::string> NoteOfDisks(std::string class_name, Disk disk);
   awaitable<Status> Commit(std::vector<Change> changes, Use use);
   // `containers`: the newest start of an instance before the others, which are remains.
   void Adopt(std::vector<Container> containers, const std::map<InstanceName, Observed>& last_seen);

@@ -69,6 +69,7 @@ class Unpacker {
   };
 
   Status MakeAll(const Target& target, std::optional<Entry> entry);
+  std::string WhatIsWritten() const;
   Status Make(const Target& target, const Entry& entry);
   Status MakeDirectory(const Target& target, const std::string& place, const Entry& entry);
   Status MakeFile(const Spot& spot, NewFile& file, const Entry& entry);
@@ -76,6 +77,7 @@ class Unpacker {
   Status MakeSymlink(const Spot& spot, NewFile& file, const Entry& entry);
   StatusOr<Spot> SpotOf(const Target& target, const std::string& place);
   StatusOr<UniqueFd> OpenParents(const Target& target, const std::string& place);
+  void RemoveParents(const Target& target);
   Status SetAttributes(int fd, const Entry& entry) const;
   Status FinishDirectories(const Target& target);
 
@@ -89,10 +91,11 @@ class Unpacker {
   Reader reader_;
   std::vector<char> piece_;
   std::vector<Later> directories_;
+  // The directories made for the present entry that the archive does not have, from the top down.
+  std::vector<std::string> parents_;
   // The files made here, which alone may get another name by the archive.
   absl::flat_hash_set<std::pair<dev_t, ino_t>> made_;
   Totals totals_;
-  int64_t made_entries_ = 0;
 };
 
 StatusOr<Totals> Unpacker::Run() {
@@ -107,18 +110,23 @@ StatusOr<Totals> Unpacker::Run() {
                                           : Target::ForCopy(options_.path, *entry, own_));
   Status status = MakeAll(target, std::move(entry));
   if (status.ok()) return totals_;
-  const absl::string_view what =
-      made_entries_ == 1 ? " entry before it is" : " entries before it are";
-  return Status(status.code(), absl::StrCat(status.message(), "; ",
-                                            made_entries_ == 0 ? "nothing is written"
-                                                               : absl::StrCat("the ", made_entries_,
-                                                                              what, " written")));
+  return Status(status.code(), absl::StrCat(status.message(), "; ", WhatIsWritten()));
+}
+
+std::string Unpacker::WhatIsWritten() const {
+  if (totals_.entries == 0) return "nothing is written";
+  return absl::StrCat(totals_.entries, totals_.entries == 1 ? " entry was" : " entries were",
+                      " written before");
 }
 
 Status Unpacker::MakeAll(const Target& target, std::optional<Entry> entry) {
   while (entry) {
-    CTR_RETURN_IF_ERROR(Make(target, *entry));
-    ++made_entries_;
+    parents_.clear();
+    if (Status made = Make(target, *entry); !made.ok()) {
+      RemoveParents(target);
+      return made;
+    }
+    if (entry->type != EntryType::kOther) ++totals_.entries;
     CTR_ASSIGN_OR_RETURN(entry, reader_.Next());
   }
   CTR_RETURN_IF_ERROR(FinishDirectories(target));
@@ -131,7 +139,6 @@ Status Unpacker::Make(const Target& target, const Entry& entry) {
     if (totals_.left_out++ == 0) totals_.first_left_out = Shown(entry.path);
     return absl::OkStatus();
   }
-  ++totals_.entries;
   if (entry.type == EntryType::kDirectory) return MakeDirectory(target, place, entry);
   CTR_ASSIGN_OR_RETURN(Spot spot, SpotOf(target, place));
   struct stat before = {};
@@ -161,9 +168,19 @@ StatusOr<UniqueFd> Unpacker::OpenParents(const Target& target, const std::string
   if (errno != ENOENT || place.empty()) return Failed(place);
   CTR_ASSIGN_OR_RETURN(Spot spot, SpotOf(target, place));
   if (::mkdirat(spot.directory.get(), spot.name.c_str(), 0755) != 0) return Failed(place);
+  parents_.push_back(place);
   directory = OpenBelow(target.directory(), path, O_PATH | O_DIRECTORY);
   if (!directory.valid()) return Failed(place);
   return directory;
+}
+
+// Those that are empty.
+void Unpacker::RemoveParents(const Target& target) {
+  for (auto place = parents_.rbegin(); place != parents_.rend(); ++place) {
+    const SplitPath split = Split(*place);
+    UniqueFd above = OpenBelow(target.directory(), split.parent, O_PATH | O_DIRECTORY);
+    if (above.valid()) ::unlinkat(above.get(), split.name.c_str(), AT_REMOVEDIR);
+  }
 }
 
 StatusOr<Unpacker::Spot> Unpacker::SpotOf(const Target& target, const std::string& place) {

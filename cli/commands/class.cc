@@ -38,6 +38,9 @@ int Apply(const std::string& path, Context& context) {
   if (!response.ok()) return context.Fail(response.status());
   const v1::Class& class_ = response->class_();
   const char* result = ResultName(response->result());
+  if (!response->note().empty()) {
+    context.io().err << "ctr: class " << class_.name() << ": " << response->note() << "\n";
+  }
   if (context.json()) {
     Json json = ToJson(class_);
     json["result"] = result;

@@ -20,14 +20,18 @@ _ctr() {
   COMPREPLY=()
   while IFS= read -r candidate; do
     if [[ $candidate != :files ]]; then
-      [[ $candidate == *: ]] && compopt -o nospace 2>/dev/null
       COMPREPLY+=("${candidate#"$before"}")
     elif [[ ${#COMPREPLY[@]} -eq 0 ]]; then
       compopt -o default 2>/dev/null
-    elif [[ -z $before ]]; then
-      while IFS= read -r candidate; do COMPREPLY+=("$candidate"); done < <(compgen -f -- "$word")
+    else
+      while IFS= read -r candidate; do
+        [[ -d $candidate ]] && candidate+=/
+        COMPREPLY+=("$(printf %q "$candidate")")
+      done < <(compgen -f -- "$word")
     fi
   done < <("${words[0]}" __complete "${words[@]:1}" 2>/dev/null)
+  # A path goes on behind these.
+  [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[:/] ]] && compopt -o nospace 2>/dev/null
 }
 complete -F _ctr ctr
 )sh";

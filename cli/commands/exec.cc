@@ -121,6 +121,10 @@ int Stream(const ExecFlags& flags, const v1::ExecRequest& request, Client& clien
   if (unheard) return 128 + SIGPIPE;
   Status status = client.StatusFrom(finished, call_context);
   if (status.ok()) status = absl::InternalError("the agent ended the exec without an exit status");
+  if (started && ErrorCodeOf(status) == "agent_unreachable") {
+    status = Error(status.code(), "agent_unreachable",
+                   absl::StrCat(std::string(status.message()), "; the command is ended, too"));
+  }
   return Fail(status, started, context);
 }
 

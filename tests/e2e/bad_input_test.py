@@ -54,7 +54,9 @@ class BadInput(Case):
         self.agent.apply(WEB.replace('"web"', '"exits"') + NEVER + 'entrypoint = ["/bin/sh", "-c", "exit 3"]\n')
         self.assertExit(self.agent.ctr("get", "exits/a", check=False), 1, "exited with status 3")
         self.agent.ctr("wait", "exits/a", "--for", "stopped")
-        self.agent.ctr("wait", "exits/never-known", "--for", "destroyed")
+        gone = self.agent.json("-c", "exits", "wait", "never-known", "--for", "destroyed")
+        self.assertEqual((gone["class"], gone["id"], gone["state"]), ("exits", "never-known", "stopped"))
+        self.agent.ctr("wait", "no-such-class/a", "--for", "destroyed")  # it may have gone with its class
         shown = self.agent.json("inspect", "exits/a")
         self.assertEqual((shown["state"], shown["reason"], shown["exit_code"]), ("stopped", "start_failed", 3))
         status, headers, _ = self.agent.get(host="a.exits.localhost")

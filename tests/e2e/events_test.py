@@ -172,18 +172,18 @@ class Events(Base):
             ask "ctr image rm docker.io/library/demo:l"
             ask "ctr ls --output=jsonl"
             ask "ctr class ap"
-            cd "$(mktemp -d)"; touch complain other
+            cd "$(mktemp -d)"; touch complain other; mkdir completely
             ask "ctr cp compl"
-            ask "ctr cp complain completed:"
-            rm complain other; rmdir "$PWD"
+            ask "ctr cp complain completed:/et"
+            rm complain other; rmdir completely "$PWD"
         """
         result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=DEADLINE,
                                 env={**os.environ, "CTR": BIN + "/ctr", "CTR_HOST": self.agent.socket,
                                      "CTR_CLASS": "web"})
         self.assertEqual(result.stderr, "")
-        self.assertEqual([part.split() for part in result.stdout.split(".\n")][:9],
+        self.assertEqual([sorted(part.split()) for part in result.stdout.split(".\n")][:9],
                          [["completed"], ["completed"], ["web/completed"], ["web"], ["latest"], ["jsonl"], ["apply"],
-                          ["completed:", "complain"], []])
+                          ["complain", "completed:", "completely/"], []])
 
     def test_completion_is_silent_without_an_agent(self):
         result = self.agent.ctr("--host", "unix:///nowhere.sock", "version", check=False)

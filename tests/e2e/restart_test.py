@@ -1,10 +1,12 @@
 """Planned restarts: with a service manager that keeps the listeners not one request fails; and what a stop waits for."""
 
 import http.client
+import io
 import os
 import re
 import socket
 import subprocess
+import tarfile
 import threading
 import time
 import unittest
@@ -218,6 +220,42 @@ class Restart(unittest.TestCase):
         for call in calls:
             self.assertEqual(call.communicate(timeout=DEADLINE)[0], b"done\n")
             self.assertEqual(call.returncode, 0)
+
+    def test_a_planned_stop_waits_for_a_copy(self):
+        agent = self.managed()
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            member = tarfile.TarInfo("big")
+            member.size = 1 << 20
+            tar.addfile(member, io.BytesIO(bytes(member.size)))
+        copy = subprocess.Popen([BIN + "/ctr", "--host", agent.socket, "cp", "-", "web/alice:/tmp"], stdin=subprocess.PIPE)
+        copy.stdin.write(archive.getvalue()[:1 << 19])
+        copy.stdin.flush()
+        wait_for(lambda: ".ctr-cp-" in agent.ctr("exec", "alice", "--", "ls", "-a", "/tmp"), "half of the file")
+        agent.process.terminate()
+        time.sleep(3)  # longer than what a call that is not waited for gets
+        copy.stdin.write(archive.getvalue()[1 << 19:])
+        copy.stdin.close()
+        self.assertEqual(copy.wait(DEADLINE), 0)
+        self.assertEqual(agent.process.wait(DEADLINE), 0)
+
+    def test_the_drain_time_bounds_sessions_and_who_is_cut_off_is_told(self):
+        agent = self.managed('drain = "1s"\n')
+        agent.apply('name = "job"\nimage = "demo:latest"\n')
+        exec_, run = [subprocess.Popen([BIN + "/ctr", "--host", agent.socket, *words, "--", "/bin/sh", "-c",
+                                        "echo begun; sleep 1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                      for words in (("exec", "web/alice"), ("run", "job/j"))]
+        for call in (exec_, run):
+            self.assertEqual(call.stdout.readline(), b"begun\n")
+        began = time.monotonic()
+        self.assertEqual(agent.stop(), 0)
+        self.assertLess(time.monotonic() - began, 15)
+        for call, status, told in ((exec_, 125, b"the command is ended"), (run, 5, b"ctr logs -f job/j")):
+            error = call.communicate(timeout=DEADLINE)[1]
+            self.assertEqual(call.returncode, status, error)
+            self.assertIn(told, error)
+        agent.start()
+        self.assertEqual(agent.json("inspect", "job/j")["state"], "healthy")
 
     def test_a_second_signal_ends_the_agent_at_once(self):
         agent = self.managed()

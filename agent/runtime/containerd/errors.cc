@@ -67,7 +67,7 @@ Status StartError(const Status& status, const std::string& image) {
   if (program.empty())
     return Annotate(Status(status.code(), message), "cannot start the container");
   std::string_view detail;
-  std::string what = absl::StrCat("entrypoint \"", program, "\" ");
+  std::string what = absl::StrCat("program \"", program, "\" ");
   if (absl::StrContains(message, "no such file or directory") ||
       absl::StrContains(message, "executable file not found")) {
     detail = code::kCommandNotFound;

@@ -68,10 +68,10 @@ TEST_CASE("an entrypoint that is missing or can't be run is refused by name and 
     const char* program;
     const char* expected;
   } cases[] = {
-      {"/bin/nope", "entrypoint \"/bin/nope\" not found in the image"},
-      {"nope", "entrypoint \"nope\" not found in the image"},
-      {"/etc/passwd", "entrypoint \"/etc/passwd\" is not executable in the image"},
-      {"/etc", "entrypoint \"/etc\" is not executable in the image"},
+      {"/bin/nope", "program \"/bin/nope\" not found in the image"},
+      {"nope", "program \"nope\" not found in the image"},
+      {"/etc/passwd", "program \"/etc/passwd\" is not executable in the image"},
+      {"/etc", "program \"/etc\" is not executable in the image"},
   };
   for (const auto& c : cases) {
     CAPTURE(c.program);

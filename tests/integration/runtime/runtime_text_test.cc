@@ -29,11 +29,10 @@ TEST_CASE("an entrypoint that can't be run is named, with what to do") {
       "\"nope\": executable file not found in $PATH: unknown");
   CHECK(absl::IsFailedPrecondition(missing));
   CHECK(ErrorCodeOf(missing) == code::kStartFailed);
-  CHECK(
-      absl::StartsWith(missing.message(),
-                       "entrypoint \"nope\" not found in the image docker.io/library/demo:latest"));
+  CHECK(absl::StartsWith(missing.message(),
+                         "program \"nope\" not found in the image docker.io/library/demo:latest"));
   CHECK(absl::StrContains(error("exec: \"/a\": permission denied: unknown").message(),
-                          "entrypoint \"/a\" is not executable"));
+                          "program \"/a\" is not executable"));
   CHECK(error("failed to create shim task: OCI runtime create failed: runc create failed: no space "
               "left: unknown")
             .message() == "cannot start the container: no space left");

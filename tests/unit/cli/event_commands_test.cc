@@ -224,6 +224,10 @@ TEST_CASE("cp completes files, and instances with the colon that their path foll
   CHECK(Completed(agent, {"cp", "al"}) == Words{"alice:", kFilesWanted});
   CHECK(Completed(agent, {"cp", "file", "web/"}) == Words{"web/alice:", kFilesWanted});
   CHECK(Completed(agent, {"cp", "-a", "./"}) == Words{kFilesWanted});
+  CHECK(Completed(agent, {"cp", "./a:b"}) == Words{kFilesWanted});
+  // What is in there are no files of here.
+  CHECK(Completed(agent, {"cp", "file", "alice:"}).empty());
+  CHECK(Completed(agent, {"cp", "file", "web/alice:/etc/h"}).empty());
 }
 
 TEST_CASE("events --limit is a number, and a wrong one is refused in our words") {

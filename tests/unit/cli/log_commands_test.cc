@@ -46,6 +46,15 @@ TEST_CASE("what one start left without a newline is not joined to the next one's
   CHECK(lines.find("\"text\":\"second\"}\n") != std::string::npos);
 }
 
+TEST_CASE("a start begins a line of its own, whatever stream the one before left open") {
+  FakeAgent agent;
+  Add(agent.logs, v1::LogRecord::STREAM_STDOUT, "first", true, 1);
+  Add(agent.logs, v1::LogRecord::STREAM_STDERR, "second", false, 2);
+  CHECK(RunCtr(agent, {"logs", "alice"}).out == "first\n");
+  const std::string lines = RunCtr(agent, {"logs", "alice", "-o", "jsonl"}).out;
+  CHECK(lines.find("\"first\"") < lines.find("\"second\""));
+}
+
 TEST_CASE("-t shows the time once for each line, and streams do not share one") {
   FakeAgent agent;
   agent.logs = Sample();

@@ -53,6 +53,17 @@ TEST_CASE("class apply sends the file and says what came of it") {
   CHECK(json["result"] == "unchanged");
 }
 
+TEST_CASE("class apply passes on what the agent has to say about it, on stderr") {
+  FakeAgent agent;
+  TempDir dir;
+  *agent.applied.mutable_class_() = Web();
+  agent.applied.set_result(v1::ApplyClassResponse::RESULT_CONFIGURED);
+  agent.applied.set_note("1 instance has a kept disk");
+  Outcome outcome = RunCtr(agent, {"class", "apply", "-f", WriteFile(dir, "web.toml", "")});
+  CHECK(outcome.out == "class/web configured\n");
+  CHECK(outcome.err == "ctr: class web: 1 instance has a kept disk\n");
+}
+
 TEST_CASE("class apply reads standard input") {
   FakeAgent agent;
   TempDir dir;

@@ -165,13 +165,12 @@ TEST_CASE(
     "a class is created, unchanged, configured; it can't be removed while it has instances, but by "
     "force") {
   World world;
-  std::string name;
-  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name, "test")) ==
-        ApplyResult::kCreated);
-  CHECK(*world.Await(world.supervisor->ApplyClass(kWebClass, "f", &name, "test")) ==
-        ApplyResult::kUnchanged);
-  CHECK(*world.Await(world.supervisor->ApplyClass(std::string(kWebClass) + "nofile = 2048\n", "f",
-                                                  &name, "test")) == ApplyResult::kConfigured);
+  const auto apply = [&](const std::string& source) {
+    return world.Await(world.supervisor->ApplyClass(source, "f", "test"))->result;
+  };
+  CHECK(apply(kWebClass) == ApplyResult::kCreated);
+  CHECK(apply(kWebClass) == ApplyResult::kUnchanged);
+  CHECK(apply(std::string(kWebClass) + "nofile = 2048\n") == ApplyResult::kConfigured);
   world.Started("web", "alice");
   Status refused =
       world.Await(world.supervisor->RemoveClass("web", false, world.Deadline(), "test"));
@@ -193,10 +192,30 @@ TEST_CASE("a class is removed by force with several instances, which end one bef
 
 TEST_CASE("a class whose image is missing is refused at apply") {
   World world;
-  std::string name;
-  StatusOr<ApplyResult> result = world.Await(world.supervisor->ApplyClass(
-      "name = \"x\"\nimage = \"nope\"\ndefault_port = 1\n", "x.toml", &name, "test"));
+  StatusOr<AppliedClass> result = world.Await(world.supervisor->ApplyClass(
+      "name = \"x\"\nimage = \"nope\"\ndefault_port = 1\n", "x.toml", "test"));
   CHECK(absl::IsNotFound(result.status()));
+}
+
+TEST_CASE("an apply that changes `disk` says what becomes of the disks that are kept") {
+  World world;
+  const auto note = [&](const std::string& more) {
+    return world.Await(world.supervisor->ApplyClass(kWebClass + more, "f", "test"))->note;
+  };
+  CHECK(note("disk = \"keep\"\n") == "");
+  CHECK(note("") == "");  // there is none
+  CHECK(note("disk = \"keep\"\n") == "");
+  world.Started("web", "alice");
+  CHECK(note("disk = \"keep\"\nnofile = 2048\n") == "");
+  CHECK(note("").find("1 instance has a kept disk") == 0);
+  world.Started("web", "bob");
+  CHECK(world.runtime.disks.size() == 1);  // alice's: that of a running one, and no new one
+  CHECK(note("disk = \"keep\"\n").find("1 instance has a disk from when") == 0);
+  CHECK(world
+            .Await(world.supervisor->Destroy(*world.supervisor->Find({"web", "alice"}),
+                                             world.Deadline(), "test"))
+            .ok());
+  CHECK(note("") == "");
 }
 
 TEST_CASE("without a class the only one there is meant, and several are listed") {

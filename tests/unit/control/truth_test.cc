@@ -256,10 +256,9 @@ TEST_CASE("a full disk refuses what is new, and lets stops, wakes and destroys u
       world.Await(world.supervisor->GetOrCreate({"web", "bob"}, {}, world.Deadline(), "test"));
   CHECK(ErrorCodeOf(refused.status()) == code::kDiskFull);
   CHECK(absl::IsResourceExhausted(refused.status()));
-  std::string name;
   CHECK(ErrorCodeOf(world
                         .Await(world.supervisor->ApplyClass(
-                            std::string(kWebClass) + "max_instances = 3\n", "f", &name, "test"))
+                            std::string(kWebClass) + "max_instances = 3\n", "f", "test"))
                         .status()) == code::kDiskFull);
   CHECK(world.Await(world.supervisor->Stop(alice, {}, true, world.Deadline(), "test")).ok());
   CHECK(world.Await(world.Wake("alice")).ok());

@@ -121,9 +121,7 @@ class World {
   }
 
   void Apply(const std::string& source) {
-    std::string name;
-    StatusOr<ApplyResult> result =
-        Await(supervisor->ApplyClass(source, "test.toml", &name, "test"));
+    StatusOr<AppliedClass> result = Await(supervisor->ApplyClass(source, "test.toml", "test"));
     INFO(result.status().ToString());
     REQUIRE(result.ok());
   }

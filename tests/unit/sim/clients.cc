@@ -135,9 +135,7 @@ void SimWorld::ApplyClass(int index) {
   const uint64_t number = judge_.ClassIssued(config->name, &*config);
   ClientPtr client = Spawn(std::move(call), [text](SimWorld* world, ClientPtr) {
     return [](SimWorld* self, std::string source) -> awaitable<Status> {
-      std::string name;
-      co_return (co_await self->life_->supervisor->ApplyClass(source, "sim.toml", &name, kCause))
-          .status();
+      co_return (co_await self->life_->supervisor->ApplyClass(source, "sim.toml", kCause)).status();
     }(world, text);
   });
   client->class_name = config->name;

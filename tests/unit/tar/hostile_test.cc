@@ -66,12 +66,24 @@ After Put(const std::vector<Entry>& entries, bool extract) {
 }  // namespace
 
 TEST_CASE("an archive that leads out is refused, and says how much of it was written before") {
-  CHECK(Put({File("../evil")}, true).status.message() ==
-        "the archive names \"../evil\", which leads out of it; nothing is written");
-  const After after = Put({File("one"), File("two"), File("../evil")}, true);
-  CHECK(
-      after.status.message() ==
-      "the archive names \"../evil\", which leads out of it; the 2 entries before it are written");
+  const std::string refused = "the archive names \"../evil\", which leads out of it; ";
+  CHECK(Put({File("../evil")}, true).status.message() == refused + "nothing is written");
+  CHECK(Put({File("one"), File("../evil")}, true).status.message() ==
+        refused + "1 entry was written before");
+  CHECK(Put({File("one"), File("two"), File("../evil")}, true).status.message() ==
+        refused + "2 entries were written before");
+}
+
+TEST_CASE("directories above an entry that is not written are not left behind") {
+  Folder folder;
+  const std::string whole = Archive({File("a/one"), File("a/b/c/two")});
+  const std::string cut = whole.substr(0, whole.find("a/b/c/two") + 512);
+  Status status = UnpackText(cut, {.path = folder.path(), .extract = true}).status();
+  CHECK(status.message().find("; 1 entry was written before") != std::string::npos);
+  CHECK(folder.List() == "a\na/one\n");
+  After after = Put({Other(EntryType::kHardLink, "x/y/name", "z/no-such")}, true);
+  CHECK_FALSE(after.status.ok());
+  CHECK(after.inside == "inside\n");
 }
 
 TEST_CASE("names that lead out of the archive are refused") {
