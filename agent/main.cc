@@ -13,43 +13,29 @@
 #include "agent/api/api_server.h"
 #include "agent/api/metrics_server.h"
 #include "agent/base/descriptors.h"
-#include "agent/base/fd_store.h"
 #include "agent/base/work.h"
 #include "agent/cluster/cluster.h"
 #include "agent/config/command_line.h"
-#include "agent/control/data_dir.h"
 #include "agent/control/metrics.h"
 #include "agent/control/routes.h"
-#include "agent/control/supervisor.h"
+#include "agent/control/waker_relay.h"
 #include "agent/proxy/ingress.h"
 #include "agent/runtime/containerd/containerd_runtime.h"
 #include "agent/runtime/containerd/purge.h"
 #include "agent/store/sqlite/sqlite_store.h"
+#include "agent/succession.h"
 #include "agent/tar/inside.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
 namespace {
 
+using asio::experimental::awaitable_operators::operator||;
+
 constexpr int kWorkThreads = 4;
 constexpr Duration kSessionPoll = std::chrono::milliseconds(20);
 constexpr Duration kApiPatience = std::chrono::seconds(2);
-
 MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }
-
-// ctr-logger is installed beside ctr-agent; CTR_LOGGER names another.
-StatusOr<std::string> FindLogger() {
-  const char* given = std::getenv("CTR_LOGGER");
-  std::error_code error;
-  std::string path = given != nullptr ? given
-                                      : std::filesystem::read_symlink("/proc/self/exe", error)
-                                            .replace_filename("ctr-logger")
-                                            .string();
-  if (path.starts_with('/') && ::access(path.c_str(), X_OK) == 0) return path;
-  return absl::FailedPreconditionError(
-      absl::StrCat("cannot run the logger of the containers, ", path,
-                   "; install ctr-logger beside ctr-agent, or name it with CTR_LOGGER=/PATH"));
-}
 
 ContainerdOptions OptionsFor(const AgentConfig& config, std::string agent_id,
                              const std::string& containerd) {
@@ -98,12 +84,17 @@ awaitable<void> ShutDown(ApiServer* server, asio::any_io_executor work) {
   });
 }
 
-// Serves until a signal. What it refers to lives as long as the process.
-awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio::thread_pool& work,
+// Serves until a signal, or until another agent has taken over. What it refers to lives as long as
+// the process.
+awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thread_pool& work,
                         Clock& clock) {
-  FdStore fd_store = FdStore::FromEnvironment();
+  const AgentConfig& config = beginning.command_line.config;
+  FdStore& fd_store = beginning.fd_store;
+  Predecessor* const predecessor = beginning.predecessor.get();
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  CTR_CO_ASSIGN_OR_RETURN(UniqueFd run_lock, PrepareRunDir(config.run_dir));
+  CTR_CO_ASSIGN_OR_RETURN(UniqueFd run_lock,
+                          PrepareRunDir(config.run_dir, fd_store.Take(kRunLock)));
+  fd_store.Lend(kRunLock, run_lock.get());
   MakeRoom(DiskOf(config.data_dir));
   const bool known = data_dir.HasAgentId();
   CTR_CO_ASSIGN_OR_RETURN(std::string agent_id, data_dir.AgentId());
@@ -138,13 +129,22 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   };
   Supervisor supervisor({executor, work.get_executor(), clock, *runtime, *store, cluster}, routes,
                         supervision);
-  Ingress ingress(IngressFor(config), publisher, supervisor, clock, fd_store);
+  WakerRelay waker(executor, clock, supervisor);
+  Ingress ingress(IngressFor(config), publisher, waker, clock, fd_store);
   ingress_pointer = &ingress;
   CTR_CO_RETURN_IF_ERROR(ingress.Open());
-  CTR_CO_RETURN_IF_ERROR(co_await supervisor.Recover());
+  UniqueFd metrics;
   if (config.metrics) {
-    CTR_CO_RETURN_IF_ERROR(ServeMetrics(executor, config.metrics->address, config.metrics->port,
-                                        [&supervisor] { return MetricsText(supervisor); }));
+    CTR_CO_ASSIGN_OR_RETURN(
+        metrics, ListenForMetrics(config.metrics->address, config.metrics->port, fd_store));
+  }
+  if (predecessor != nullptr) predecessor->Begin(executor, clock, supervisor, waker);
+  CTR_CO_RETURN_IF_ERROR(co_await supervisor.Recover(RecoveryStepsOf(beginning)));
+  asio::cancellation_signal stop_metrics;
+  if (metrics.valid()) {
+    ServeMetrics(
+        executor, std::move(metrics), [&supervisor] { return MetricsText(supervisor); },
+        stop_metrics.slot());
   }
   ingress.Start();
 
@@ -163,35 +163,57 @@ awaitable<Status> Serve(const AgentConfig& config, const DataDir& data_dir, asio
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<ApiServer> server,
                           ApiServer::Listen(config.run_dir + "/agent.sock", service, fd_store,
                                             executor, work.get_executor()));
-  supervisor.events().Record({.type = event::kAgentStarted, .message = "version " CTR_VERSION});
+  HandOver hand_over({executor, clock, fd_store, supervisor, waker, ingress},
+                     {config.run_dir, beginning.SuccessorCommand()},
+                     HandOverStepsOf({server.get(), &service, store.get(), runtime.get(),
+                                      &supervisor, &data_dir, &clock, &stop_metrics}));
+  CTR_CO_RETURN_IF_ERROR(hand_over.Listen());
+  supervisor.events().Record({.type = event::kAgentStarted,
+                              .message = predecessor == nullptr ? "version " CTR_VERSION
+                                                                : "version " CTR_VERSION
+                                                                  ", which has taken over"});
   fd_store.DiscardRest();
   asio::co_spawn(executor, WatchDescriptors(), asio::detached);
   fd_store.Notify("READY=1");
+  if (predecessor != nullptr) predecessor->TellReady();
   spdlog::info("ctr-agent {} serves {} and {}/agent.sock; {}", CTR_VERSION, facts.http_address,
                config.run_dir, runtime->Describe());
 
-  co_await UntilSignalled();
-  spdlog::info("stopping; instances run on");
+  const bool signalled = (co_await (UntilSignalled() || hand_over.UntilDone())).index() == 0;
+  const bool handed_over = !signalled || co_await hand_over.Cancel();
+  spdlog::info(handed_over ? "finishing what is in flight" : "stopping; instances run on");
   fd_store.Notify("STOPPING=1");
   server->StopAccepting();
-  const MonoTime drained = clock.Now() + config.drain;
-  co_await ingress.Drain(config.drain);
-  while (service.sessions() > 0 && clock.Now() < drained) {
+  // Nobody is served anew while this agent is the only one.
+  const Duration drain = handed_over && !hand_over.successor_serves() ? kApiPatience : config.drain;
+  const MonoTime drained = clock.Now() + drain;
+  co_await ingress.Drain(drain, handed_over ? IdleConnections::kKeep : IdleConnections::kEnd);
+  const auto serves = [&] {
+    return service.sessions() > 0 || (predecessor != nullptr && predecessor->connected());
+  };
+  while (serves() && clock.Now() < drained) {
     co_await clock.SleepUntil(clock.Now() + kSessionPoll);
   }
   if (const int cut = service.sessions(); cut > 0) {
     spdlog::warn("{} exec sessions, copies or runs did not end within drain: they are cut off",
                  cut);
   }
-  supervisor.events().TellCounted();
-  supervisor.events().Record({.type = event::kAgentStopped, .message = "instances run on"});
+  if (!handed_over) {
+    supervisor.events().TellCounted();
+    supervisor.events().Record({.type = event::kAgentStopped, .message = "instances run on"});
+  }
   service.EndFollowing();
   co_await ShutDown(server.get(), work.get_executor());
+  if (handed_over && !hand_over.successor_serves()) {
+    spdlog::warn("starting again, as the agent that took over has ended at once");
+    fd_store.StartAgain(beginning.command);
+  }
   co_return absl::OkStatus();
 }
 
-awaitable<Status> Purge(const AgentConfig& config, const DataDir& data_dir, asio::thread_pool& work,
+awaitable<Status> Purge(Beginning& beginning, const DataDir& data_dir, asio::thread_pool& work,
                         Clock& clock) {
+  const AgentConfig& config = beginning.command_line.config;
   if (!data_dir.IsInUse()) {
     spdlog::info("no agent has used {}: there is nothing to purge", data_dir.path());
     co_return data_dir.Purge();
@@ -211,14 +233,16 @@ int Fail(const Status& status) {
 
 // Never returns: coroutines that still wait are ended with the process, not in some order of
 // destruction.
-int Run(const CommandLine& command_line) {
-  StatusOr<DataDir> data_dir = DataDir::Open(command_line.config.data_dir);
+int Run(const CommandLine& command_line, int argc, char** argv) {
+  StatusOr<Beginning> beginning = Begin(command_line, argc, argv);
+  if (!beginning.ok()) return Fail(beginning.status());
+  StatusOr<DataDir> data_dir = LockDataDir(*beginning);
   if (!data_dir.ok()) return Fail(data_dir.status());
   asio::io_context control(1);
   asio::thread_pool work(kWorkThreads);
   SystemClock clock;
   auto task = command_line.purge ? Purge : Serve;
-  asio::co_spawn(control, task(command_line.config, *data_dir, work, clock),
+  asio::co_spawn(control, task(*beginning, *data_dir, work, clock),
                  [](std::exception_ptr exception, Status status) {
                    if (exception) std::rethrow_exception(exception);
                    std::_Exit(status.ok() ? 0 : Fail(status));
@@ -245,7 +269,11 @@ int Main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   spdlog::set_level(spdlog::level::from_str(command_line->config.log_level));
   spdlog::flush_on(spdlog::level::info);
-  return Run(*command_line);
+  if (command_line->reload) {
+    Status reloaded = AskForReload(command_line->config.run_dir);
+    return reloaded.ok() ? 0 : Fail(reloaded);
+  }
+  return Run(*command_line, argc, argv);
 }
 
 }  // namespace

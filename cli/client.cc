@@ -20,6 +20,7 @@ namespace {
 
 constexpr char kUnreachable[] = "agent_unreachable";
 constexpr char kErrorMetadata[] = "ctr-error";
+constexpr char kHandedOver[] = "handed_over";
 constexpr char kGrpcsOwnDeadlineText[] = "Deadline Exceeded";
 constexpr int kMaxMetadataBytes = 1 << 20;
 constexpr int kConnectSeconds = 10;
@@ -104,6 +105,11 @@ Client::Client(std::string socket_path, std::optional<Duration> timeout, std::un
 StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& socket_path,
                                                   std::optional<Duration> timeout) {
   SilenceGrpc();
+  CTR_ASSIGN_OR_RETURN(std::unique_ptr<Stub> stub, MakeStub(socket_path));
+  return std::unique_ptr<Client>(new Client(socket_path, timeout, std::move(stub)));
+}
+
+StatusOr<std::unique_ptr<Client::Stub>> Client::MakeStub(const std::string& socket_path) {
   CTR_ASSIGN_OR_RETURN(UniqueFd fd, ConnectSocket(socket_path));
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);
@@ -111,8 +117,13 @@ StatusOr<std::unique_ptr<Client>> Client::Connect(const std::string& socket_path
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   auto channel = grpc::CreateCustomInsecureChannelFromFd("localhost", fd.Release(), arguments);
-  return std::unique_ptr<Client>(
-      new Client(socket_path, timeout, std::make_unique<Stub>(std::move(channel))));
+  return std::make_unique<Stub>(std::move(channel));
+}
+
+bool Client::IsHandedOver(const grpc::ClientContext& context) {
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto name = metadata.find(kErrorMetadata);
+  return name != metadata.end() && name->second == kHandedOver;
 }
 
 void Client::SetDeadline(grpc::ClientContext& context) const {

@@ -32,12 +32,17 @@ class Client {
   StatusOr<Response> Call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
                                                        Response*),
                           const std::type_identity_t<Request>& request) {
-    grpc::ClientContext context;
-    SetDeadline(context);
-    Response response;
-    grpc::Status status = ((*stub_).*method)(&context, request, &response);
-    if (!status.ok()) return StatusFrom(status, context);
-    return response;
+    std::unique_ptr<Stub> successor;
+    for (int attempt = 0;; ++attempt) {
+      grpc::ClientContext context;
+      SetDeadline(context);
+      Response response;
+      Stub& stub = successor ? *successor : *stub_;
+      grpc::Status status = (stub.*method)(&context, request, &response);
+      if (status.ok()) return response;
+      if (!IsHandedOver(context) || attempt == kSuccessors) return StatusFrom(status, context);
+      CTR_ASSIGN_OR_RETURN(successor, MakeStub(socket_path_));
+    }
   }
 
   // For streaming calls, which a command makes itself.
@@ -47,6 +52,11 @@ class Client {
   Status StatusFrom(const grpc::Status& status, const grpc::ClientContext& context) const;
 
  private:
+  static constexpr int kSuccessors = 3;  // agents that take over during a call
+
+  static StatusOr<std::unique_ptr<Stub>> MakeStub(const std::string& socket_path);
+  // Another agent has taken over, which is to be asked.
+  static bool IsHandedOver(const grpc::ClientContext& context);
   Client(std::string socket_path, std::optional<Duration> timeout, std::unique_ptr<Stub> stub);
 
   const std::string socket_path_;

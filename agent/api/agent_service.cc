@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "agent/api/convert.h"
 #include "agent/api/requests.h"
@@ -51,15 +52,28 @@ AgentService::AgentService(asio::any_io_executor control, asio::any_io_executor 
 
 grpc::ServerUnaryReactor* AgentService::Handle(grpc::CallbackServerContext* context,
                                                rpc::UnaryHandler handler) {
-  struct Guarded {
-    static awaitable<Status> Run(rpc::UnaryHandler handler, rpc::CallContext call) {
-      co_await AllowCancellation(false);
-      co_return co_await handler(call);
-    }
-  };
-  return rpc::Serve(context, control_, [handler = std::move(handler)](rpc::CallContext call) {
-    return Guarded::Run(handler, call);
+  return rpc::Serve(context, control_, [this, handler = std::move(handler)](rpc::CallContext call) {
+    return RunCall(handler, std::move(call));
   });
+}
+
+awaitable<Status> AgentService::RunCall(rpc::UnaryHandler handler, rpc::CallContext call) {
+  if (handed_over_) co_return HandedOver();
+  const Session counted(calls_);
+  const auto position = cancels_.insert(cancels_.end(), call.cancel);
+  const auto removed = absl::MakeCleanup([&] { cancels_.erase(position); });
+  co_await AllowCancellation(false);
+  try {
+    co_return co_await handler(call);
+  } catch (const boost::system::system_error&) {
+    if (!handed_over_) throw;
+  }
+  co_return HandedOver();
+}
+
+void AgentService::EndCalls() {
+  handed_over_ = true;
+  for (const std::function<void()>& cancel : cancels_) cancel();
 }
 
 StatusOr<InstanceName> AgentService::NameOf(const v1::InstanceRef& ref) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <list>
 #include <memory>
 #include <set>
 #include <string>
@@ -34,6 +36,12 @@ class AgentService final : public v1::Agent::CallbackService {
   AgentService(asio::any_io_executor control, asio::any_io_executor work, Clock& clock,
                Supervisor& supervisor, Runtime& runtime, AgentFacts facts);
 
+  // For another agent that takes over: simple calls in progress, and imports, which it would undo.
+  int calls() const { return calls_; }
+  int imports() const { return imports_; }
+  // It has taken over: simple calls that wait, or come yet, fail with handed_over, which has the
+  // caller ask that one.
+  void EndCalls();
   // The agent stops: who follows events or output is told, and waits no longer.
   void EndFollowing();
 
@@ -112,10 +120,11 @@ class AgentService final : public v1::Agent::CallbackService {
   int sessions() const { return sessions_; }
 
  private:
-  // One of sessions(), while it lives.
+  // One of sessions(), calls() or imports(), while it lives.
   class Session {
    public:
-    explicit Session(AgentService* service) : count_(service->sessions_) { ++count_; }
+    explicit Session(AgentService* service) : Session(service->sessions_) {}
+    explicit Session(std::atomic<int>& count) : count_(count) { ++count_; }
     Session(const Session&) = delete;
     ~Session() { --count_; }
 
@@ -125,6 +134,7 @@ class AgentService final : public v1::Agent::CallbackService {
 
   // Runs `handler` on control, with cancellation off but for its waits.
   grpc::ServerUnaryReactor* Handle(grpc::CallbackServerContext* context, rpc::UnaryHandler handler);
+  awaitable<Status> RunCall(rpc::UnaryHandler handler, rpc::CallContext call);
 
   awaitable<Status> DoApplyClass(const v1::ApplyClassRequest* request,
                                  v1::ApplyClassResponse* response, rpc::CallContext call);
@@ -191,12 +201,16 @@ class AgentService final : public v1::Agent::CallbackService {
   Runtime& runtime_;
   const AgentFacts facts_;
   std::atomic<int> sessions_{0};
+  std::atomic<int> calls_{0};
+  std::atomic<int> imports_{0};
 
   // On the control loop.
   LogWatcher log_watcher_;
   std::set<InstanceName> runs_;  // jobs that a RunInstance is at
   std::set<Alarm*> log_followers_;
+  std::list<std::function<void()>> cancels_;  // of simple calls in progress
   bool stopping_ = false;
+  bool handed_over_ = false;
 };
 
 }  // namespace ctr

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -119,6 +120,7 @@ struct ApiServer::State {
   UserNames users;
   int next_number = 0;
   bool accepting = true;
+  std::atomic<bool> shut_down = false;
   asio::cancellation_signal stop;
 };
 
@@ -132,14 +134,23 @@ StatusOr<std::unique_ptr<ApiServer>> ApiServer::Listen(const std::string& socket
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (!server) return absl::InternalError("cannot start the API's server");
   auto state = std::make_shared<State>(std::move(server), std::move(listener), control, work);
-  asio::co_spawn(control, Accept(state),
-                 asio::bind_cancellation_slot(state->stop.slot(), [state](std::exception_ptr) {}));
+  BeginAccepting(state);
   return std::unique_ptr<ApiServer>(new ApiServer(std::move(state)));
 }
 
 ApiServer::ApiServer(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 ApiServer::~ApiServer() { StopAccepting(); }
+
+void ApiServer::BeginAccepting(const std::shared_ptr<State>& state) {
+  asio::co_spawn(state->control, Accept(state),
+                 asio::bind_cancellation_slot(state->stop.slot(), [state](std::exception_ptr) {}));
+}
+
+void ApiServer::ResumeAccepting() {
+  state_->accepting = true;
+  BeginAccepting(state_);
+}
 
 void ApiServer::StopAccepting() {
   state_->accepting = false;
@@ -181,7 +192,7 @@ awaitable<void> ApiServer::Admit(std::shared_ptr<State> state, UniqueFd connecti
     const std::string user = co_await state->users.NameOf(peer->uid);
     caller = absl::StrCat(user, " (pid ", peer->pid, ")");
   }
-  if (!state->accepting) co_return;
+  if (state->shut_down) co_return;
   const int least = kFirstNumber + state->next_number++ % kNumbers;
   const int moved = ::fcntl(connection.get(), F_DUPFD_CLOEXEC, least);
   if (moved >= 0) connection = UniqueFd(moved);  // else the limit is lower than that
@@ -190,6 +201,7 @@ awaitable<void> ApiServer::Admit(std::shared_ptr<State> state, UniqueFd connecti
 }
 
 void ApiServer::Shutdown(Duration patience) {
+  state_->shut_down = true;
   state_->server->Shutdown(
       std::chrono::system_clock::now() +
       std::chrono::duration_cast<std::chrono::system_clock::duration>(patience));

@@ -33,6 +33,8 @@ class ApiServer {
 
   // Takes no more connections: they wait for the next process, if the store keeps the listener.
   void StopAccepting();
+  // Takes them again.
+  void ResumeAccepting();
   // Cancels the calls that are still open after `patience`, and returns when their handlers have
   // ended. Blocks: from a thread other than control, which runs the handlers.
   void Shutdown(Duration patience);
@@ -40,6 +42,7 @@ class ApiServer {
  private:
   struct State;
 
+  static void BeginAccepting(const std::shared_ptr<State>& state);
   explicit ApiServer(std::shared_ptr<State> state);
   static awaitable<void> Accept(std::shared_ptr<State> state);
   static awaitable<void> Admit(std::shared_ptr<State> state, UniqueFd connection);

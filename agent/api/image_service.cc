@@ -45,6 +45,7 @@ grpc::ServerReadReactor<v1::ImportImageRequest>* AgentService::ImportImage(
 
 awaitable<Status> AgentService::DoImportImage(rpc::StreamReader<v1::ImportImageRequest>& reader,
                                               v1::ImportImageResponse* response) {
+  const Session counted(imports_);
   std::string name;
   StatusOr<UniqueFd> made =
       co_await OnWork(work_, [folder = facts_.data_dir] { return MakeSpool(folder); });

@@ -1,7 +1,10 @@
 #include "agent/api/metrics_server.h"
 
-#include <fcntl.h>
+#include <sys/socket.h>
 
+#include <cerrno>
+#include <cstring>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +17,8 @@ using asio::ip::tcp;
 
 constexpr auto kPatience = std::chrono::seconds(5);  // for a scrape
 constexpr int kMaxScrapes = 16;                      // at a time
+constexpr int kBacklog = 16;
+constexpr char kName[] = "metrics";  // in the FdStore
 
 using Text = std::function<std::string()>;
 
@@ -40,7 +45,7 @@ std::string Answer(std::string_view bytes, const Text& text) {
   return answer;
 }
 
-awaitable<void> Scrape(tcp::socket socket, const Text& text) {
+awaitable<void> Scrape(tcp::socket socket, Text text) {
   asio::steady_timer timer(socket.get_executor(), kPatience);
   timer.async_wait([&socket](ErrorCode error) {
     ErrorCode ignored;
@@ -66,41 +71,64 @@ awaitable<void> Scrape(tcp::socket socket, const Text& text) {
 }
 
 awaitable<void> Accept(tcp::acceptor acceptor, Text text) {
-  int scrapes = 0;
+  const auto scrapes = std::make_shared<int>(0);  // which may outlast this
   for (;;) {
     ErrorCode error;
     tcp::socket socket = co_await acceptor.async_accept(asio::redirect_error(use_awaitable, error));
-    if (error || scrapes >= kMaxScrapes) {
+    if (error == asio::error::operation_aborted) co_return;
+    if (error || *scrapes >= kMaxScrapes) {
       asio::steady_timer pause(acceptor.get_executor(), std::chrono::milliseconds(100));
       co_await pause.async_wait(use_awaitable);
       continue;
     }
-    ++scrapes;
+    ++*scrapes;
     asio::co_spawn(acceptor.get_executor(), Scrape(std::move(socket), text),
-                   [&scrapes](std::exception_ptr) { --scrapes; });
+                   [scrapes](std::exception_ptr) { --*scrapes; });
   }
+}
+
+tcp::endpoint EndpointOf(int listener) {
+  tcp::endpoint endpoint;
+  socklen_t size = static_cast<socklen_t>(endpoint.capacity());
+  ::getsockname(listener, endpoint.data(), &size);
+  endpoint.resize(size);
+  return endpoint;
+}
+
+bool ListensOn(int fd, const tcp::endpoint& wanted) {
+  return CheckListening(fd, wanted.protocol().family()).ok() && EndpointOf(fd) == wanted;
 }
 
 }  // namespace
 
-Status ServeMetrics(asio::any_io_executor executor, const std::string& address, uint16_t port,
-                    std::function<std::string()> text) {
+StatusOr<UniqueFd> ListenForMetrics(const std::string& address, uint16_t port, FdStore& store) {
   const tcp::endpoint endpoint(asio::ip::make_address(address), port);
-  tcp::acceptor acceptor(executor);
-  ErrorCode error;
-  acceptor.open(endpoint.protocol(), error);
-  // Asio makes no socket close-on-exec.
-  if (!error) ::fcntl(acceptor.native_handle(), F_SETFD, FD_CLOEXEC);
-  if (!error) acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-  if (!error) acceptor.bind(endpoint, error);
-  if (!error) acceptor.listen(16, error);
-  if (error) {
-    return Error(absl::StatusCode::kAlreadyExists, code::kInUse,
-                 absl::StrCat("cannot serve metrics on ", address, ":", port, ": ", error.message(),
-                              "; give another address in agent.toml"));
+  if (UniqueFd handed_over = store.Take(kName); handed_over.valid()) {
+    if (ListensOn(handed_over.get(), endpoint)) {
+      store.Lend(kName, handed_over.get());
+      return handed_over;
+    }
+    store.Remove(kName);
   }
-  asio::co_spawn(executor, Accept(std::move(acceptor), std::move(text)), asio::detached);
-  return absl::OkStatus();
+  UniqueFd fd(::socket(endpoint.protocol().family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int reuse = 1;
+  if (!fd.valid() || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse) != 0 ||
+      ::bind(fd.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0 ||
+      ::listen(fd.get(), kBacklog) != 0) {
+    return Error(absl::StatusCode::kAlreadyExists, code::kInUse,
+                 absl::StrCat("cannot serve metrics on ", address, ":", port, ": ",
+                              std::strerror(errno), "; give another address in agent.toml"));
+  }
+  store.Lend(kName, fd.get());
+  return fd;
+}
+
+void ServeMetrics(asio::any_io_executor executor, UniqueFd listener,
+                  std::function<std::string()> text, asio::cancellation_slot stop) {
+  const tcp::endpoint endpoint = EndpointOf(listener.get());
+  tcp::acceptor acceptor(executor, endpoint.protocol(), listener.Release());
+  asio::co_spawn(executor, Accept(std::move(acceptor), std::move(text)),
+                 asio::bind_cancellation_slot(stop, [](std::exception_ptr) {}));
 }
 
 }  // namespace ctr

@@ -5,13 +5,18 @@
 
 #include "agent/base/asio.h"
 #include "agent/base/error.h"
+#include "agent/base/fd.h"
+#include "agent/base/fd_store.h"
 
 namespace ctr {
 
-// Serves GET /metrics on `address` (an IP) and `port` from now on, as long as `executor` runs: each
-// answer is what `text` says then, on that executor, which must be the control loop's. IN_USE if
-// another server has the address.
-Status ServeMetrics(asio::any_io_executor executor, const std::string& address, uint16_t port,
-                    std::function<std::string()> text);
+// A listener on `address` (an IP) and `port`: that of an agent that hands over, or a new one, which
+// `store` lends the next. IN_USE if another server has the address.
+StatusOr<UniqueFd> ListenForMetrics(const std::string& address, uint16_t port, FdStore& store);
+
+// Serves GET /metrics on it from now on, until `stop` or as long as `executor` runs: each answer is
+// what `text` says then, on that executor, which must be the control loop's.
+void ServeMetrics(asio::any_io_executor executor, UniqueFd listener,
+                  std::function<std::string()> text, asio::cancellation_slot stop);
 
 }  // namespace ctr

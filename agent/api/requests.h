@@ -20,6 +20,11 @@ std::string CauseOf(rpc::CallContext call, std::string_view verb,
 // How a call ends that goes on for as long as the agent does.
 inline Status AgentStops() { return absl::CancelledError("the agent is stopping"); }
 
+inline Status HandedOver() {
+  return Error(absl::StatusCode::kUnavailable, code::kHandedOver,
+               "another agent has taken over; ask again");
+}
+
 // INVALID_ARGUMENT for what no process can have in its environment.
 Status CheckEnv(const google::protobuf::Map<std::string, std::string>& env);
 

@@ -32,6 +32,7 @@ inline constexpr std::string_view kUpstreamTimeout = "upstream_timeout";
 inline constexpr std::string_view kDiskFull = "disk_full";
 inline constexpr std::string_view kConflict = "conflict";
 inline constexpr std::string_view kInUse = "in_use";
+inline constexpr std::string_view kHandedOver = "handed_over";
 inline constexpr std::string_view kCommandNotFound = "command_not_found";
 inline constexpr std::string_view kCommandNotExecutable = "command_not_executable";
 }  // namespace code

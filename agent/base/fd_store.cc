@@ -1,7 +1,10 @@
 #include "agent/base/fd_store.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -9,6 +12,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -40,33 +44,93 @@ FdStore FdStore::FromEnvironment() {
   return store;
 }
 
+FdStore FdStore::FromPredecessor(Descriptors handed_over) {
+  FdStore store(std::getenv("NOTIFY_SOCKET") != nullptr);
+  store.handed_over_ = std::move(handed_over);
+  store.untold_.emplace();
+  return store;
+}
+
 UniqueFd FdStore::Take(const std::string& name) {
   auto found = handed_over_.find(name);
   if (found == handed_over_.end()) return UniqueFd();
   UniqueFd fd = std::move(found->second.front());
   handed_over_.erase(found);
+  kept_[name] = fd.get();
   return fd;
 }
 
 void FdStore::Keep(const std::string& name, int fd) {
-  if (!available_) return;
+  kept_[name] = fd;
+  if (untold_) {
+    untold_->kept.insert(name);
+  } else {
+    Send(name, fd);
+  }
+}
+
+void FdStore::Send(const std::string& name, int fd) const {
+  if (!available_ || passed_on_) return;
   const std::string message = absl::StrCat("FDSTORE=1\nFDNAME=", name);
   LogFailure(::sd_pid_notify_with_fds(0, 0, message.c_str(), &fd, 1),
              absl::StrCat("cannot keep ", name));
 }
 
 void FdStore::Remove(const std::string& name) {
-  if (available_) Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name));
+  kept_.erase(name);
+  if (untold_) {
+    untold_->kept.erase(name);
+    untold_->removed.insert(name);
+  } else if (available_) {
+    Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name));
+  }
+}
+
+void FdStore::Announce() {
+  if (!untold_) return;
+  const Untold untold = *std::exchange(untold_, std::nullopt);
+  if (!available_) return;
+  for (const std::string& name : untold.removed) {
+    Notify(absl::StrCat("FDSTOREREMOVE=1\nFDNAME=", name));
+  }
+  for (const std::string& name : untold.kept) Send(name, kept_.at(name));
 }
 
 void FdStore::DiscardRest() {
   for (const auto& [name, fds] : std::exchange(handed_over_, {})) {
-    spdlog::warn("the service manager handed over \"{}\", which is of no use: closing it", name);
+    spdlog::warn("\"{}\" was handed over, which is of no use: closing it", name);
     Remove(name);
   }
 }
 
+void FdStore::StartAgain(const std::vector<std::string>& command) const {
+  if (available_) return;
+  std::vector<std::string> names;
+  std::vector<int> copies;
+  const int above = SD_LISTEN_FDS_START + static_cast<int>(kept_.size());
+  for (const auto& [name, fd] : kept_) {
+    if (lent_.contains(name)) continue;
+    const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, above);
+    if (copy < 0) continue;
+    names.push_back(name);
+    copies.push_back(copy);
+  }
+  for (size_t i = 0; i < copies.size(); ++i) {
+    ::dup2(copies[i], SD_LISTEN_FDS_START + static_cast<int>(i));
+  }
+  ::setenv("LISTEN_PID", absl::StrCat(::getpid()).c_str(), 1);
+  ::setenv("LISTEN_FDS", absl::StrCat(copies.size()).c_str(), 1);
+  ::setenv("LISTEN_FDNAMES", absl::StrJoin(names, ":").c_str(), 1);
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  // Not the program of that name, which may be another by now.
+  ::execv("/proc/self/exe", argv.data());
+  LogFailure(-errno, "cannot start again");
+}
+
 void FdStore::Notify(const std::string& state) const {
+  if (passed_on_) return;
   LogFailure(::sd_notify(0, state.c_str()), state);
 }
 

@@ -5,11 +5,13 @@
 #include <linux/if_addr.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/nsfs.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -127,6 +129,13 @@ StatusOr<NetworkNamespace> NetworkNamespace::OfProcess(int pid) {
 }
 
 StatusOr<NetworkNamespace> NetworkNamespace::Current() { return Open("/proc/thread-self/ns/net"); }
+
+StatusOr<NetworkNamespace> NetworkNamespace::FromDescriptor(UniqueFd fd) {
+  if (::ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET) {
+    return absl::InvalidArgumentError("it is no network namespace");
+  }
+  return NetworkNamespace(std::move(fd));
+}
 
 StatusOr<NetworkNamespace> NetworkNamespace::Open(const std::string& path) {
   UniqueFd fd(OpenDescriptor([&path] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));

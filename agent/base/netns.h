@@ -34,6 +34,12 @@ class NetworkNamespace {
   // That of the calling thread.
   static StatusOr<NetworkNamespace> Current();
 
+  // One that another process had open. INVALID_ARGUMENT if it is something else.
+  static StatusOr<NetworkNamespace> FromDescriptor(UniqueFd fd);
+
+  // For another process, which FromDescriptor makes one of.
+  int fd() const { return fd_.get(); }
+
   // A socket inside the namespace, close-on-exec; `type` as for socket(2). Costs two setns on the
   // calling thread (5 µs). The process ends if the thread can't come back: it would serve traffic
   // in the wrong namespace.

@@ -47,6 +47,12 @@ void Define(CLI::App& app, Flags& flags, CommandLine& line) {
       config.class_range.ToString());
   app.add_flag("--purge", line.purge,
                "Stop and remove everything that belongs to the data directory, and exit");
+  app.add_flag("--takeover", line.takeover,
+               "Take over from the agent that runs with the same directories, without a request "
+               "that fails; it exits when it is done with what it has");
+  app.add_flag("--reload", line.reload,
+               "Have the agent that runs start a new one that takes over from it, and exit when "
+               "that serves");
   app.add_flag("--version", line.version, "Print the version and exit");
 }
 
@@ -129,6 +135,9 @@ StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
         absl::StrCat(error.what(), "; ctr-agent --help lists the flags"));
   }
   if (line.version) return line;
+  if (line.purge + line.takeover + line.reload > 1) {
+    return absl::InvalidArgumentError("give one of --purge, --takeover and --reload");
+  }
   CTR_ASSIGN_OR_RETURN(line.config, ReadConfig(flags));
   CTR_RETURN_IF_ERROR(Apply(flags, line.config));
   return line;

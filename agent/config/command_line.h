@@ -13,6 +13,8 @@ inline constexpr char kDefaultConfigPath[] = "/etc/ctr/agent.toml";
 struct CommandLine {
   AgentConfig config;  // flag, else file, else default
   bool purge = false;
+  bool takeover = false;  // from the agent that runs, if one does
+  bool reload = false;    // have the agent that runs replaced by a new one
   bool version = false;
   std::string help;  // to print instead of anything else; "" if it was not asked for
 };

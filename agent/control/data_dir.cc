@@ -63,31 +63,45 @@ bool IsAt(const UniqueFd& file, const std::string& path) {
          ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
-}  // namespace
-
-StatusOr<DataDir> DataDir::Open(std::string path) {
-  const std::string lock_path = path + "/lock";
+// The lock of that file, which `held` has to be, if a running agent handed that over. Invalid if it
+// is another, or if another process holds it.
+StatusOr<UniqueFd> OpenLock(const std::string& path, mode_t folder_mode, UniqueFd held) {
+  if (held.valid()) return IsAt(held, path) ? std::move(held) : UniqueFd();
   UniqueFd lock;
   // Once more if a purge removed the file after it was opened: another agent could lock a new one.
   do {
-    CTR_RETURN_IF_ERROR(MakeFolder(path, 0750));
-    lock = UniqueFd(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+    CTR_RETURN_IF_ERROR(MakeFolder(path.substr(0, path.rfind('/')), folder_mode));
+    lock = UniqueFd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
     if (!lock.valid()) {
-      return ErrnoError(errno,
-                        absl::StrCat("cannot write ", lock_path, " (give a writable --data-dir)"));
+      return ErrnoError(
+          errno, absl::StrCat("cannot write ", path, " (give writable --data-dir and --run-dir)"));
     }
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-      return absl::FailedPreconditionError(absl::StrCat("another ctr-agent (pid ",
-                                                        ReadLine(lock_path), ") uses ", path,
-                                                        "; stop it, or give another --data-dir"));
-    }
-  } while (!IsAt(lock, lock_path));
-  // Only to show: a disk that is full must not keep the agent from starting.
-  const std::string pid = absl::StrCat(::getpid(), "\n");
-  if (::pwrite(lock.get(), pid.data(), pid.size(), 0) > 0) {
-    [[maybe_unused]] int ignored = ::ftruncate(lock.get(), static_cast<off_t>(pid.size()));
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return UniqueFd();
+  } while (!IsAt(lock, path));
+  return lock;
+}
+
+}  // namespace
+
+StatusOr<DataDir> DataDir::Open(std::string path, UniqueFd lock) {
+  const std::string lock_path = path + "/lock";
+  CTR_ASSIGN_OR_RETURN(lock, OpenLock(lock_path, 0750, std::move(lock)));
+  if (!lock.valid()) {
+    return absl::FailedPreconditionError(absl::StrCat("another ctr-agent (pid ",
+                                                      ReadLine(lock_path), ") uses ", path,
+                                                      "; stop it, or give another --data-dir"));
   }
-  return DataDir(std::move(path), std::move(lock));
+  DataDir data_dir(std::move(path), std::move(lock));
+  data_dir.NotePid();
+  return data_dir;
+}
+
+// A disk that is full must not keep the agent from starting.
+void DataDir::NotePid() const {
+  const std::string pid = absl::StrCat(::getpid(), "\n");
+  if (::pwrite(lock_.get(), pid.data(), pid.size(), 0) > 0) {
+    [[maybe_unused]] int ignored = ::ftruncate(lock_.get(), static_cast<off_t>(pid.size()));
+  }
 }
 
 bool DataDir::HasAgentId() const { return !ReadLine(path_ + "/agent-id").empty(); }
@@ -147,17 +161,12 @@ Status DataDir::Purge() const {
   return absl::OkStatus();
 }
 
-StatusOr<UniqueFd> PrepareRunDir(const std::string& path) {
-  CTR_RETURN_IF_ERROR(MakeFolder(path, 0755));
-  const std::string lock_path = path + "/lock";
-  UniqueFd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
-  if (!lock.valid()) return ErrnoError(errno, absl::StrCat("cannot write ", lock_path));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("another ctr-agent serves ", path,
-                                                      "/agent.sock; stop it, or give another "
-                                                      "--run-dir"));
-  }
-  return lock;
+StatusOr<UniqueFd> PrepareRunDir(const std::string& path, UniqueFd lock) {
+  CTR_ASSIGN_OR_RETURN(lock, OpenLock(path + "/lock", 0755, std::move(lock)));
+  if (lock.valid()) return lock;
+  return absl::FailedPreconditionError(absl::StrCat("another ctr-agent serves ", path,
+                                                    "/agent.sock; stop it, or give another "
+                                                    "--run-dir"));
 }
 
 }  // namespace ctr

@@ -13,8 +13,11 @@ namespace ctr {
 class DataDir {
  public:
   // Creates and locks it. FAILED_PRECONDITION while another agent has it; an error names what can't
-  // be written.
-  static StatusOr<DataDir> Open(std::string path);
+  // be written. `lock`: what a running agent handed over, which may be invalid.
+  static StatusOr<DataDir> Open(std::string path, UniqueFd lock = UniqueFd());
+  int lock() const { return lock_.get(); }
+  // Writes into the lock whose it is, only to show.
+  void NotePid() const;
 
   const std::string& path() const { return path_; }
   std::string LogDir() const { return path_ + "/logs"; }
@@ -44,7 +47,7 @@ class DataDir {
 
 // Creates RUN with mode 0755, and locks it: RUN/lock is held as long as what is returned.
 // FAILED_PRECONDITION while another agent has it. (That somebody can connect to RUN/agent.sock says
-// nothing: it may wait for us in the service manager's store.)
-StatusOr<UniqueFd> PrepareRunDir(const std::string& path);
+// nothing: it may wait for us in the service manager's store.) `lock` as above.
+StatusOr<UniqueFd> PrepareRunDir(const std::string& path, UniqueFd lock = UniqueFd());
 
 }  // namespace ctr

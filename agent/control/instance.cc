@@ -348,6 +348,21 @@ void Instance::Nudge() {
   SpawnOrDie(services_.executor, Run(shared_from_this()), "instance " + name().ToString());
 }
 
+void Instance::CloseGate() { slot_->Close(); }
+
+void Instance::ReopenGate() {
+  if (state() == State::kHealthy) slot_->Reopen();
+  RingAll();
+  Nudge();
+}
+
+// While another agent takes over, and after, a job's course is still told to those who run it.
+bool Instance::MayPerform(policy::Step step) const {
+  if (!services_.held) return true;
+  return class_->config->IsJob() &&
+         (step == policy::Step::kMarkHealthy || step == policy::Step::kReap);
+}
+
 bool Instance::StartWanted() const {
   const bool refusing = !CheckBackoff().ok();
   return start_requested_ ||
@@ -421,8 +436,10 @@ awaitable<void> Instance::Run(std::shared_ptr<Instance> self) {
   while (!forgotten_) {
     if (state() == State::kHealthy) LookAtCpu();
     policy::LifecyclePlan plan = policy::DecideLifecycle(View(), services_.clock.Now());
-    if (plan.step != policy::Step::kNone) {
+    if (plan.step != policy::Step::kNone && MayPerform(plan.step)) {
       co_await Perform(plan.step);
+    } else if (services_.held) {
+      co_await alarm_->WaitUntil(MonoTime::max());
     } else if (state() == State::kStopped && !plan.check_at) {
       break;
     } else {

@@ -68,6 +68,7 @@ struct InstanceServices {
   std::function<ListenFunction(const Container&)> probe;
   HookFunction run_hook;
   Semaphore& hook_queue;
+  const bool& held;  // another agent takes over: no step is begun
   std::function<void(const InstanceName&)> on_forgotten;  // its row is gone
 };
 
@@ -194,6 +195,10 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   void Nudge();
 
+  // Another agent takes over: nobody is let in any more, or again.
+  void CloseGate();
+  void ReopenGate();
+
  private:
   friend class Visit;
 
@@ -210,6 +215,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   policy::LifecycleView View();
   bool StartWanted() const;
+  bool MayPerform(policy::Step step) const;
   bool Idle() const { return !slot_->busy() && visits_ == 0; }
   policy::IdleView ViewIdle() const;
   Status CheckBackoff() const;

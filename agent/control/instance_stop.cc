@@ -249,7 +249,7 @@ HookCall Instance::HookOf(const std::vector<std::string>& command, std::string_v
 
 // In its turn, beside everything else.
 void Instance::CallHook(const std::vector<std::string>& command, std::string_view hook) {
-  if (command.empty()) return;
+  if (command.empty() || services_.held) return;
   struct Turn {
     static awaitable<void> Run(std::shared_ptr<Instance> self, HookCall call) {
       Semaphore::Permit turn = co_await self->hook_turn_.Acquire();

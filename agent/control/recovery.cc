@@ -32,14 +32,15 @@ bool MissesRow(const StoredState& state, const std::vector<Container>& container
 
 }  // namespace
 
-awaitable<Status> Supervisor::Recover() {
+awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   CTR_CO_ASSIGN_OR_RETURN(StoredState state, co_await store_.Load());
-  events_.Resume(state.last_event);
   CTR_CO_ASSIGN_OR_RETURN(std::vector<Container> containers, co_await runtime_.List());
   // Of an instance the newest start counts: its record, and its process.
   std::sort(containers.begin(), containers.end(),
             [](const Container& a, const Container& b) { return a.generation > b.generation; });
   CTR_CO_ASSIGN_OR_RETURN(std::vector<KeptDisk> disks, co_await runtime_.ListDisks());
+  if (steps.may_change) CTR_CO_RETURN_IF_ERROR(co_await steps.may_change());
+  events_.Resume(state.last_event);
   if (state.lost.empty() && MissesRow(state, containers, disks)) {
     state.lost = "the state file misses what runs or is kept";
   }
@@ -55,6 +56,7 @@ awaitable<Status> Supervisor::Recover() {
       instance->Resume(last_seen[name].state != State::kStopped);
     }
   }
+  if (steps.loaded) steps.loaded();
   Publish();
   co_await disk_.Look();
   SpawnOrDie(executor_, KeepReconciled(), "reconciliation");

@@ -87,12 +87,22 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       hook_queue_(services.executor, services.clock, options_.parallel_hooks),
       events_(services.store, services.clock, services.executor),
       disk_(executor_, services.work, services.clock, events_, options_.disk, options_.data_dir),
-      services_{
-          services.executor, services.work,  services.clock,
-          services.runtime,  services.store, services.cluster,
-          events_,           disk_,          start_queue_,
-          options_.log_dir,  options_.now,   options_.probe,
-          options_.run_hook, hook_queue_,    [this](const InstanceName& name) { Forgotten(name); }},
+      services_{services.executor,
+                services.work,
+                services.clock,
+                services.runtime,
+                services.store,
+                services.cluster,
+                events_,
+                disk_,
+                start_queue_,
+                options_.log_dir,
+                options_.now,
+                options_.probe,
+                options_.run_hook,
+                hook_queue_,
+                held_,
+                [this](const InstanceName& name) { Forgotten(name); }},
       class_edits_(services.executor, services.clock, 1) {}
 
 StatusOr<std::shared_ptr<ClassState>> Supervisor::FindClass(const std::string& name) const {
@@ -312,6 +322,21 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
     co_return passage.status();
   }
   co_return Find(std::move(name));
+}
+
+bool Supervisor::HasAny(State state) const {
+  return std::any_of(instances_.begin(), instances_.end(),
+                     [state](const auto& entry) { return entry.second->state() == state; });
+}
+
+void Supervisor::Hold() {
+  held_ = true;
+  for (const auto& [name, instance] : instances_) instance->CloseGate();
+}
+
+void Supervisor::Release() {
+  held_ = false;
+  for (const auto& [name, instance] : instances_) instance->ReopenGate();
 }
 
 awaitable<StatusOr<Passage>> Supervisor::EnsureAwake(InstanceName name, WakeOrigin origin,

@@ -42,6 +42,14 @@ struct SupervisorServices {
   Cluster& cluster;
 };
 
+// What is done in between by an agent that takes over.
+struct RecoverySteps {
+  // All is read, and nothing is changed yet: may it be?
+  std::function<awaitable<Status>()> may_change = {};
+  // Every instance is there, and none of them has done anything.
+  std::function<void()> loaded = {};
+};
+
 enum class ApplyResult { kCreated, kConfigured, kUnchanged };
 
 struct AppliedClass {
@@ -70,7 +78,15 @@ class Supervisor final : public Waker {
 
   // Reads the state, takes over what runs, removes what nobody knows, and publishes the routes.
   // Once, before all else.
-  awaitable<Status> Recover();
+  awaitable<Status> Recover(RecoverySteps steps = {});
+
+  // For an agent that takes over: whether an instance is just coming up or going down, which is
+  // best waited for.
+  bool HasAny(State state) const;
+  // Begins no step of any instance from now on, and lets no request in; what is in flight is.
+  void Hold();
+  // It gave up.
+  void Release();
 
   // `source` is a class file; `file_name` is for messages.
   awaitable<StatusOr<AppliedClass>> ApplyClass(std::string source, std::string file_name,
@@ -147,6 +163,7 @@ class Supervisor final : public Waker {
   Routes& routes_;
   Semaphore start_queue_;
   Semaphore hook_queue_;
+  bool held_ = false;
   EventLog events_;
   DiskGuard disk_;
   InstanceServices services_;

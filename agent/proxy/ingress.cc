@@ -97,14 +97,31 @@ void Ingress::CloseListeners() {
   for (const std::shared_ptr<Listener>& listener : listeners_) listener->Close();
 }
 
-void Ingress::StopAccepting() {
-  CloseListeners();
-  if (loops_.empty()) return;
+std::vector<std::shared_ptr<Listener>> Ingress::Listeners() const {
   std::vector<std::shared_ptr<Listener>> listeners = steering_->listeners();
   listeners.insert(listeners.end(), listeners_.begin(), listeners_.end());
-  asio::post(loops_.front()->executor(), [listeners] {
+  return listeners;
+}
+
+void Ingress::StopAccepting(std::vector<std::shared_ptr<Listener>> listeners) {
+  asio::post(loops_.front()->executor(), [listeners = std::move(listeners)] {
     for (const std::shared_ptr<Listener>& listener : listeners) listener->StopAccepting();
   });
+}
+
+void Ingress::StopAccepting() {
+  CloseListeners();
+  if (!loops_.empty()) StopAccepting(Listeners());
+}
+
+awaitable<void> Ingress::Pause() {
+  StopAccepting(Listeners());
+  while (accepting_ > 0) co_await clock_.SleepUntil(clock_.Now() + kDrainPoll);
+}
+
+void Ingress::Resume() {
+  steering_->TakeBack();
+  for (const std::shared_ptr<Listener>& listener : Listeners()) Accept(listener);
 }
 
 size_t Ingress::connections() const {
@@ -113,17 +130,19 @@ size_t Ingress::connections() const {
   return connections;
 }
 
-awaitable<void> Ingress::Drain(Duration limit) {
+awaitable<void> Ingress::Drain(Duration limit, IdleConnections idle) {
   StopAccepting();
   const MonoTime begin = clock_.Now();
   const MonoTime end = begin + limit;
+  // Even those that are kept are ended in order, not by the end of the process.
+  const MonoTime idle_end = idle == IdleConnections::kEnd ? begin + kIdleGrace : end - kIdleGrace;
   auto pause = [this, end] { return clock_.SleepUntil(std::min(end, clock_.Now() + kDrainPoll)); };
   // Connections that are just being accepted are served, too.
   while (accepting_ > 0 && clock_.Now() < end) co_await pause();
   for (const std::unique_ptr<DataLoop>& loop : loops_) loop->BeginDrain();
   while (connections() > 0 && clock_.Now() < end) {
     co_await pause();
-    if (clock_.Now() - begin < kIdleGrace) continue;
+    if (clock_.Now() < idle_end) continue;
     for (const std::unique_ptr<DataLoop>& loop : loops_) loop->CloseIdle();
   }
 }

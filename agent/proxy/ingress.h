@@ -21,6 +21,10 @@ struct IngressConfig {
   std::string access_log = {};  // a file; "": none
 };
 
+// What a drain does with connections on which nothing happens: ends them soon, or keeps them for
+// as long as it may, in case that something will.
+enum class IdleConnections { kEnd, kKeep };
+
 // The way in for all traffic: listeners, data loops and the connections on them. Open, then Start,
 // then maybe Drain, then Stop. Home: the control loop, but for the loops' own threads. What it
 // refers to outlives it.
@@ -46,11 +50,16 @@ class Ingress {
   // Open ones, and those just accepted.
   size_t connections() const;
 
+  // Takes no more connections: they wait for Resume, or for who has the listeners, too. Returns
+  // when those that were being accepted are served.
+  awaitable<void> Pause();
+  // Goes on after a Pause, whatever was done to the listeners and to steering meanwhile.
+  void Resume();
   // Takes no more connections: they wait for the next process if the store keeps the listeners, and
-  // are refused else. Every client gets the answer to what it has sent, with `Connection: close`;
-  // idle connections are closed after a grace. Returns when none is left, or after `limit`. What is
-  // held for a wake counts as in flight.
-  awaitable<void> Drain(Duration limit);
+  // are refused else. Every client gets the answer to what it has sent, with `Connection: close`.
+  // Returns when no connection is left, or after `limit`. What is held for a wake counts as in
+  // flight.
+  awaitable<void> Drain(Duration limit, IdleConnections idle);
   // Ends whatever is left, and the threads; within seconds. Blocks.
   void Stop();
 
@@ -58,6 +67,8 @@ class Ingress {
   void Accept(std::shared_ptr<Listener> listener);
   StatusOr<std::shared_ptr<Listener>> OpenHttp(const std::string& address, const std::string& name);
   void CloseListeners();
+  std::vector<std::shared_ptr<Listener>> Listeners() const;
+  void StopAccepting(std::vector<std::shared_ptr<Listener>> listeners);
   void StopAccepting();
 
   const IngressConfig config_;

@@ -254,12 +254,18 @@ StatusOr<SkLookup> SkLookup::Resume(Kept kept, std::span<const Ipv4Range> ranges
   CTR_RETURN_IF_ERROR(PutInMap(kept.sockets.get(), &index, &socket));
   CTR_ASSIGN_OR_RETURN(UniqueFd program,
                        LoadProgram(SteeringProgram(ranges, kept.pairs.get(), kept.sockets.get())));
+  SkLookup resumed(std::move(kept.pairs), std::move(kept.sockets), std::move(program),
+                   std::move(kept.link));
+  CTR_RETURN_IF_ERROR(resumed.Reattach());
+  return resumed;
+}
+
+Status SkLookup::Reattach() const {
   bpf_attr attributes = {};
-  attributes.link_update.link_fd = static_cast<uint32_t>(kept.link.get());
-  attributes.link_update.new_prog_fd = static_cast<uint32_t>(program.get());
+  attributes.link_update.link_fd = static_cast<uint32_t>(link_.get());
+  attributes.link_update.new_prog_fd = static_cast<uint32_t>(program_.get());
   if (Bpf(BPF_LINK_UPDATE, attributes) != 0) return ErrnoError(errno, "BPF_LINK_UPDATE");
-  return SkLookup(std::move(kept.pairs), std::move(kept.sockets), std::move(program),
-                  std::move(kept.link));
+  return absl::OkStatus();
 }
 
 std::vector<std::pair<uint32_t, uint16_t>> SkLookup::List() const {

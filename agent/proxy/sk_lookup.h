@@ -30,6 +30,8 @@ class SkLookup {
   // Goes on with what an earlier process kept, without a moment in between: with its pairs, but
   // this version's program for these ranges. INVALID_ARGUMENT if it is something else.
   static StatusOr<SkLookup> Resume(Kept kept, std::span<const Ipv4Range> ranges, int listener);
+  // Puts this one's program in the place of another process's, which resumed it and gave up.
+  Status Reattach() const;
   int pairs() const { return pairs_.get(); }
   int sockets() const { return sockets_.get(); }
   int link() const { return link_.get(); }

@@ -92,6 +92,10 @@ class Slot {
     endpoint_.store(std::move(endpoint), std::memory_order_release);
     gate_.fetch_and(~kClosed, std::memory_order_release);
   }
+  // Of what had been let in before it was closed, as another agent says, or says so now.
+  void EnterClosed() { gate_.fetch_add(1, std::memory_order_acquire); }
+  // Opens it again for the start that it was closed in.
+  void Reopen() { gate_.fetch_and(~kClosed, std::memory_order_release); }
   void Close() { gate_.fetch_or(kClosed, std::memory_order_acq_rel); }
   // Closes it only if nothing but tunnels is in flight; true if it is closed now.
   bool CloseIfIdle() {

@@ -43,11 +43,16 @@ StatusOr<std::unique_ptr<Steering>> Steering::Create(std::vector<Ipv4Range> rang
                                                      SteeringMode mode, FdStore& store) {
   std::vector<UniqueFd> locks;
   for (const Ipv4Range& range : ranges) {
+    const std::string lock_name = absl::StrCat("lock-", range.ToString());
     if (!kLoopback.Contains(range.base) || range.prefix < kLoopback.prefix) {
       return absl::InvalidArgumentError(
           absl::StrCat(range.ToString(), " does not lie in 127.0.0.0/8; give a range that does"));
     }
-    CTR_ASSIGN_OR_RETURN(UniqueFd lock, LockRange(range));
+    UniqueFd lock = store.Take(lock_name);
+    if (!lock.valid()) {
+      CTR_ASSIGN_OR_RETURN(lock, LockRange(range));
+    }
+    store.Lend(lock_name, lock.get());
     locks.push_back(std::move(lock));
   }
   std::unique_ptr<Steering> steering(new Steering(std::move(locks), store));
@@ -170,6 +175,12 @@ std::vector<std::shared_ptr<Listener>> Steering::listeners() const {
   if (shared_) listeners.push_back(shared_);
   for (const auto& [target, listener] : bound_) listeners.push_back(listener);
   return listeners;
+}
+
+void Steering::TakeBack() {
+  if (!sk_lookup_) return;
+  Status attached = sk_lookup_->Reattach();
+  if (!attached.ok()) spdlog::error("steering: {}", std::string(attached.message()));
 }
 
 void Steering::Close() {

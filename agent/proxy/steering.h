@@ -44,6 +44,8 @@ class Steering {
   // Hands over every listener to accept on: those there are, and each that Add opens later. What an
   // earlier process steered and nobody has added by now is refused from here on.
   void Serve(OnListener on_listener);
+  // An agent that was taking over has given up: what it may have changed is as it was.
+  void TakeBack();
   // Adds nothing more. Connections are refused from now on, or wait if the store keeps listeners.
   void Close();
   // Those that are accepted on.

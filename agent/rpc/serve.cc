@@ -72,10 +72,14 @@ Session::Session(grpc::CallbackServerContext* context, asio::any_io_executor exe
 
 void Session::Run(UnaryHandler body) {
   auto handler = std::make_shared<const UnaryHandler>(std::move(body));
-  asio::co_spawn(
-      executor_,
-      RunHandler(std::move(handler), {.deadline = DeadlineOf(*context_), .peer = context_->peer()}),
-      asio::bind_cancellation_slot(cancel_.slot(), Ending(shared_from_this())));
+  asio::co_spawn(executor_,
+                 RunHandler(std::move(handler), {.deadline = DeadlineOf(*context_),
+                                                 .cancel =
+                                                     [weak = weak_from_this()] {
+                                                       if (auto self = weak.lock()) self->Cancel();
+                                                     },
+                                                 .peer = context_->peer()}),
+                 asio::bind_cancellation_slot(cancel_.slot(), Ending(shared_from_this())));
 }
 
 void Session::Cancel() {

@@ -35,6 +35,7 @@ namespace ctr::rpc {
 struct CallContext {
   MonoTime deadline = MonoTime::max();  // max: the client gave none
   std::string caller = {};              // who called: "root (pid 4711)"; "" if that is not known
+  std::function<void()> cancel = {};    // ends the handler's waits, not the call; on its executor
   std::string peer = {};                // for Callers, which a handler beside control asks there
 };
 

@@ -1,23 +1,32 @@
 """A stand-in for systemd: the notify socket with its file descriptor store, and starts that hand the store over."""
 
+import array
 import os
 import select
 import socket
+import struct
 import subprocess
 import threading
 
 from harness import BIN, Agent, wait_for
 
 
+CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+
 class FdStore:
-    """Receives notifications, keeps what comes with FDSTORE=1 under its FDNAME, drops it at FDSTOREREMOVE=1."""
+    """Receives notifications, keeps what comes with FDSTORE=1 under its FDNAME, drops it at FDSTOREREMOVE=1. Hears the
+    main process alone (NotifyAccess=main), which may name another (MAINPID=)."""
 
     def __init__(self, path):
         self.path = path
+        self.main = None
         self.kept = []  # (name, descriptor), as they came
         self.states = []
+        self.unheard = []  # of others than the main process
         self.lock = threading.Lock()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self.socket.bind(path)
         self.wake_reader, self.wake_writer = os.pipe()
         self.thread = threading.Thread(target=self.run)
@@ -28,10 +37,26 @@ class FdStore:
             ready, _, _ = select.select([self.socket, self.wake_reader], [], [])
             if self.wake_reader in ready:
                 return
-            data, fds, _, _ = socket.recv_fds(self.socket, 65536, 64)
+            data, sender, fds = self.receive()
             fields = dict(line.split("=", 1) for line in data.decode().splitlines() if "=" in line)
             with self.lock:
-                self.take(fields, fds)
+                if sender == self.main:
+                    self.take(fields, fds)
+                else:
+                    self.unheard.append(data)
+                    for fd in fds:
+                        os.close(fd)
+
+    def receive(self):
+        room = socket.CMSG_SPACE(CREDENTIALS.size) + socket.CMSG_SPACE(64 * 4)
+        data, parts, _, _ = self.socket.recvmsg(65536, room)
+        sender, fds = None, array.array("i")
+        for _, kind, content in parts:
+            if kind == socket.SCM_RIGHTS:
+                fds.frombytes(content[:len(content) - len(content) % fds.itemsize])
+            elif kind == socket.SCM_CREDENTIALS:
+                sender = CREDENTIALS.unpack(content)[0]
+        return data, sender, list(fds)
 
     def take(self, fields, fds):
         if fields.get("FDSTOREREMOVE") == "1":
@@ -42,6 +67,7 @@ class FdStore:
         elif fields.get("FDSTORE") == "1":
             self.kept += [(fields["FDNAME"], fd) for fd in fds]
         else:
+            self.main = int(fields.get("MAINPID", self.main))
             self.states += [f"{key}={value}" for key, value in fields.items()]
 
     def names(self):
@@ -81,10 +107,11 @@ class ManagedAgent(Agent):
         moves = [f"exec {above + i}<&{fd}" for i, (_, fd) in enumerate(kept)]
         moves += [f"exec {3 + i}<&{above + i} {above + i}<&-" for i in range(len(kept))]
         script = "; ".join([*moves, "LISTEN_PID=$$ exec \"$@\""])
-        with open(self.root + "/agent.log", "ab") as log:
+        with open(self.root + "/agent.log", "ab") as log, self.store.lock:
             self.process = subprocess.Popen(["bash", "-c", script, "sh", BIN + "/ctr-agent", *self.flags], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL, env=environment,
                                             pass_fds=[fd for _, fd in kept])
+            self.store.main = self.process.pid
         for _, fd in kept:
             os.close(fd)
 

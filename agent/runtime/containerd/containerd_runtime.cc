@@ -23,6 +23,7 @@ std::string ShortVersion(const std::string& version) {
 }
 
 awaitable<Status> StartContainer(std::shared_ptr<Core> core, std::string id) {
+  co_await core->changes.Pass();
   containers::GetContainerRequest get;
   get.set_id(id);
   tasks::StartRequest request;
@@ -35,7 +36,13 @@ awaitable<Status> StartContainer(std::shared_ptr<Core> core, std::string id) {
   co_return StartError(started.status(), record.ok() ? record->container().image() : "");
 }
 
+awaitable<StatusOr<Container>> CreateInTurn(std::shared_ptr<Core> core, ContainerSpec spec) {
+  co_await core->changes.Pass();
+  co_return co_await CreateContainer(core, std::move(spec));
+}
+
 awaitable<Status> SignalContainer(std::shared_ptr<Core> core, std::string id, int signal) {
+  co_await core->changes.Pass();
   // Past containerd: it may be away just now, and is three times as slow.
   if (auto found = core->processes.find(id); found != core->processes.end()) {
     co_return found->second->Signal(signal);
@@ -71,7 +78,25 @@ awaitable<void> AwaitReconnectOf(std::shared_ptr<Core> core) {
 // A creation of it that goes on though its caller was cancelled ends first, whatever it comes to.
 awaitable<Status> RemoveInTurn(std::shared_ptr<Core> core, std::string id) {
   KeyedLocks::Lock lock = co_await core->containers.Acquire(id);
+  co_await core->changes.Pass();
   co_return co_await RemoveContainer(core, std::move(id));
+}
+
+awaitable<Status> RemoveDiskInTurn(std::shared_ptr<Core> core, InstanceName name) {
+  co_await core->changes.Pass();
+  co_return co_await RemoveKeptDisk(core, std::move(name));
+}
+
+// For a look after which something is changed.
+awaitable<StatusOr<std::vector<Container>>> ListInTurn(std::shared_ptr<Core> core) {
+  co_await core->changes.Pass();
+  co_return co_await ListContainers(core);
+}
+
+awaitable<StatusOr<std::vector<std::string>>> SweepInTurn(std::shared_ptr<Core> core,
+                                                          Runtime::IsAlive is_alive) {
+  co_await core->changes.Pass();
+  co_return co_await SweepRemains(core, std::move(is_alive));
 }
 
 }  // namespace
@@ -100,29 +125,47 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
   CTR_CO_RETURN_IF_ERROR(co_await EndLeftExecs(core));
 
   std::unique_ptr<ContainerdRuntime> runtime(
-      new ContainerdRuntime(core, ShortVersion(version->version())));
-  if (process != nullptr) {
-    asio::co_spawn(
-        control,
-        ContainerdProcess::KeepRunning(std::move(process), [core] { core->reconnected->Ring(); }),
-        asio::bind_cancellation_slot(runtime->stop_watching_->slot(),
-                                     [signal = runtime->stop_watching_](std::exception_ptr) {}));
-  }
+      new ContainerdRuntime(core, std::move(process), ShortVersion(version->version())));
+  runtime->Watch();
   co_return runtime;
 }
 
-ContainerdRuntime::ContainerdRuntime(std::shared_ptr<Core> core, std::string version)
-    : core_(std::move(core)),
-      version_(std::move(version)),
-      stop_watching_(std::make_shared<asio::cancellation_signal>()) {}
+ContainerdRuntime::ContainerdRuntime(std::shared_ptr<Core> core,
+                                     std::shared_ptr<ContainerdProcess> process,
+                                     std::string version)
+    : core_(std::move(core)), process_(std::move(process)), version_(std::move(version)) {}
 
 ContainerdRuntime::~ContainerdRuntime() {
-  stop_watching_->emit(asio::cancellation_type::terminal);
+  StopWatching();
   core_->client.Close();
 }
 
+void ContainerdRuntime::Watch() {
+  if (process_ == nullptr) return;
+  stop_watching_ = std::make_shared<asio::cancellation_signal>();
+  asio::co_spawn(
+      core_->control,
+      ContainerdProcess::KeepRunning(process_, [core = core_] { core->reconnected->Ring(); }),
+      asio::bind_cancellation_slot(stop_watching_->slot(),
+                                   [signal = stop_watching_](std::exception_ptr) {}));
+}
+
+void ContainerdRuntime::StopWatching() {
+  if (stop_watching_) stop_watching_->emit(asio::cancellation_type::terminal);
+}
+
+void ContainerdRuntime::LetGo() {
+  core_->changes.Close();
+  StopWatching();
+}
+
+void ContainerdRuntime::TakeBack() {
+  core_->changes.Open();
+  Watch();
+}
+
 awaitable<StatusOr<Container>> ContainerdRuntime::Create(ContainerSpec spec) {
-  return Shielded<StatusOr<Container>>(CreateContainer(core_, std::move(spec)),
+  return Shielded<StatusOr<Container>>(CreateInTurn(core_, std::move(spec)),
                                        [](StatusOr<Container>) {});
 }
 
@@ -149,20 +192,18 @@ awaitable<Status> ContainerdRuntime::Remove(std::string id) {
   return Shielded<Status>(RemoveInTurn(core_, std::move(id)), [](Status) {});
 }
 
-awaitable<StatusOr<std::vector<Container>>> ContainerdRuntime::List() {
-  return ListContainers(core_);
-}
+awaitable<StatusOr<std::vector<Container>>> ContainerdRuntime::List() { return ListInTurn(core_); }
 
 awaitable<StatusOr<std::vector<KeptDisk>>> ContainerdRuntime::ListDisks() {
   return ListKeptDisks(core_);
 }
 
 awaitable<Status> ContainerdRuntime::RemoveDisk(InstanceName name) {
-  return Shielded<Status>(RemoveKeptDisk(core_, std::move(name)), [](Status) {});
+  return Shielded<Status>(RemoveDiskInTurn(core_, std::move(name)), [](Status) {});
 }
 
 awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::Sweep(IsAlive is_alive) {
-  return SweepRemains(core_, std::move(is_alive));
+  return SweepInTurn(core_, std::move(is_alive));
 }
 
 awaitable<void> ContainerdRuntime::AwaitReconnect() { return AwaitReconnectOf(core_); }

@@ -27,6 +27,12 @@ class ContainerdRuntime final : public Runtime {
                                                                       asio::any_io_executor work);
   ~ContainerdRuntime() override;
 
+  // For an agent that takes over: begins no change from now on, and leaves the private containerd
+  // to it. What only looks, and exec, go on.
+  void LetGo();
+  // It gave up.
+  void TakeBack();
+
   awaitable<StatusOr<Container>> Create(ContainerSpec spec) override;
   awaitable<Status> Start(std::string id) override;
   awaitable<Status> Signal(std::string id, int signal) override;
@@ -48,12 +54,16 @@ class ContainerdRuntime final : public Runtime {
   std::string Describe() const override;
 
  private:
-  ContainerdRuntime(std::shared_ptr<Core> core, std::string version);
+  ContainerdRuntime(std::shared_ptr<Core> core, std::shared_ptr<ContainerdProcess> process,
+                    std::string version);
+  void Watch();
+  void StopWatching();
 
   const std::shared_ptr<Core> core_;
+  const std::shared_ptr<ContainerdProcess> process_;  // null: an external one
   const std::string version_;
   // Shared with the coroutine, which must not outlive it.
-  const std::shared_ptr<asio::cancellation_signal> stop_watching_;
+  std::shared_ptr<asio::cancellation_signal> stop_watching_;
 };
 
 }  // namespace ctr

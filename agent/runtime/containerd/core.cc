@@ -21,7 +21,8 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       image_store(&client, std::move(work)),
       reconnected(clock->MakeAlarm(this->control)),
       containers(this->control, *clock),
-      disks(this->control, *clock) {}
+      disks(this->control, *clock),
+      changes(this->control, *clock) {}
 
 std::string Core::CgroupPath(const std::string& id) const {
   return absl::StrCat("/ctr/", options.agent_id, "/", id);

@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "agent/base/clock.h"
+#include "agent/base/gate.h"
 #include "agent/base/keyed_locks.h"
 #include "agent/base/pidfd.h"
 #include "agent/runtime/containerd/cgroup.h"
@@ -43,6 +44,8 @@ struct Core {
   // while a kept disk is given to a container or removed.
   KeyedLocks containers;
   KeyedLocks disks;
+  // Closed while another agent takes over: nothing is made, changed or removed then.
+  Gate changes;
 };
 
 // The containerd namespace of an agent.

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <array>
@@ -48,7 +49,15 @@ Request RequestFor(const ExecIds& ids) {
 struct Fifos {
   ExecStreams streams;
   std::array<UniqueFd, 3> held;
+  UniqueFd lock;  // of the folder: this agent serves the exec
 };
+
+// Invalid if a process that lives has it. Blocks.
+UniqueFd LockFolder(const std::string& folder) {
+  UniqueFd lock(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (lock.valid() && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) lock.Reset();
+  return lock;
+}
 
 StatusOr<UniqueFd> OpenFifo(const std::string& path, int flags) {
   UniqueFd fd(::open(path.c_str(), flags | O_NONBLOCK | O_CLOEXEC));
@@ -68,6 +77,7 @@ StatusOr<Fifos> MakeFifos(const ExecIds& ids, bool input, bool error) {
     }
   }
   Fifos fifos;
+  fifos.lock = LockFolder(ids.folder);
   if (input) {
     CTR_ASSIGN_OR_RETURN(fifos.held[0], OpenFifo(ids.Fifo("0"), O_RDONLY));
     CTR_ASSIGN_OR_RETURN(fifos.streams.input, OpenFifo(ids.Fifo("0"), O_WRONLY));
@@ -145,6 +155,7 @@ class ContainerdExec final : public ExecProcess {
     asio::co_spawn(core_->control, EndExec(core_, ids_, process_), asio::detached);
   }
 
+  void Hold(UniqueFd lock) { lock_ = std::move(lock); }
   void Started(ExecStreams streams, std::shared_ptr<const Pidfd> process) {
     streams_ = std::move(streams);
     process_ = std::move(process);
@@ -182,6 +193,7 @@ class ContainerdExec final : public ExecProcess {
 
   const std::shared_ptr<Core> core_;
   const ExecIds ids_;
+  UniqueFd lock_;
   ExecStreams streams_;
   std::shared_ptr<const Pidfd> process_;  // null if it exited at once
 };
@@ -225,6 +237,7 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> StartExec(std::shared_ptr<Core
   };
   std::shared_ptr<StatusOr<Fifos>> fifos = co_await OnWork(core->work, make_fifos);
   if (!fifos->ok()) co_return fifos->status();
+  exec->Hold(std::move((*fifos)->lock));
   StatusOr<google::protobuf::Empty> made =
       co_await core->client.Call(&TasksApi::Exec, ExecRequest(ids, spec, std::move(process)));
   if (!made.ok()) co_return ExecError(made.status(), spec);
@@ -243,11 +256,12 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> StartExec(std::shared_ptr<Core
 }
 
 awaitable<Status> EndLeftExecs(std::shared_ptr<Core> core) {
+  // But not those of an agent that this one takes over from, which serves them to their end.
   auto list = [root = ExecRoot(*core)] {
     std::vector<std::string> names;
     std::error_code ignored;
     for (const auto& entry : std::filesystem::directory_iterator(root, ignored)) {
-      names.push_back(entry.path().filename());
+      if (LockFolder(entry.path()).valid()) names.push_back(entry.path().filename());
     }
     return names;
   };

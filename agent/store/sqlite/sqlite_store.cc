@@ -27,17 +27,23 @@ std::function<void(Result)> OnOwnExecutor(Handler handler) {
   };
 }
 
+Status HandedOver() {
+  return Error(absl::StatusCode::kUnavailable, code::kHandedOver,
+               "another agent has taken over; ask again");
+}
+
 }  // namespace
 
 StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path,
                                                          StateFile expectation) {
   CTR_ASSIGN_OR_RETURN(sqlite::Tables tables, sqlite::OpenStateFile(path, expectation));
-  return std::unique_ptr<SqliteStore>(new SqliteStore(std::move(tables)));
+  return std::unique_ptr<SqliteStore>(new SqliteStore(path, std::move(tables)));
 }
 
-SqliteStore::SqliteStore(sqlite::Tables tables)
-    : tables_(std::move(tables)),
-      queue_([this](const std::vector<const Change*>& changes) { return tables_.Write(changes); }),
+SqliteStore::SqliteStore(std::string path, sqlite::Tables tables)
+    : path_(std::move(path)),
+      tables_(std::move(tables)),
+      queue_([this](const std::vector<const Change*>& changes) { return Write(changes); }),
       thread_([this] {
         ::pthread_setname_np(::pthread_self(), "ctr-store");
         io_.run();
@@ -57,7 +63,7 @@ awaitable<StatusOr<StoredState>> SqliteStore::Load() {
   auto start = [this](auto handler) {
     asio::post(io_, [this, done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
       Flush();
-      done(tables_.Load());
+      done(tables_ ? tables_->Load() : HandedOver());
     });
   };
   return asio::async_initiate<decltype(use_awaitable), void(Result)>(start, use_awaitable);
@@ -69,7 +75,7 @@ awaitable<StatusOr<std::vector<Event>>> SqliteStore::ReadEvents(EventQuery query
     asio::post(io_, [this, wanted = std::move(wanted),
                      done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
       Flush();
-      done(tables_.ReadEvents(wanted));
+      done(tables_ ? tables_->ReadEvents(wanted) : HandedOver());
     });
   };
   return asio::async_initiate<decltype(use_awaitable), void(Result)>(start, use_awaitable,
@@ -95,6 +101,40 @@ void SqliteStore::WriteBehind(std::vector<Change> changes) {
   });
 }
 
+awaitable<Status> SqliteStore::LetGo() {
+  auto start = [this](auto handler) {
+    asio::post(io_, [this, done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
+      Flush();
+      tables_.reset();
+      done(absl::OkStatus());
+    });
+  };
+  return asio::async_initiate<decltype(use_awaitable), void(Status)>(start, use_awaitable);
+}
+
+awaitable<Status> SqliteStore::TakeBack() {
+  auto start = [this](auto handler) {
+    asio::post(io_, [this, done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
+      StatusOr<sqlite::Tables> opened = sqlite::OpenStateFile(path_, StateFile::kExpected);
+      if (opened.ok()) tables_.emplace(*std::move(opened));
+      Flush();
+      done(opened.status());
+    });
+  };
+  return asio::async_initiate<decltype(use_awaitable), void(Status)>(start, use_awaitable);
+}
+
+void SqliteStore::GiveUp() {
+  asio::post(io_, [this] {
+    given_up_ = true;
+    Flush();
+  });
+}
+
+Status SqliteStore::Write(const std::vector<const Change*>& changes) {
+  return tables_ ? tables_->Write(changes) : HandedOver();
+}
+
 void SqliteStore::FlushSoon() {
   if (std::exchange(flush_soon_, true)) return;
   // Behind what is posted already: that was queued during the last sync, and shares this one.
@@ -114,6 +154,11 @@ void SqliteStore::FlushLater() {
 }
 
 void SqliteStore::Flush() {
+  if (given_up_) {
+    queue_.Fail(HandedOver());
+    return;
+  }
+  if (!tables_) return;
   if (queue_.Flush()) FlushLater();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,19 +28,30 @@ class SqliteStore final : public Store {
   // Writes what is queued, and closes the file.
   ~SqliteStore() override;
 
+  // For an agent that takes over: writes what is queued, and closes the file. What is to be written
+  // from then on waits; what is to be read fails.
+  awaitable<Status> LetGo();
+  // It gave up: opens the file again, and goes on with what waits. Errors as of Open.
+  awaitable<Status> TakeBack();
+  // It has taken over: what waits and what comes fails (UNAVAILABLE, handed_over).
+  void GiveUp();
+
   awaitable<StatusOr<StoredState>> Load() override;
   awaitable<StatusOr<std::vector<Event>>> ReadEvents(EventQuery query) override;
   awaitable<Status> Commit(std::vector<Change> changes) override;
   void WriteBehind(std::vector<Change> changes) override;
 
  private:
-  explicit SqliteStore(sqlite::Tables tables);
+  SqliteStore(std::string path, sqlite::Tables tables);
   // On the store's thread, all below.
   void FlushSoon();
   void FlushLater();
   void Flush();
+  Status Write(const std::vector<const Change*>& changes);
 
-  sqlite::Tables tables_;
+  const std::string path_;
+  std::optional<sqlite::Tables> tables_;  // none: let go
+  bool given_up_ = false;
   sqlite::WriteQueue queue_;
   bool flush_soon_ = false;
   bool flush_later_ = false;

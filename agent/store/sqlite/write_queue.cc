@@ -76,6 +76,12 @@ bool WriteQueue::Flush() {
   return !entries_.empty();
 }
 
+void WriteQueue::Fail(const Status& status) {
+  for (Entry& entry : std::exchange(entries_, {})) {
+    if (entry.done) entry.done(status);
+  }
+}
+
 std::vector<const Change*> WriteQueue::ChangesOf(std::span<const Entry> entries) {
   std::vector<const Change*> changes;
   for (const Entry& entry : entries) {

@@ -30,6 +30,8 @@ class WriteQueue {
   // can't be written fails. What was written behind and failed stays, but what a later entry made
   // out of date; returns whether there is any.
   bool Flush();
+  // Instead: nothing of it is ever written.
+  void Fail(const Status& status);
 
  private:
   struct Entry {

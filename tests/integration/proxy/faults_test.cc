@@ -464,7 +464,7 @@ TEST_CASE("a drain answers what was sent, also on idle connections, and closes t
   CHECK(Eventually([&] { return held.load(); }));
   asio::io_context control;
   bool drained = false;
-  asio::co_spawn(control, world.ingress->Drain(std::chrono::seconds(20)),
+  asio::co_spawn(control, world.ingress->Drain(std::chrono::seconds(20), IdleConnections::kEnd),
                  [&](std::exception_ptr) { drained = true; });
   control.run_for(std::chrono::milliseconds(50));
   CHECK_FALSE(drained);
@@ -492,7 +492,9 @@ TEST_CASE("a drain ends at its limit, and stopping cuts off what is left") {
   busy.Send(World::Get("/"));
   CHECK(Eventually([&] { return world.server.connections() == 1; }));
   asio::io_context control;
-  asio::co_spawn(control, world.ingress->Drain(std::chrono::milliseconds(20)), asio::detached);
+  asio::co_spawn(control,
+                 world.ingress->Drain(std::chrono::milliseconds(20), IdleConnections::kEnd),
+                 asio::detached);
   control.run();
   world.ingress->Stop();
   CHECK(world.alice->in_flight() == 0);

@@ -237,12 +237,28 @@ TEST_CASE("a drain ends a quiet connection soon, and waits for one that may stil
   waits.Send("slow");
   CHECK(Eventually([&] { return world.server.connections() == 2; }));
   asio::io_context control;
-  asio::co_spawn(control, world.ingress->Drain(std::chrono::seconds(20)), asio::detached);
+  asio::co_spawn(control, world.ingress->Drain(std::chrono::seconds(20), IdleConnections::kEnd),
+                 asio::detached);
   control.run_for(std::chrono::milliseconds(2000));
   CHECK(world.alice->tunnels() == 1);
   CHECK(quiet.Closed());
   control.run();
   CHECK(Receive(waits.fd()) == "answer");
+}
+
+TEST_CASE("a drain that keeps quiet connections ends them a second before its own end") {
+  TcpWorld world(Echo);
+  RawClient quiet(world.alice_text());
+  quiet.Send("one");
+  CHECK(Receive(quiet.fd(), 3) == "one");
+  asio::io_context control;
+  asio::co_spawn(control, world.ingress->Drain(std::chrono::seconds(4), IdleConnections::kKeep),
+                 asio::detached);
+  control.run_for(std::chrono::milliseconds(2000));
+  quiet.Send("two");
+  CHECK(Receive(quiet.fd(), 3) == "two");
+  control.run();
+  CHECK(quiet.Closed());
 }
 
 TEST_CASE("a connection without a word is in flight, but is no reason to stay awake") {

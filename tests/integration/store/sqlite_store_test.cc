@@ -222,4 +222,45 @@ TEST_CASE("the state file is for its owner alone") {
   }
 }
 
+TEST_CASE("a store that let go has all on disk, and another process may go on with it") {
+  TemporaryFolder folder;
+  auto store = OpenStore(folder.StatePath());
+  store->WriteBehind({PutClass{MakeClass("web", 1, "name = \"web\"")}});
+  REQUIRE(Await(store->LetGo()).ok());
+  auto other = OpenStore(folder.StatePath());
+  CHECK(Load(*other).classes.size() == 1);
+  CHECK(absl::IsUnavailable(Await(store->Load()).status()));
+}
+
+TEST_CASE("what is to be written to a store that let go is written when it takes back") {
+  TemporaryFolder folder;
+  auto store = OpenStore(folder.StatePath());
+  REQUIRE(Await(store->LetGo()).ok());
+  store->WriteBehind({PutClass{MakeClass("web", 1, "name = \"web\"")}});
+  asio::io_context io{1};
+  std::optional<Status> committed;
+  asio::co_spawn(io, store->Commit({PutInstance{MakeInstance("a", 2)}}),
+                 [&](std::exception_ptr, Status status) { committed = status; });
+  io.run_for(std::chrono::milliseconds(50));
+  CHECK_FALSE(committed.has_value());
+  REQUIRE(Await(store->TakeBack()).ok());
+  io.run();
+  REQUIRE(committed.has_value());
+  CHECK(committed->ok());
+  const StoredState state = Load(*store);
+  CHECK(state.classes.size() == 1);
+  CHECK(state.instances.size() == 1);
+}
+
+TEST_CASE("a store that was given up writes nothing any more, and says so") {
+  TemporaryFolder folder;
+  auto store = OpenStore(folder.StatePath());
+  REQUIRE(Await(store->LetGo()).ok());
+  store->GiveUp();
+  CHECK(ErrorCodeOf(Commit(*store, {PutInstance{MakeInstance("a", 2)}})) == code::kHandedOver);
+  store->WriteBehind({PutClass{MakeClass("web", 1, "name = \"web\"")}});
+  store.reset();
+  CHECK(Load(*OpenStore(folder.StatePath())).classes.empty());
+}
+
 }  // namespace ctr

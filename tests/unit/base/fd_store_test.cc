@@ -133,6 +133,59 @@ TEST_CASE("what nobody takes is closed and given up") {
   }
 }
 
+TEST_CASE(
+    "an agent that takes over has the descriptors by name, and the next one gets them from it") {
+  FdStore::Descriptors handed_over;
+  handed_over["http-0"].push_back(ListeningSocket());
+  handed_over["of-no-use"].push_back(ListeningSocket());
+  FdStore store = FdStore::FromPredecessor(std::move(handed_over));
+  CHECK_FALSE(store.available());
+  UniqueFd http = store.Take("http-0");
+  CHECK(CheckListening(http.get(), AF_INET).ok());
+  UniqueFd api = ListeningSocket();
+  store.Keep("api", api.get());
+  store.Lend("lock-run", api.get());
+  store.DiscardRest();
+  CHECK(store.kept() == std::map<std::string, int>{
+                            {"api", api.get()}, {"http-0", http.get()}, {"lock-run", api.get()}});
+  store.Remove("api");
+  CHECK_FALSE(store.kept().contains("api"));
+}
+
+TEST_CASE("the service manager is told what an agent changed that took over, once it listens") {
+  NotifySocket manager;
+  FdStore::Descriptors handed_over;
+  handed_over["http-0"].push_back(ListeningSocket());
+  handed_over["bound-1"].push_back(ListeningSocket());
+  FdStore store = FdStore::FromPredecessor(std::move(handed_over));
+  UniqueFd http = store.Take("http-0");
+  store.Remove("bound-1");
+  UniqueFd bound = ListeningSocket();
+  store.Keep("bound-2", bound.get());
+  store.Keep("bound-3", bound.get());
+  store.Remove("bound-3");
+  store.Lend("lock-run", bound.get());
+  CHECK(manager.Receive().text == "");
+  store.Announce();
+  CHECK(manager.Receive().text == "FDSTOREREMOVE=1\nFDNAME=bound-1");
+  CHECK(manager.Receive().text == "FDSTOREREMOVE=1\nFDNAME=bound-3");
+  CHECK(manager.Receive().text == "FDSTORE=1\nFDNAME=bound-2");
+  CHECK(manager.Receive().text == "");
+  store.Notify("READY=1");
+  CHECK(manager.Receive().text == "READY=1");
+}
+
+TEST_CASE("an agent that was taken over from tells the service manager nothing more") {
+  NotifySocket manager;
+  FdStore store = FdStore::FromEnvironment();
+  store.PassOn();
+  CHECK(store.available());
+  store.Notify("STOPPING=1");
+  store.Keep("http-0", 0);
+  store.Remove("http-0");
+  CHECK(manager.Receive().text == "");
+}
+
 TEST_CASE("only a listening stream socket of the right family is taken for a listener") {
   UniqueFd listener = ListeningSocket();
   CHECK(CheckListening(listener.get(), AF_INET).ok());

@@ -102,6 +102,14 @@ TEST_CASE("what the agent itself cannot reach is a failure, not an absent agent"
   CHECK(outcome.err == "ctr: containerd does not answer\n");
 }
 
+TEST_CASE("what an agent leaves to the one that has taken over is asked of that one") {
+  FakeAgent agent;
+  agent.HandOverOn("alice");
+  CHECK(RunCtr(agent, {"get", "alice"}).exit_status == 0);
+  agent.FailOn("alice", grpc::StatusCode::UNAVAILABLE, "handed_over", "ask again");
+  CHECK(RunCtr(agent, {"get", "alice"}).err == "ctr: ask again\n");  // it is not asked for ever
+}
+
 TEST_CASE("a call that the agent does not know asks for an update") {
   FakeAgent agent;
   agent.FailOn("alice", grpc::StatusCode::UNIMPLEMENTED, "", "");

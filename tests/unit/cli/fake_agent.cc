@@ -45,6 +45,11 @@ void FakeAgent::FailOn(const std::string& name, grpc::StatusCode status, const s
   failures_[name] = {status, code, message};
 }
 
+void FakeAgent::HandOverOn(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  failures_[name] = {grpc::StatusCode::UNAVAILABLE, "handed_over", "ask again", true};
+}
+
 void FakeAgent::Add(const v1::Instance& instance) {
   std::lock_guard lock(mutex_);
   instances_[instance.id()] = instance;
@@ -89,7 +94,8 @@ grpc::Status FakeAgent::Check(Context* context, const std::string& name) {
   std::lock_guard lock(mutex_);
   auto failure = failures_.find(name);
   if (failure == failures_.end()) return Status::OK;
-  const auto& [status, code, message] = failure->second;
+  const auto [status, code, message, once] = failure->second;
+  if (once) failures_.erase(failure);
   if (!code.empty()) context->AddTrailingMetadata("ctr-error", code);
   return Status(status, message);
 }

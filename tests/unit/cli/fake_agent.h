@@ -39,6 +39,8 @@ class FakeAgent final : public v1::Agent::Service {
   // Without `code` there is no `ctr-error` beside it.
   void FailOn(const std::string& name, grpc::StatusCode status, const std::string& code,
               const std::string& message);
+  // The next such call alone fails, as one that another agent is to be asked.
+  void HandOverOn(const std::string& name);
   void Add(const v1::Instance& instance);
   // Every stop waits until so many are there at once.
   void GatherStops(int count);
@@ -108,6 +110,7 @@ class FakeAgent final : public v1::Agent::Service {
     grpc::StatusCode status;
     std::string code;
     std::string message;
+    bool once = false;
   };
 
   void Record(const google::protobuf::Message& request);

@@ -1,0 +1,385 @@
+#include "agent/control/hand_over.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/base/descriptors.h"
+#include "agent/base/pidfd.h"
+#include "agent/base/spawn.h"
+#include "agent/base/work.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+constexpr Duration kPoll = std::chrono::milliseconds(5);
+constexpr Duration kCountInterval = std::chrono::milliseconds(20);
+constexpr Duration kFirstMessage = std::chrono::seconds(5);
+// What starts is waited for, so that it is not started twice; what takes longer is handed on.
+constexpr Duration kStartPatience = std::chrono::seconds(10);
+constexpr Duration kStopPatience = std::chrono::seconds(1);
+constexpr Duration kCommitPatience = std::chrono::seconds(30);
+constexpr Duration kReadyPatience = std::chrono::seconds(30);
+constexpr Duration kReloadPatience = std::chrono::seconds(90);
+
+UniqueFd Copy(int fd) {
+  return UniqueFd(OpenDescriptor([fd] { return ::fcntl(fd, F_DUPFD_CLOEXEC, 3); }));
+}
+
+std::vector<std::string> OwnEnvironment() {
+  std::vector<std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  return environment;
+}
+
+Status Gone() { return absl::UnavailableError("it ended, or gave up"); }
+
+std::string Refused(absl::string_view why) {
+  return absl::StrCat(std::string(handover::kRefused), " ", why);
+}
+
+}  // namespace
+
+HandOver::HandOver(HandOverParts parts, HandOverOptions options, HandOverSteps steps)
+    : parts_(std::move(parts)),
+      options_(std::move(options)),
+      steps_(std::move(steps)),
+      done_(parts_.clock.MakeAlarm(parts_.executor)) {}
+
+Status HandOver::Listen() {
+  CTR_ASSIGN_OR_RETURN(listener_, ListenForMessages(handover::SocketPath(options_.run_dir)));
+  SpawnOrDie(parts_.executor, Accept(), "takeover.sock");
+  return absl::OkStatus();
+}
+
+awaitable<void> HandOver::UntilDone() {
+  while (phase_ != Phase::kDone) co_await done_->WaitUntil(MonoTime::max());
+}
+
+awaitable<bool> HandOver::Cancel() {
+  if (phase_ == Phase::kServing) phase_ = Phase::kCancelled;
+  if (phase_ == Phase::kLettingGo) {
+    successor_->gone = true;
+    successor_->channel->Close();
+    successor_->alarm->Ring();
+  }
+  while (phase_ == Phase::kLettingGo || phase_ == Phase::kPassedOn) {
+    co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
+  }
+  if (phase_ == Phase::kServing) phase_ = Phase::kCancelled;
+  co_return phase_ == Phase::kDone;
+}
+
+awaitable<void> HandOver::Accept() {
+  asio::posix::stream_descriptor waiter(parts_.executor, Copy(listener_.get()).Release());
+  for (;;) {
+    UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!connection.valid()) {
+      ErrorCode failed;
+      co_await waiter.async_wait(asio::posix::stream_descriptor::wait_read,
+                                 asio::redirect_error(use_awaitable, failed));
+      if (failed) co_return;
+      continue;
+    }
+    StatusOr<MessagePeer> peer = MessagePeerOf(connection.get());
+    if (!peer.ok() || (peer->uid != 0 && peer->uid != ::geteuid())) continue;
+    auto channel = std::make_shared<MessageChannel>(parts_.executor, std::move(connection));
+    SpawnOrDie(parts_.executor, Admit(std::move(channel), *peer), "takeover.sock");
+  }
+}
+
+awaitable<void> HandOver::Admit(Channel channel, MessagePeer peer) {
+  using asio::experimental::awaitable_operators::operator||;
+  auto first =
+      co_await (channel->Read() || parts_.clock.SleepUntil(parts_.clock.Now() + kFirstMessage));
+  if (first.index() != 0 || !std::get<0>(first)) co_return;
+  const std::string message = std::get<0>(first)->text;
+  if (handover::KindOf(message) == handover::kReload) co_return co_await Reload(std::move(channel));
+  if (Status may = CheckMayTakeOver(message); !may.ok()) {
+    channel->Send({Refused(may.message())});
+    co_return co_await channel->Flush();
+  }
+  auto successor = std::make_shared<Successor>();
+  successor->channel = std::move(channel);
+  successor->peer = peer;
+  successor->alarm = parts_.clock.MakeAlarm(parts_.executor);
+  successor_ = successor;
+  phase_ = Phase::kLettingGo;
+  SpawnOrDie(parts_.executor, Attend(successor), "the agent that takes over");
+  co_await TryHandOver(std::move(successor));
+}
+
+Status HandOver::CheckMayTakeOver(const std::string& message) const {
+  StatusOr<handover::TakeOver> wish = handover::DecodeTakeOver(message);
+  if (handover::KindOf(message) != handover::kTakeOver || !wish.ok()) {
+    return absl::InvalidArgumentError("the running agent does not understand what it is asked");
+  }
+  if (wish->protocol != handover::kProtocol) {
+    return absl::FailedPreconditionError(absl::StrCat("the running agent hands over by protocol ",
+                                                      handover::kProtocol, ", not ", wish->protocol,
+                                                      "; stop it, and start this one"));
+  }
+  if (phase_ == Phase::kServing) return absl::OkStatus();
+  return absl::FailedPreconditionError(phase_ == Phase::kCancelled
+                                           ? "the running agent is stopping"
+                                           : "another agent is already taking over");
+}
+
+// The commit is the one step that is not undone.
+awaitable<void> HandOver::TryHandOver(std::shared_ptr<Successor> successor) {
+  spdlog::info("pid {} asks to take over", successor->peer.pid);
+  Status ended = co_await Settle(successor);
+  if (ended.ok()) {
+    ended = co_await Offer(successor);
+    if (ended.ok()) {
+      co_await PassOn(successor);
+      phase_ = Phase::kDone;
+      done_->Ring();
+      co_return;
+    }
+    co_await TakeBack();
+  }
+  steps_.resume();
+  parts_.waker.Release();
+  phase_ = Phase::kServing;
+  spdlog::warn("pid {} has not taken over: {}", successor->peer.pid, std::string(ended.message()));
+}
+
+// Traffic goes on meanwhile, but what sleeps is woken by who is the agent afterwards.
+awaitable<Status> HandOver::Settle(std::shared_ptr<Successor> successor) {
+  parts_.waker.Hold();
+  co_await steps_.quiesce();
+  const MonoTime begin = parts_.clock.Now();
+  const auto is_within = [&](Duration patience) { return parts_.clock.Now() - begin < patience; };
+  const Supervisor& supervisor = parts_.supervisor;
+  while (!successor->gone && ((supervisor.HasAny(State::kStarting) && is_within(kStartPatience)) ||
+                              (supervisor.HasAny(State::kStopping) && is_within(kStopPatience)))) {
+    co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
+  }
+  if (successor->gone) co_return Gone();
+  co_return absl::OkStatus();
+}
+
+// Lets go of everything, and returns once the other commits.
+awaitable<Status> HandOver::Offer(std::shared_ptr<Successor> successor) {
+  co_await parts_.ingress.Pause();
+  parts_.supervisor.Hold();
+  CTR_CO_RETURN_IF_ERROR(co_await steps_.let_go());
+  SendAll(*successor);
+  const MonoTime deadline = parts_.clock.Now() + kCommitPatience;
+  while (!successor->committed && !successor->gone && parts_.clock.Now() < deadline) {
+    SendCounts(*successor);
+    co_await successor->alarm->WaitUntil(std::min(deadline, parts_.clock.Now() + kCountInterval));
+  }
+  if (successor->gone) co_return Gone();
+  if (successor->committed) co_return absl::OkStatus();
+  // It must not go on by itself when its connection ends.
+  successor->channel->Send({Refused("it was not ready in time")});
+  co_await successor->channel->Flush();
+  successor->channel->Close();
+  co_return absl::DeadlineExceededError("it was not ready in time");
+}
+
+awaitable<void> HandOver::TakeBack() {
+  counted_.clear();
+  Status taken = co_await steps_.take_back();
+  if (!taken.ok()) {
+    // A newer version has changed the state, and then died: nobody but another of it can go on.
+    spdlog::critical("cannot go on: {}", std::string(taken.message()));
+    std::_Exit(1);
+  }
+  parts_.supervisor.Release();
+  parts_.ingress.Resume();
+}
+
+awaitable<void> HandOver::PassOn(std::shared_ptr<Successor> successor) {
+  phase_ = Phase::kPassedOn;
+  spdlog::info("handed over to pid {}", successor->peer.pid);
+  listener_.Reset();
+  parts_.fd_store.Notify(absl::StrCat("MAINPID=", successor->peer.pid));
+  parts_.fd_store.PassOn();
+  steps_.give_up();
+  successor->channel->Send({std::string(handover::kCommitted)});
+  parts_.waker.PassOn([this, successor](InstanceName name, WakeOrigin origin, MonoTime deadline,
+                                        std::string cause, size_t bytes) {
+    return AskSuccessor(successor, std::move(name), origin, deadline, std::move(cause), bytes);
+  });
+  SpawnOrDie(parts_.executor, KeepCounting(successor), "counts");
+  const MonoTime deadline = parts_.clock.Now() + kReadyPatience;
+  while (!successor->ready && !successor->gone && parts_.clock.Now() < deadline) {
+    co_await successor->alarm->WaitUntil(deadline);
+  }
+  if (!successor->ready) spdlog::error("the agent that has taken over does not serve");
+}
+
+void HandOver::SendAll(Successor& successor) {
+  Message batch;
+  std::vector<std::string> names;
+  const auto send = [&] {
+    if (names.empty()) return;
+    batch.text = handover::EncodeDescriptors(std::exchange(names, {}));
+    successor.channel->Send(std::exchange(batch, {}));
+  };
+  for (const auto& [name, fd] : parts_.fd_store.kept()) {
+    UniqueFd copy = Copy(fd);
+    if (!copy.valid()) continue;  // of no use to it, then
+    batch.fds.push_back(std::move(copy));
+    names.push_back(name);
+    if (names.size() == kMaxMessageFds) send();
+  }
+  send();
+  SendCounts(successor);
+  successor.channel->Send({std::string(handover::kYours)});
+}
+
+awaitable<void> HandOver::Attend(std::shared_ptr<Successor> successor) {
+  while (std::optional<Message> message = co_await successor->channel->Read()) {
+    Hear(*successor, std::move(*message));
+  }
+  successor->gone = true;
+  successor->alarm->Ring();
+  for (const auto& [number, asked] : asked_) asked->alarm->Ring();
+}
+
+void HandOver::Hear(Successor& successor, Message message) {
+  const std::string_view kind = handover::KindOf(message.text);
+  if (kind == handover::kCommit) {
+    successor.committed = true;
+  } else if (kind == handover::kReady) {
+    successor.ready = true;
+  } else if (kind == handover::kAwake && message.fds.size() == 1) {
+    StatusOr<handover::Awake> awake = handover::DecodeAwake(message.text);
+    if (!awake.ok()) return;
+    StatusOr<NetworkNamespace> netns =
+        NetworkNamespace::FromDescriptor(std::move(message.fds.front()));
+    if (!netns.ok()) return TakeAnswer(successor, awake->number, netns.status());
+    auto endpoint = std::make_shared<Endpoint>();
+    endpoint->netns = std::make_shared<const NetworkNamespace>(*std::move(netns));
+    endpoint->dial_loopback = awake->dial_loopback;
+    endpoint->generation = awake->generation;
+    return TakeAnswer(successor, awake->number, std::move(endpoint));
+  } else if (kind == handover::kFailed) {
+    StatusOr<handover::Failed> failed = handover::DecodeFailed(message.text);
+    if (failed.ok()) TakeAnswer(successor, failed->number, std::move(failed->status));
+    return;
+  }
+  successor.alarm->Ring();
+}
+
+// The count goes before the word that it was taken, so that the instance is never thought idle in
+// between.
+void HandOver::TakeAnswer(Successor& successor, uint64_t number,
+                          StatusOr<std::shared_ptr<Endpoint>> answer) {
+  auto found = asked_.find(number);
+  if (found == asked_.end()) return;
+  const std::shared_ptr<Asked> asked = found->second;
+  asked_.erase(found);
+  if (answer.ok()) {
+    const std::shared_ptr<Slot> slot = SlotOf(asked->name);
+    slot->EnterClosed();
+    asked->answer =
+        Passage(slot, *std::move(answer), [] { return std::chrono::steady_clock::now(); });
+    SendCounts(successor);
+    successor.channel->Send({handover::EncodeTaken(number)});
+  } else {
+    asked->answer = answer.status();
+  }
+  asked->alarm->Ring();
+}
+
+awaitable<StatusOr<Passage>> HandOver::AskSuccessor(std::shared_ptr<Successor> successor,
+                                                    InstanceName name, WakeOrigin origin,
+                                                    MonoTime deadline, std::string cause,
+                                                    size_t bytes) {
+  auto asked = std::make_shared<Asked>();
+  asked->alarm = parts_.clock.MakeAlarm(parts_.executor);
+  asked->name = name;
+  const uint64_t number = ++last_wake_;
+  asked_[number] = asked;
+  successor->channel->Send(
+      {handover::Encode(handover::Wake{number, origin, deadline, bytes, name, std::move(cause)})});
+  while (!asked->answer && !successor->gone) co_await asked->alarm->WaitUntil(MonoTime::max());
+  if (asked->answer) co_return *std::move(asked->answer);
+  asked_.erase(number);
+  co_return Error(absl::StatusCode::kUnavailable, code::kDraining,
+                  absl::StrCat("cannot wake ", name.ToString(),
+                               ": the agent that has taken over is gone; try again"));
+}
+
+std::shared_ptr<Slot> HandOver::SlotOf(const InstanceName& name) {
+  auto found = parts_.supervisor.instances().find(name);
+  if (found != parts_.supervisor.instances().end()) return found->second->slot();
+  std::shared_ptr<Slot>& slot = later_[name];
+  if (!slot) slot = std::make_shared<Slot>(name);
+  return slot;
+}
+
+awaitable<void> HandOver::KeepCounting(std::shared_ptr<Successor> successor) {
+  while (!successor->gone) {
+    SendCounts(*successor);
+    co_await parts_.clock.SleepUntil(parts_.clock.Now() + kCountInterval);
+  }
+}
+
+// What has changed since.
+void HandOver::SendCounts(Successor& successor) {
+  const auto send = [&](const Slot& slot, int visits) {
+    const handover::Count count{slot.name(), slot.in_flight(), slot.tunnels(),
+                                static_cast<uint64_t>(visits), slot.last_tunnel_activity()};
+    handover::Count& told = counted_[slot.name()];
+    if (told == count || (told.name.id.empty() && count.in_flight + count.visits == 0)) return;
+    told = count;
+    successor.channel->Send({handover::Encode(count)});
+  };
+  for (const auto& [name, instance] : parts_.supervisor.instances()) {
+    send(*instance->slot(), instance->visits());
+  }
+  for (const auto& [name, slot] : later_) send(*slot, 0);
+}
+
+awaitable<void> HandOver::Reload(Channel channel) {
+  SpawnOptions options;
+  options.argv = options_.command;
+  options.environment = OwnEnvironment();
+  options.output_fd = STDOUT_FILENO;
+  options.error_fd = STDERR_FILENO;
+  StatusOr<int> pid = Spawn(options);
+  StatusOr<Pidfd> process = pid.ok() ? Pidfd::Open(*pid) : StatusOr<Pidfd>(pid.status());
+  const MonoTime deadline = parts_.clock.Now() + kReloadPatience;
+  std::string outcome(handover::kDone);
+  if (!process.ok()) outcome = Refused(process.status().message());
+  const auto has_taken_over = [&] {
+    return successor_ && successor_->peer.pid == *pid && successor_->ready;
+  };
+  while (process.ok() && !has_taken_over()) {
+    if (process->HasExited()) {
+      ::waitpid(*pid, nullptr, WNOHANG);
+      outcome = Refused("the new agent ended before it could take over; see the agent's log");
+      break;
+    }
+    if (parts_.clock.Now() >= deadline) {
+      outcome = Refused("the new agent takes too long; see the agent's log");
+      break;
+    }
+    co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
+  }
+  channel->Send({std::move(outcome)});
+  co_await channel->Flush();
+}
+
+Status AskForReload(const std::string& run_dir) {
+  CTR_ASSIGN_OR_RETURN(UniqueFd socket, ConnectForMessages(handover::SocketPath(run_dir)));
+  CTR_RETURN_IF_ERROR(SendMessage(socket.get(), {std::string(handover::kReload)}));
+  CTR_ASSIGN_OR_RETURN(Message answer,
+                       ReceiveMessage(socket.get(), kReloadPatience + std::chrono::seconds(5)));
+  if (handover::KindOf(answer.text) == handover::kDone) return absl::OkStatus();
+  return absl::FailedPreconditionError(std::string(handover::RestOf(answer.text)));
+}
+
+}  // namespace ctr
