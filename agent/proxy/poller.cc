@@ -66,15 +66,22 @@ void Poller::Arm() {
   });
 }
 
+// While it works on some, more become ready: to look again costs one system call, to go round by
+// Asio three. But what Asio has to do waits meanwhile.
 void Poller::Turn() {
   std::array<epoll_event, kBatch> events;
-  const int count = ::epoll_wait(epoll_.get(), events.data(), kBatch, 0);
-  batch_ = {events.data(), static_cast<size_t>(std::max(count, 0))};
-  while (!batch_.empty()) {
-    const epoll_event event = batch_.front();
-    batch_ = batch_.subspan(1);
-    if (event.data.ptr != nullptr) static_cast<PolledSocket*>(event.data.ptr)->Tell(event.events);
-  }
+  int count = 0;
+  size_t told = 0;
+  do {
+    count = std::max(::epoll_wait(epoll_.get(), events.data(), kBatch, 0), 0);
+    told += static_cast<size_t>(count);
+    batch_ = {events.data(), static_cast<size_t>(count)};
+    while (!batch_.empty()) {
+      const epoll_event event = batch_.front();
+      batch_ = batch_.subspan(1);
+      if (event.data.ptr != nullptr) static_cast<PolledSocket*>(event.data.ptr)->Tell(event.events);
+    }
+  } while (count > 0 && told < kBatch);
   Arm();
 }
 

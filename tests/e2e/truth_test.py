@@ -8,7 +8,7 @@ import subprocess
 import unittest
 
 import audit
-from harness import Agent, Case, read, wait_for
+from harness import BIN, Agent, Case, read, wait_for
 
 WEB = """
 name = "{name}"
@@ -157,6 +157,8 @@ class FullDisk(unittest.TestCase):
         os.mkdir(agent.data)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", agent.data], check=True)
         self.addCleanup(subprocess.run, ["umount", "-l", agent.data])
+        self.addCleanup(subprocess.run, [BIN + "/ctr-agent", *agent.flags, "--purge"], check=True)
+        self.addCleanup(agent.kill)
         agent.start()
         agent.import_demo()
         agent.apply(web("web", "1s"))
