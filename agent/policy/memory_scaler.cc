@@ -66,8 +66,13 @@ MemoryWish MemoryScaler::Decide(std::span<const MemoryInstance> instances, MonoT
   result.replace = FindReplacement(instances, now);
   int ready = 0;
   double used = 0, limit = 0;
+  const auto counted = std::count_if(instances.begin(), instances.end(), [](const auto& instance) {
+    return instance.ready && HasMemory(instance);
+  });
   for (const MemoryInstance& instance : instances) {
     if (!instance.ready || !HasMemory(instance)) continue;
+    // One that leaks is replaced; it says nothing of what the others need.
+    if (counted > 1 && result.replace && instance.index == result.replace->index) continue;
     ++ready;
     used += instance.used_bytes;
     limit += instance.limit_bytes;

@@ -48,7 +48,7 @@ struct MemoryWish {
     kNoHelp,   // above it, but more instances did not relieve the ones there were: abstains
   } status = Status::kNothing;
   std::optional<int> wish;
-  double utilization = 0;  // of the ready instances together
+  double utilization = 0;  // of the ready instances together, one to be replaced aside
   double pressure = 0;     // of the one with the most
   std::optional<MemoryReplacement> replace;
 };
