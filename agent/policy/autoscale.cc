@@ -87,9 +87,8 @@ int BurstWish(const AutoscaleConfig& config, int queued, int healthy) {
 Autoscaler::Counts Autoscaler::Count(const AutoscaleView& view) {
   Counts counts;
   for (const ScaledInstance& instance : view.instances) {
-    counts.in_flight += instance.in_flight;
-    if (!instance.IsLive()) ++counts.draining;
-    if (instance.IsLive()) ++counts.live;
+    if (instance.IsLive()) counts.in_flight += instance.in_flight;
+    ++(instance.IsLive() ? counts.live : counts.draining);
     if (instance.phase == Phase::kHealthy) ++counts.healthy;
   }
   return counts;

@@ -88,7 +88,8 @@ class Autoscaler {
 
  private:
   struct Counts {
-    int live = 0, healthy = 0, draining = 0, in_flight = 0;
+    int live = 0, healthy = 0, draining = 0;
+    int in_flight = 0;  // of the live ones
   };
   struct Limits {
     int most = 0;

@@ -101,17 +101,17 @@ TEST_CASE("a tenfold surge is served within seconds, and its instances go again"
   CHECK(result.totals.requests - result.totals.completed < 20);  // under way at the end
 }
 
-TEST_CASE("a wave of a day costs little more than the ideal, and nobody waits") {
+TEST_CASE("a slow wave costs little more than the ideal, and hardly anybody waits") {
   SimulationConfig config = Seven();
   config.instances = 8;
   Trace trace;
   for (int minute = 0; minute < 120; ++minute) {
-    trace.push_back(Row(minute * 60, 500 + 400 * std::sin(minute * 2 * M_PI / 120)));
+    trace.push_back(Row(minute * 60, 50 + 40 * std::sin(minute * 2 * M_PI / 120), 1));
   }
   const SimulationResult result = Simulate(trace, config);
   CHECK(result.totals.instance_seconds < 1.25 * result.totals.ideal_instance_seconds);
   CHECK(result.totals.waited < result.totals.requests / 500);
-  CHECK(result.totals.latency_p99 < 0.11);
+  CHECK(result.totals.latency_p99 < 1.1);
 }
 
 TEST_CASE("requests that want more CPU than there is slow down alike") {
