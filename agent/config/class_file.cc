@@ -29,6 +29,15 @@ constexpr int64_t kMinMemoryBytes = 6 * 1024 * 1024;  // docker's; below it runc
 constexpr int64_t kMinLogBytes = 64 * 1024;           // several of the longest lines
 constexpr int64_t kMaxLogFiles = 1000;
 constexpr Duration kShortest = std::chrono::milliseconds(1);
+constexpr int64_t kMaxInARow = 1000;
+// The limits of [autoscale] are Knative's (knative/serving, pkg/autoscaler/config/config.go and
+// pkg/apis/autoscaling/register.go).
+constexpr double kMinTarget = 0.01;
+constexpr double kMaxTarget = 1e6;
+constexpr double kLeastPart = 0.01;
+constexpr double kMinRate = 1.01;
+constexpr Duration kMinWindow = std::chrono::seconds(6);
+constexpr Duration kMaxWindow = std::chrono::hours(1);
 
 void ReadIdentity(TableReader& file, ClassConfig& config) {
   if (auto name = file.String("name")) {
@@ -115,19 +124,16 @@ void ReadStopSignal(TableReader& file, ClassConfig& config) {
   }
 }
 
-void ReadSleepAfter(TableReader& file, ClassConfig& config) {
-  const TomlEntry* entry = file.Find("sleep_after");
+// A duration, or "never": none.
+void ReadOrNever(TableReader& file, std::string_view key, std::optional<Duration>& value) {
+  const TomlEntry* entry = file.Find(key);
   if (entry == nullptr) return;
   const auto* text = entry->value.As<std::string>();
-  if (text != nullptr && *text == "never") {
-    config.sleep_after = std::nullopt;
-  } else {
-    config.sleep_after = file.Interval("sleep_after", kShortest);
-  }
+  value = text != nullptr && *text == "never" ? std::nullopt : file.Interval(key, kShortest);
 }
 
 void ReadLife(TableReader& file, ClassConfig& config) {
-  ReadSleepAfter(file, config);
+  ReadOrNever(file, "sleep_after", config.sleep_after);
   config.tcp_idle = file.Interval("tcp_idle", kShortest);
   config.manual_start = file.Bool("manual_start").value_or(config.manual_start);
   config.create =
@@ -139,6 +145,7 @@ void ReadLife(TableReader& file, ClassConfig& config) {
   ReadStopSignal(file, config);
   config.stop_grace = file.Interval("stop_grace", Duration::zero()).value_or(config.stop_grace);
   config.drain = file.Interval("drain", Duration::zero()).value_or(config.drain);
+  ReadOrNever(file, "response_timeout", config.response_timeout);
   config.restart = file.Choice<RestartPolicy>("restart", {{"never", RestartPolicy::kNever},
                                                           {"on-failure", RestartPolicy::kOnFailure},
                                                           {"always", RestartPolicy::kAlways}})
@@ -199,19 +206,96 @@ void ReadResources(TableReader& file, Resources& resources) {
   table->Finish(&file);
 }
 
+// Whole seconds, `min` to kMaxWindow.
+std::optional<Duration> ReadSeconds(TableReader& table, std::string_view key, Duration min) {
+  std::optional<Duration> value = table.Interval(key, min);
+  if (value && (*value > kMaxWindow || *value % std::chrono::seconds(1) != Duration::zero())) {
+    table.Fail(key, "must be whole seconds, 1h at most");
+  }
+  return value;
+}
+
+// A part of 1, or "off".
+void ReadPart(TableReader& table, std::string_view key, std::optional<double>& value) {
+  const TomlEntry* entry = table.Find(key);
+  if (entry == nullptr) return;
+  const auto* text = entry->value.As<std::string>();
+  value = text != nullptr && *text == "off" ? std::nullopt : table.Number(key, kLeastPart, 1);
+}
+
+AutoscaleSettings ReadAutoscaleTable(TableReader& table, int max_instances) {
+  AutoscaleSettings scale;
+  scale.max = static_cast<int>(table.Integer("max", 1, kMaxInstances).value_or(max_instances));
+  scale.min = static_cast<int>(table.Integer("min", 0, kMaxInstances).value_or(scale.min));
+  if (scale.max > max_instances) {
+    table.Fail("max", absl::StrCat("must be at most max_instances, which is ", max_instances));
+  }
+  if (scale.min > scale.max) {
+    table.Fail("min", absl::StrCat("must be at most max, which is ", scale.max));
+  }
+  scale.target_concurrency = table.Number("target_concurrency", kMinTarget, kMaxTarget);
+  scale.target_rps = table.Number("target_rps", kMinTarget, kMaxTarget);
+  if (scale.target_concurrency && scale.target_rps) {
+    table.Fail("target_rps", "and target_concurrency exclude each other; leave one out");
+  }
+  scale.target_utilization =
+      table.Number("target_utilization", kLeastPart, 1).value_or(scale.target_utilization);
+  ReadPart(table, "target_cpu", scale.target_cpu);
+  ReadPart(table, "target_memory", scale.target_memory);
+  scale.window = ReadSeconds(table, "window", kMinWindow).value_or(scale.window);
+  scale.panic_window_percentage =
+      table.Number("panic_window_percentage", 1, 100).value_or(scale.panic_window_percentage);
+  scale.panic_threshold =
+      table.Number("panic_threshold", 110, 1000).value_or(scale.panic_threshold);
+  scale.max_scale_up_rate =
+      table.Number("max_scale_up_rate", kMinRate, kMaxTarget).value_or(scale.max_scale_up_rate);
+  scale.max_scale_down_rate =
+      table.Number("max_scale_down_rate", kMinRate, kMaxTarget).value_or(scale.max_scale_down_rate);
+  scale.activation_scale = static_cast<int>(
+      table.Integer("activation_scale", 1, kMaxInstances).value_or(scale.activation_scale));
+  scale.scale_down_delay =
+      ReadSeconds(table, "scale_down_delay", Duration::zero()).value_or(scale.scale_down_delay);
+  return scale;
+}
+
+// `autoscale = true`, or a table of its own.
+void ReadAutoscale(TableReader& file, ClassConfig& config) {
+  const TomlEntry* entry = file.Find("autoscale");
+  if (entry == nullptr) return;
+  if (const auto* on = entry->value.As<bool>()) {
+    if (*on) config.autoscale = AutoscaleSettings{.max = config.max_instances};
+  } else if (std::optional<TableReader> table = file.Table("autoscale")) {
+    config.autoscale = ReadAutoscaleTable(*table, config.max_instances);
+    table->Finish(&file);
+  }
+}
+
 void ReadRouting(TableReader& file, ClassConfig& config) {
+  ReadAutoscale(file, config);
   // By default no more than may live at a time.
   config.route_instances = std::min(config.route_instances, config.max_instances);
   if (std::optional<TableReader> route = file.Table("route")) {
-    route->Choice<bool>("policy", {{"random", true}, {"nearest", {}}});
+    const std::optional<RoutePolicy> policy = route->Choice<RoutePolicy>(
+        "policy", {{"random", RoutePolicy::kRandom}, {"nearest", RoutePolicy::kNearest}});
+    if (policy == RoutePolicy::kRandom && config.autoscale) {
+      route->Fail("policy", "must be \"nearest\" where autoscale is on; leave it out");
+    }
+    config.route_policy = policy.value_or(config.route_policy);
     if (auto instances = route->Integer("instances", 1, kMaxInstances)) {
       config.route_instances = static_cast<int>(*instances);
       if (config.route_instances > config.max_instances) {
         route->Fail("instances", absl::StrCat("must be at most max_instances, which is ",
                                               config.max_instances, ", or not all can be awake"));
       }
+      if (config.autoscale) {
+        route->Fail("instances", "is the autoscaler's to say; set max in [autoscale]");
+      }
     }
     route->Finish(&file);
+  }
+  if (config.autoscale) {
+    config.route_policy = RoutePolicy::kNearest;
+    config.route_instances = config.autoscale->max;
   }
   if (auto limit = file.Integer("max_concurrency", 1, kMaxConcurrency)) {
     config.max_concurrency = static_cast<int>(*limit);
@@ -220,7 +304,66 @@ void ReadRouting(TableReader& file, ClassConfig& config) {
     network->OnlyFalse("internet");
     network->Finish(&file);
   }
-  file.OnlyFalse("autoscale");
+}
+
+// Which of its checks [readiness] asks for: one at most.
+void ReadCheck(TableReader& table, ReadinessConfig& readiness) {
+  using Check = ReadinessConfig::Check;
+  if (auto path = table.String("http")) {
+    readiness.check = Check::kHttp;
+    readiness.http_path = *path;
+    const bool bad = !path->starts_with('/') ||
+                     path->find_first_of(std::string_view(" \t\r\n#\0", 6)) != std::string::npos;
+    if (bad) table.Fail("http", "must be a path, written like \"/healthz\"");
+  }
+  if (auto command = table.Strings("exec")) {
+    if (command->empty() || command->front().empty()) table.Fail("exec", "must name a program");
+    if (readiness.check != Check::kListening) table.Fail("exec", "and http exclude each other");
+    readiness.check = Check::kExec;
+    readiness.exec = *std::move(command);
+  }
+  if (table.Bool("tcp").value_or(false)) {
+    if (readiness.check != Check::kListening) {
+      table.Fail("tcp", "is one check, and another is given; leave one out");
+    }
+    readiness.check = Check::kTcp;
+  }
+}
+
+void ReadReadiness(TableReader& file, ReadinessConfig& readiness) {
+  std::optional<TableReader> table = file.Table("readiness");
+  if (!table) return;
+  ReadCheck(*table, readiness);
+  const bool has_port = table->Find("port") != nullptr;
+  if (auto port = table->Integer("port", 1, kMaxPort)) {
+    readiness.port = static_cast<uint16_t>(*port);
+  }
+  using Check = ReadinessConfig::Check;
+  if (has_port && readiness.check != Check::kHttp && readiness.check != Check::kTcp) {
+    table->Fail("port", "is of no use without http or tcp");
+  }
+  readiness.interval = table->Interval("interval", kShortest).value_or(readiness.interval);
+  readiness.timeout = table->Interval("timeout", kShortest).value_or(readiness.timeout);
+  const auto in_a_row = [&](std::string_view key, int value) {
+    return static_cast<int>(table->Integer(key, 1, kMaxInARow).value_or(value));
+  };
+  readiness.failures = in_a_row("failures", readiness.failures);
+  readiness.successes = in_a_row("successes", readiness.successes);
+  if (auto restart = table->Integer("restart_after", 1, kMaxInARow)) {
+    readiness.restart_after = static_cast<int>(*restart);
+  }
+  readiness.max_cpu = table->Number("max_cpu", kLeastPart, 1).value_or(readiness.max_cpu);
+  readiness.max_memory = table->Number("max_memory", kLeastPart, 1).value_or(readiness.max_memory);
+  table->Finish(&file);
+}
+
+// The port of a check is the default one unless it is given.
+void SettleCheckPort(TableReader& file, ClassConfig& config) {
+  ReadinessConfig& readiness = config.readiness;
+  using Check = ReadinessConfig::Check;
+  if (readiness.check != Check::kHttp && readiness.check != Check::kTcp) return;
+  if (readiness.port == 0) readiness.port = config.default_port.value_or(0);
+  if (readiness.port == 0) file.Fail("readiness", "needs a port to check; the class has none");
 }
 
 // What must be there, and what must fit together. Run only on values that are right by themselves.
@@ -229,6 +372,9 @@ void CheckWhole(TableReader& file, const ClassConfig& config) {
   if (config.image.empty()) file.Fail("image", "is missing; write it like image = \"demo:latest\"");
   if (!config.ports.empty() && !config.default_port) {
     file.Fail("default_port", "is missing; a class with a [[port]] needs one");
+  }
+  if (config.IsJob() && config.autoscale) {
+    file.Fail("autoscale", "needs a default_port: a job has no traffic to scale by");
   }
   for (auto port = config.required_ports.begin(); port != config.required_ports.end(); ++port) {
     if (config.FindPort(*port) == nullptr) {
@@ -252,7 +398,8 @@ StatusOr<ClassConfig> ParseClassFile(std::string_view toml, std::string_view fil
   ReadLife(file, config);
   ReadHooks(file, config.hooks);
   ReadLog(file, config.log);
-  for (std::string_view key : {"readiness", "volume"}) file.NotBuilt(key);
+  ReadReadiness(file, config.readiness);
+  file.NotBuilt("volume");
   ReadRouting(file, config);
   ReadResources(file, config.resources);
   ReadPorts(file, config);
@@ -260,6 +407,7 @@ StatusOr<ClassConfig> ParseClassFile(std::string_view toml, std::string_view fil
   if (config.IsJob() && file.Find("restart") == nullptr) config.restart = RestartPolicy::kNever;
   file.Finish();
   if (!errors.any()) CheckWhole(file, config);
+  SettleCheckPort(file, config);
   CTR_RETURN_IF_ERROR(errors.First());
   return config;
 }

@@ -17,5 +17,7 @@ StatusOr<ClassConfig> ParseClassFile(std::string_view toml, std::string_view fil
 // Every setting with its effective value, as a JSON object with the class file's keys: durations
 // and sizes as text, null for what is left to the image or has no limit.
 std::string SettingsJson(const ClassConfig& config);
+// The same of [autoscale] alone.
+std::string AutoscaleJsonText(const AutoscaleSettings& scale);
 
 }  // namespace ctr

@@ -67,6 +67,47 @@ Json ResourcesJson(const Resources& resources) {
   return json;
 }
 
+Json PartJson(const std::optional<double>& part) { return part ? Json(*part) : Json("off"); }
+
+Json AutoscaleJson(const AutoscaleSettings& scale) {
+  Json json;
+  json["min"] = scale.min;
+  json["max"] = scale.max;
+  if (scale.target_rps) {
+    json["target_rps"] = *scale.target_rps;
+  } else {
+    json["target_concurrency"] = scale.target_concurrency.value_or(kDefaultTargetConcurrency);
+  }
+  json["target_utilization"] = scale.target_utilization;
+  json["target_cpu"] = PartJson(scale.target_cpu);
+  json["target_memory"] = PartJson(scale.target_memory);
+  json["window"] = FormatDuration(scale.window);
+  json["panic_window_percentage"] = scale.panic_window_percentage;
+  json["panic_threshold"] = scale.panic_threshold;
+  json["max_scale_up_rate"] = scale.max_scale_up_rate;
+  json["max_scale_down_rate"] = scale.max_scale_down_rate;
+  json["activation_scale"] = scale.activation_scale;
+  json["scale_down_delay"] = FormatDuration(scale.scale_down_delay);
+  return json;
+}
+
+Json ReadinessJson(const ReadinessConfig& readiness) {
+  using Check = ReadinessConfig::Check;
+  Json json;
+  if (readiness.check == Check::kHttp) json["http"] = readiness.http_path;
+  if (readiness.check == Check::kExec) json["exec"] = readiness.exec;
+  if (readiness.check == Check::kTcp) json["tcp"] = true;
+  if (readiness.port != 0) json["port"] = readiness.port;
+  json["interval"] = FormatDuration(readiness.interval);
+  json["timeout"] = FormatDuration(readiness.timeout);
+  json["failures"] = readiness.failures;
+  json["successes"] = readiness.successes;
+  json["restart_after"] = OrNull(readiness.restart_after);
+  json["max_cpu"] = readiness.max_cpu;
+  json["max_memory"] = readiness.max_memory;
+  return json;
+}
+
 }  // namespace
 
 std::string SettingsJson(const ClassConfig& config) {
@@ -92,21 +133,29 @@ std::string SettingsJson(const ClassConfig& config) {
   json["stop_signal"] = config.stop_signal ? Json(SignalName(*config.stop_signal)) : Json();
   json["stop_grace"] = FormatDuration(config.stop_grace);
   json["drain"] = FormatDuration(config.drain);
+  json["response_timeout"] =
+      config.response_timeout ? FormatDuration(*config.response_timeout) : "never";
   json["restart"] = Name(config.restart);
   json["busy_cpu"] = OrNull(config.busy_cpu);
   json["disk"] = config.disk == Disk::kKeep ? "keep" : "ephemeral";
   json["read_only"] = config.read_only;
   json["nofile"] = config.nofile;
   json["dial"] = config.dial == Dial::kPrivate ? "private" : "loopback";
-  json["autoscale"] = false;
+  json["autoscale"] = config.autoscale ? AutoscaleJson(*config.autoscale) : Json(false);
+  json["readiness"] = ReadinessJson(config.readiness);
   json["port"] = ExtraPorts(config);
   json["resources"] = ResourcesJson(config.resources);
   json["hooks"] = HooksJson(config.hooks);
   json["log"] = {{"max_size", FormatMemorySize(config.log.max_size_bytes)},
                  {"files", config.log.files}};
-  json["route"] = {{"policy", "random"}, {"instances", config.route_instances}};
+  json["route"] = {{"policy", config.route_policy == RoutePolicy::kRandom ? "random" : "nearest"},
+                   {"instances", config.route_instances}};
   json["network"] = {{"internet", false}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string AutoscaleJsonText(const AutoscaleSettings& scale) {
+  return AutoscaleJson(scale).dump();
 }
 
 }  // namespace ctr

@@ -3,6 +3,20 @@
 #include "spdlog/spdlog.h"
 
 namespace ctr {
+namespace {
+
+std::vector<std::shared_ptr<Slot>> PoolOf(const ClassRoute& route) {
+  std::vector<std::shared_ptr<Slot>> pool(static_cast<size_t>(route.route_instances));
+  for (size_t i = 0; i < pool.size(); ++i) {
+    auto slot = route.slots.find(RoutedId(static_cast<int>(i)));
+    if (slot != route.slots.end()) pool[i] = slot->second;
+  }
+  // Of a million that may be there are only those that were.
+  while (!pool.empty() && !pool.back()) pool.pop_back();
+  return pool;
+}
+
+}  // namespace
 
 Status Routes::AddAddress(uint32_t address, const ClassConfig& config) {
   std::vector<Target> added;
@@ -36,7 +50,9 @@ void Routes::Publish(const std::map<std::string, std::shared_ptr<ClassState>>& c
     route->default_port = config.default_port.value_or(0);
     route->ports = config.ports;
     route->create_by_request = config.create == CreateBy::kRequest;
+    route->policy = config.route_policy;
     route->route_instances = config.route_instances;
+    route->response_timeout = config.response_timeout;
     route->hold_timeout = config.start_timeout + config.stop_grace;
     route->address = state->record.address;
     route->traffic = state->traffic;
@@ -52,6 +68,7 @@ void Routes::Publish(const std::map<std::string, std::shared_ptr<ClassState>>& c
     table->instances_by_address[address] = {route, instance->slot()};
     for (const PortConfig& port : route->ports) wanted.emplace(address, port.port);
   }
+  for (const auto& [name, route] : routes) route->pool = PoolOf(*route);
   publisher_.Publish(std::move(table));
 
   for (auto it = steered_.begin(); it != steered_.end();) {

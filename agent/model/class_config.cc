@@ -48,6 +48,7 @@ const PortConfig* ClassConfig::FindPort(uint16_t port) const {
   return found == ports.end() ? nullptr : &*found;
 }
 
+// How many there are, as [autoscale] says, is nothing that one of them is started with.
 std::string RevisionOf(const ClassConfig& config) {
   Canonical c;
   c.Add(config.name);
@@ -92,6 +93,25 @@ std::string RevisionOf(const ClassConfig& config) {
   c.Add(config.log.files);
   // What came later is added only where it is set: revisions stay what they were.
   if (config.tcp_idle) c.Add(config.tcp_idle->count());
+  if (config.response_timeout != ClassConfig().response_timeout) {
+    c.Add(absl::StrCat("response_timeout ",
+                       config.response_timeout.value_or(Duration::zero()).count()));
+  }
+  if (config.route_policy != RoutePolicy::kRandom) c.Add("nearest");
+  if (config.readiness != ReadinessConfig()) {
+    const ReadinessConfig& readiness = config.readiness;
+    c.Add("readiness");
+    c.Add(static_cast<int64_t>(readiness.check));
+    c.Add(readiness.http_path);
+    c.AddList(readiness.exec);
+    c.Add(readiness.port);
+    c.Add(readiness.interval.count());
+    c.Add(readiness.timeout.count());
+    c.Add(readiness.failures);
+    c.Add(readiness.successes);
+    c.AddOptional(readiness.restart_after);
+    c.Add(absl::StrCat(readiness.max_cpu, " ", readiness.max_memory));
+  }
 
   unsigned char digest[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char*>(c.text().data()), c.text().size(), digest);

@@ -54,6 +54,54 @@ struct LogLimits {
   bool operator==(const LogLimits&) const = default;
 };
 
+// How a request to the class finds its instance: one of N at random, woken if it sleeps, or the
+// best that is ready.
+enum class RoutePolicy { kRandom, kNearest };
+
+// When an instance whose process runs is healthy, and when it is overloaded.
+struct ReadinessConfig {
+  enum class Check {
+    kListening,  // every required port listens, looked at from outside
+    kTcp,        // `port` takes a connection
+    kHttp,       // `port` answers GET `http_path` with 2xx or 3xx
+    kExec,       // the command exits with status 0
+  } check = Check::kListening;
+  std::string http_path;
+  std::vector<std::string> exec;
+  uint16_t port = 0;
+  Duration interval = std::chrono::seconds(1);
+  Duration timeout = std::chrono::seconds(1);
+  int failures = 3;                  // in a row: no longer healthy
+  int successes = 1;                 // in a row: healthy again
+  std::optional<int> restart_after;  // failures in a row: it is restarted; none: never
+  double max_cpu = 0.9;              // of its limit, or of the host; above either for a while:
+  double max_memory = 0.95;          // overloaded
+
+  bool operator==(const ReadinessConfig&) const = default;
+};
+
+inline constexpr double kDefaultTargetConcurrency = 50;
+
+// [autoscale]. The words and defaults of Knative's autoscaler where it has them.
+struct AutoscaleSettings {
+  int min = 0;
+  int max = 20;                                   // instance-0 … instance-(max-1)
+  std::optional<double> target_concurrency = {};  // requests in flight in one instance, or else
+  std::optional<double> target_rps = {};          // requests a second; neither: 50 in flight
+  double target_utilization = 0.7;                // the part of the target to steer for
+  std::optional<double> target_cpu = 0.7;  // parts of the instance's limit; none: not looked at
+  std::optional<double> target_memory = 0.8;
+  Duration window = std::chrono::seconds(60);
+  double panic_window_percentage = 10;
+  double panic_threshold = 200;
+  double max_scale_up_rate = 1000;
+  double max_scale_down_rate = 2;
+  int activation_scale = 1;
+  Duration scale_down_delay = Duration::zero();
+
+  bool operator==(const AutoscaleSettings&) const = default;
+};
+
 // A container class as its file says, defaults filled in. A value; compared to tell whether an
 // apply changes anything.
 struct ClassConfig {
@@ -76,14 +124,19 @@ struct ClassConfig {
   std::optional<int> stop_signal;  // none: the image's, else SIGTERM
   Duration stop_grace = std::chrono::seconds(10);
   Duration drain = std::chrono::seconds(30);  // how long a stop lets in-flight requests finish
+  // How long an instance may take from a request to its response's headers; none: forever.
+  std::optional<Duration> response_timeout = std::chrono::minutes(5);
   RestartPolicy restart = RestartPolicy::kOnFailure;
   std::optional<double> busy_cpu;  // cores; one that uses more does not sleep; none: not looked at
   Disk disk = Disk::kEphemeral;
   Dial dial = Dial::kPrivate;
   Resources resources;
-  int nofile = 1024;                   // soft limit of open files
-  bool read_only = false;              // the root file system
-  int route_instances = 3;             // random: over instance-0 … instance-N-1
+  int nofile = 1024;       // soft limit of open files
+  bool read_only = false;  // the root file system
+  RoutePolicy route_policy = RoutePolicy::kRandom;
+  int route_instances = 3;  // over instance-0 … instance-N-1; autoscaled: its max
+  std::optional<AutoscaleSettings> autoscale;  // none: off
+  ReadinessConfig readiness;
   std::optional<int> max_concurrency;  // in-flight requests an instance; none: no limit
   Hooks hooks;
   LogLimits log;
@@ -95,7 +148,7 @@ struct ClassConfig {
 };
 
 // Identifies what an instance of this class is started with: 12 hex digits of a SHA-256 over every
-// field.
+// field but `autoscale`.
 std::string RevisionOf(const ClassConfig& config);
 
 }  // namespace ctr

@@ -39,6 +39,13 @@ inline constexpr char kDestroyed[] = "destroyed";
 // Of a class.
 inline constexpr char kClassApplied[] = "class_applied";
 inline constexpr char kClassRemoved[] = "class_removed";
+inline constexpr char kScaled[] = "scaled";  // its instances: how many there are to be, and why
+// Of what routing thinks of an instance.
+inline constexpr char kOverloaded[] = "overloaded";
+inline constexpr char kRelieved[] = "relieved";  // no longer overloaded
+inline constexpr char kEjected[] = "ejected";    // gets no requests for a while
+inline constexpr char kUnready[] = "unready";    // its readiness check fails
+inline constexpr char kReady[] = "ready";        // passes it again
 // Of the agent.
 inline constexpr char kAgentStarted[] = "agent_started";
 inline constexpr char kAgentStopped[] = "agent_stopped";
@@ -54,7 +61,8 @@ inline constexpr const char* kAll[] = {
     kRestart,      kGaveUp,       kAdopted,      kLost,         kRenewed,     kStayedAwake,
     kHook,         kHookFailed,   kExec,         kCopy,         kRefused,     kDestroyed,
     kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped, kRuntimeBack, kStateRebuilt,
-    kDiskFull,     kDiskRoom,     kRemoved};
+    kDiskFull,     kDiskRoom,     kRemoved,      kScaled,       kOverloaded,  kRelieved,
+    kEjected,      kUnready,      kReady};
 }  // namespace event
 
 // Something that happened. A row of the store, bounded by age and count.

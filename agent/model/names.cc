@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
 namespace ctr {
@@ -23,5 +24,16 @@ Status CheckDnsLabel(std::string_view text, std::string_view what) {
 }
 
 std::string RoutedId(int index) { return absl::StrCat("instance-", index); }
+
+std::optional<int> RoutedIndexOf(std::string_view id) {
+  constexpr std::string_view kPrefix = "instance-";
+  int index = 0;
+  if (!id.starts_with(kPrefix)) return std::nullopt;
+  const std::string_view number = id.substr(kPrefix.size());
+  if (!absl::SimpleAtoi(absl::string_view(number.data(), number.size()), &index) ||
+      RoutedId(index) != id)
+    return std::nullopt;
+  return index;
+}
 
 }  // namespace ctr

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <compare>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -31,5 +32,7 @@ Status CheckDnsLabel(std::string_view text, std::string_view what);
 
 // The ID of the `index`-th instance that routing owns: "instance-0".
 std::string RoutedId(int index);
+// The index of a RoutedId; nothing for any other ID.
+std::optional<int> RoutedIndexOf(std::string_view id);
 
 }  // namespace ctr

@@ -3,6 +3,8 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "agent/policy/routing.h"
+#include "agent/proxy/pool.h"
 
 namespace ctr {
 namespace {
@@ -19,11 +21,18 @@ struct Wake {
 
 }  // namespace
 
-WakeOrigin PickInstance(Route& route, std::mt19937_64& random) {
+WakeOrigin PickInstance(Route& route, MonoTime now, std::mt19937_64& random) {
   if (!route.id.empty()) return WakeOrigin::kRequest;
   const ClassRoute& class_route = *route.class_route;
-  std::uniform_int_distribution<int> pick(0, class_route.route_instances - 1);
-  route.id = RoutedId(pick(random));
+  if (class_route.policy == RoutePolicy::kNearest) {
+    const policy::Choice choice = ChooseSlot(class_route.pool, now, random());
+    if (choice.outcome == policy::Choice::Outcome::kChosen) {
+      route.slot = class_route.pool[choice.index];
+      route.id = route.slot->name().id;
+    }
+    return WakeOrigin::kRoute;
+  }
+  route.id = RoutedId(policy::PickUniform(random(), class_route.route_instances));
   if (auto slot = class_route.slots.find(route.id); slot != class_route.slots.end()) {
     route.slot = slot->second;
   }

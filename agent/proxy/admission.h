@@ -5,8 +5,9 @@
 namespace ctr {
 
 // Fills in which instance a route means, where the class's policy picks: one of instance-0 … N-1,
-// each as likely. `origin` says whose idea the instance then is.
-WakeOrigin PickInstance(Route& route, std::mt19937_64& random);
+// each as likely, or the nearest that is ready; none yet (`id` stays empty) if none of them is.
+// Says whose idea the instance then is.
+WakeOrigin PickInstance(Route& route, MonoTime now, std::mt19937_64& random);
 
 // Lets a request into `route`'s instance, which PickInstance has settled; wakes it first if need
 // be. `waited` is set to how long that took. Errors carry the ingress's codes. A caller that is

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "agent/proxy/admission.h"
+#include "agent/proxy/pool.h"
 
 namespace ctr {
 namespace {
@@ -17,13 +18,25 @@ constexpr std::array<Duration, 3> kRefusedBackoff = {
 
 void Approach::Begin(Route route) {
   route_ = std::move(route);
-  origin_ = PickInstance(route_, loop_.random);
-  name_ = {route_.class_route->name, route_.id};
+  by_policy_ = route_.id.empty() && route_.class_route->policy == RoutePolicy::kNearest;
+  Pick();
   hold_until_ = loop_.clock.Now() + route_.class_route->hold_timeout;
 }
 
+void Approach::Pick() {
+  origin_ = PickInstance(route_, loop_.clock.Now(), loop_.random);
+  name_ = {route_.class_route->name, route_.id};
+}
+
+// One that is full is no answer where there may be others.
+StatusOr<Passage> Approach::EnterNow() {
+  StatusOr<Passage> passage = TryEnter(route_.slot);
+  if (!passage.ok() && by_policy_) return Passage();
+  return passage;
+}
+
 StatusOr<bool> Approach::TryReach(Wish wish) {
-  CTR_ASSIGN_OR_RETURN(passage_, TryEnter(route_.slot));
+  CTR_ASSIGN_OR_RETURN(passage_, EnterNow());
   if (passage_.slot() && passage_.endpoint()) return TakeKept(wish);
   passage_ = Passage();
   return false;
@@ -35,20 +48,35 @@ awaitable<Status> Approach::Reach(Wish wish, Cause cause) {
     Status connected = co_await Connect(wish);
     if (connected.ok() || attempt == kRefusedBackoff.size()) co_return connected;
     // Out of the gate, so that control can close it.
+    const std::shared_ptr<Slot> refused = passage_.slot();
     passage_ = Passage();
+    if (by_policy_) {
+      const MonoTime now = loop_.clock.Now();
+      refused->load().latency.SampleFailure(Duration::zero(), now);
+      NoteOutcome(route_.class_route->pool, *refused, true, now);
+      route_.id.clear();
+      route_.slot = nullptr;
+      Pick();
+      if (route_.slot != nullptr && route_.slot != refused) continue;
+    }
     co_await loop_.clock.SleepUntil(loop_.clock.Now() + kRefusedBackoff[attempt]);
   }
 }
 
 awaitable<Status> Approach::Enter(Wish wish, Cause cause) {
   if (passage_.slot()) co_return absl::OkStatus();
-  CTR_CO_ASSIGN_OR_RETURN(passage_, TryEnter(route_.slot));
+  CTR_CO_ASSIGN_OR_RETURN(passage_, EnterNow());
   if (!passage_.slot() || !passage_.endpoint()) {
     passage_ = Passage();
+    if (by_policy_) route_.id.clear();
     const MonoTime begin = loop_.clock.Now();
     CTR_CO_ASSIGN_OR_RETURN(
         passage_, co_await Admit(loop_, route_, origin_, hold_until_, cause(), wish.bytes));
     waited_ += loop_.clock.Now() - begin;
+    if (by_policy_) {
+      route_.slot = passage_.slot();
+      route_.id = name_.id = route_.slot->name().id;
+    }
   }
   co_return absl::OkStatus();
 }
@@ -70,7 +98,41 @@ awaitable<Status> Approach::Connect(Wish wish) {
   co_return absl::OkStatus();
 }
 
+void Approach::Sent() {
+  Unsaid();
+  if (route_.class_route->policy != RoutePolicy::kNearest) return;
+  sent_at_ = loop_.clock.Now();
+  followed_ = passage_.slot()->load().waiting.Begin(*sent_at_);
+}
+
+void Approach::Answered(int status) {
+  Learn(policy::IsFailure(status), policy::IsGatewayFailure(status));
+}
+
+void Approach::Failed() { Learn(true, true); }
+
+void Approach::Learn(bool failed, bool gateway_failure) {
+  if (!sent_at_ || !passage_.slot()) return Unsaid();
+  const MonoTime now = loop_.clock.Now();
+  Slot& slot = *passage_.slot();
+  const Duration took = now - *sent_at_;
+  if (failed) {
+    slot.load().latency.SampleFailure(took, now);
+  } else {
+    slot.load().latency.Sample(took, now);
+  }
+  NoteOutcome(route_.class_route->pool, slot, gateway_failure, now);
+  Unsaid();
+}
+
+void Approach::Unsaid() {
+  if (sent_at_ && followed_ && passage_.slot()) passage_.slot()->load().waiting.End();
+  sent_at_.reset();
+  followed_ = false;
+}
+
 void Approach::Leave(Connection connection) {
+  Unsaid();
   const std::shared_ptr<Slot> slot = passage_.slot();
   passage_ = Passage();
   if (connection == Connection::kKeep) {

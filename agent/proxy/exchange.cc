@@ -88,12 +88,15 @@ std::string Exchange::Cause() const {
 awaitable<StatusOr<ResponseHead>> Exchange::Ask() {
   timings_.wake = approach_.waited();
   timings_.route = loop_.clock.Now() - request_.arrived - timings_.wake;
+  asked_at_ = loop_.clock.Now();
   WriteBatch batch;
   batch.Add(request_.message);
   // What the instance no longer takes, it may have answered before.
   if (upstream().WriteNow(batch) == Stream::Written::kMore) {
     co_await upstream().Write(std::move(batch));
   }
+  if (timed_out_) co_return UpstreamGone();
+  approach_.Sent();
   if (request_.rest.kind != BodyKind::kNone) {
     window_begin_ = loop_.clock.Now();
     window_received_ = client_->received();
@@ -144,6 +147,10 @@ awaitable<bool> Exchange::RelayInterim(const ResponseHead& head) {
 
 Status Exchange::UpstreamGone() const {
   if (upload_ && upload_->state() == Upload::State::kMalformed) return upload_->error();
+  if (timed_out_) {
+    return Error(absl::StatusCode::kDeadlineExceeded, code::kUpstreamTimeout,
+                 "the instance did not answer within response_timeout");
+  }
   return UpstreamError(
       answered_ ? "the instance closed the connection in the middle of a response header"
                 : "the instance closed the connection without a response; see: ctr logs");
@@ -152,7 +159,11 @@ Status Exchange::UpstreamGone() const {
 awaitable<After> Exchange::Relay(ResponseHead head) {
   responding_ = true;
   status_ = head.status;
-  if (head.status == 101) co_return co_await Switch(head);
+  if (head.status == 101) {
+    approach_.Unsaid();
+    co_return co_await Switch(head);
+  }
+  approach_.Answered(head.status);
   // An answer before the request's end mostly refuses it: the client had better not go on.
   const bool refused = uploading() && head.status >= 300;
   const ClientSide client{.http10 = request_.form.http10,
@@ -230,6 +241,8 @@ After Exchange::Finish(bool complete, bool upstream_keep_alive, bool client_keep
 
 awaitable<After> Exchange::Fail(Status error) {
   responding_ = true;
+  const std::string why = ErrorCodeOf(error);
+  if (why == code::kUpstreamError || why == code::kUpstreamTimeout) approach_.Failed();
   approach_.Leave(Approach::Connection::kClose);
   if (uploading()) co_await upload_->Stop();
   if (upload_ && upload_->state() == Upload::State::kClientGone) co_return After::kClose;
@@ -255,7 +268,18 @@ bool Exchange::Sweep(MonoTime now) {
   const Duration half_closed = held ? limits.half_closed_held : limits.half_closed;
   if (watch_.IsGone(*client_, half_closed, limits.write_stall, now)) return false;
   LookAtUpload(now);
+  LookAtAnswer(now);
   return true;
+}
+
+// Time in which it waits for the client is not the instance's.
+void Exchange::LookAtAnswer(MonoTime now) {
+  if (!asked_at_ || responding_ || timed_out_) return;
+  if (uploading() && client_->reading()) asked_at_ = now;
+  const std::optional<Duration> timeout = approach_.response_timeout();
+  if (!timeout || now - *asked_at_ < *timeout) return;
+  timed_out_ = true;
+  upstream().Cancel();
 }
 
 void Exchange::LookAtUpload(MonoTime now) {

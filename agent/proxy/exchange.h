@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/proxy/approach.h"
@@ -68,6 +69,7 @@ class Exchange final : public Served {
   awaitable<bool> RelayBody(std::string head, Framing framing, BodyKind client_kind);
   After Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
   void LookAtUpload(MonoTime now);
+  void LookAtAnswer(MonoTime now);
   void Account();
   bool uploading() const { return upload_ && upload_->state() == Upload::State::kRunning; }
 
@@ -86,6 +88,8 @@ class Exchange final : public Served {
   int status_ = 0;     // that the client got, or gets; 0: it has gone before
   std::string error_;  // Ctr-Error's
   bool switched_ = false;
+  std::optional<MonoTime> asked_at_;  // since when the instance has had to answer
+  bool timed_out_ = false;
 
   // What Sweep saw before.
   ClientWatch watch_;

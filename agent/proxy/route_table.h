@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -23,11 +24,15 @@ struct ClassRoute {
   uint16_t default_port = 0;  // 0: a job, nothing to reach
   std::vector<PortConfig> ports;
   bool create_by_request = false;
+  RoutePolicy policy = RoutePolicy::kRandom;
   int route_instances = 3;
   Duration hold_timeout;  // start_timeout + stop_grace: how long a request may wait for a wake
-  uint32_t address = 0;   // host byte order
+  std::optional<Duration> response_timeout;  // how long an instance may take until it answers
+  uint32_t address = 0;                      // host byte order
   std::shared_ptr<Traffic> traffic = std::make_shared<Traffic>();   // the class's, over all tables
   std::map<std::string, std::shared_ptr<Slot>, std::less<>> slots;  // by ID
+  // Those of instance-0 … instance-N-1, whom routing owns; null: there is none yet.
+  std::vector<std::shared_ptr<Slot>> pool;
 };
 
 struct InstanceAddress {

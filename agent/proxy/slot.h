@@ -9,6 +9,7 @@
 #include "agent/base/netns.h"
 #include "agent/base/time.h"
 #include "agent/model/names.h"
+#include "agent/proxy/slot_load.h"
 
 namespace ctr {
 
@@ -29,6 +30,9 @@ class Slot {
   explicit Slot(InstanceName name) : name_(std::move(name)) {}
 
   const InstanceName& name() const { return name_; }
+
+  SlotLoad& load() { return load_; }
+  const SlotLoad& load() const { return load_; }
 
   // Any thread. kEntered: the caller counts as in flight until it calls Leave. kFull:
   // max_concurrency is reached.
@@ -111,6 +115,7 @@ class Slot {
   void set_max_concurrency(uint32_t limit) {
     max_concurrency_.store(limit, std::memory_order_relaxed);
   }
+  uint32_t max_concurrency() const { return max_concurrency_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr uint64_t kClosed = uint64_t{1} << 63;
@@ -133,6 +138,7 @@ class Slot {
   std::atomic<uint64_t> served_{0};
   std::atomic<uint32_t> max_concurrency_{0};  // 0: no limit
   std::atomic<std::shared_ptr<const Endpoint>> endpoint_;
+  SlotLoad load_;
 };
 
 // One entered request; leaves the slot when it ends. Needs the clock to stamp the end.

@@ -34,6 +34,7 @@ class Waker {
   //
   // Returns once the instance is healthy, with the request let in (in flight) and its slot and
   // endpoint. Starts it if it sleeps, waits if it starts or stops; creates it if `origin` allows.
+  // Without an ID: whichever of those that routing owns can take it first, the nearest of them.
   // Gives up at `deadline`. Errors carry the ingress's codes: unknown_class, unknown_instance,
   // manual_start, max_instances, overloaded, queue_full, draining, start_failed, start_timeout.
   virtual awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,

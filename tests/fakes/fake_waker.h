@@ -23,6 +23,11 @@ class FakeWaker final : public Waker {
     InstanceName name = slot->name();
     instances_[name] = {std::move(slot), std::move(endpoint)};
   }
+  // The one that it picks where a class's policy does; of those that were added.
+  void PickFor(const std::string& class_name, InstanceName picked) {
+    std::lock_guard lock(mutex_);
+    instances_[{class_name, ""}] = instances_.at(picked);
+  }
   // Every call fails so, until it is OK.
   void FailWith(Status error) {
     std::lock_guard lock(mutex_);

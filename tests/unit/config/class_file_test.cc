@@ -292,19 +292,106 @@ TEST_CASE("ports may speak tcp, and idle connections have a time of their own") 
 }
 
 TEST_CASE("what is not built yet is refused by name") {
-  CHECK(RefusalOf("autoscale = true") ==
-        "web.toml:3: autoscale: true is not built yet in this version");
-  CHECK(RefusalOf("[readiness]\ntcp = true") ==
-        "web.toml:3: readiness: not built yet in this version");
   for (const char* setting : {
            "pull_policy = \"always\"",
-           "[autoscale]\nmin = 1",
            "[[volume]]\nhost = \"/a\"\npath = \"/b\"",
            "[network]\ninternet = true",
-           "[route]\npolicy = \"nearest\"",
        }) {
     CHECK(RefusalOf(setting).ends_with("not built yet in this version"));
   }
+}
+
+TEST_CASE("autoscale = true alone routes to the nearest over as many as may live") {
+  const std::string top = std::string(kTop) + "default_port = 80\nmax_instances = 7\n";
+  const ClassConfig config = Parse(top + "autoscale = true\n");
+  REQUIRE(config.autoscale);
+  CHECK(config.autoscale->max == 7);
+  CHECK(config.autoscale->min == 0);
+  CHECK(config.route_policy == RoutePolicy::kNearest);
+  CHECK(config.route_instances == 7);
+  CHECK_FALSE(Parse(top + "autoscale = false\n").autoscale);
+  CHECK(Parse(top + "[route]\npolicy = \"nearest\"\ninstances = 4\n").route_instances == 4);
+}
+
+TEST_CASE("the settings of the autoscaler are read, and shown with what they are by default") {
+  const ClassConfig config = Parse(std::string(kTop) + R"(
+default_port = 80
+[autoscale]
+min = 1
+max = 5
+target_rps = 20
+target_cpu = "off"
+target_memory = 0.5
+window = "30s"
+scale_down_delay = "1m"
+)");
+  const AutoscaleSettings& scale = *config.autoscale;
+  CHECK(scale.min == 1);
+  CHECK(scale.target_rps == 20.0);
+  CHECK_FALSE(scale.target_concurrency);
+  CHECK_FALSE(scale.target_cpu);
+  CHECK(scale.target_memory == 0.5);
+  CHECK(scale.window == Duration(30s));
+  CHECK(scale.scale_down_delay == Duration(60s));
+  CHECK(SettingsJson(config).find(
+            R"("autoscale":{"min":1,"max":5,"target_rps":20.0,"target_utilization":0.7,)"
+            R"("target_cpu":"off","target_memory":0.5,"window":"30s")") != std::string::npos);
+}
+
+TEST_CASE("impossible autoscaling is refused with its line and what to do") {
+  const std::string top = "default_port = 80\n";
+  CHECK(RefusalOf("autoscale = true") ==
+        "web.toml:3: autoscale: needs a default_port: a job has no traffic to scale by");
+  CHECK(RefusalOf(top + "[autoscale]\nmax = 21") ==
+        "web.toml:5: autoscale.max: must be at most max_instances, which is 20");
+  CHECK(RefusalOf(top + "[autoscale]\nmin = 3\nmax = 2").find("autoscale.min: must be at most") !=
+        std::string::npos);
+  CHECK(RefusalOf(top + "[autoscale]\ntarget_rps = 1\ntarget_concurrency = 1")
+            .find("exclude each other") != std::string::npos);
+  CHECK(RefusalOf(top + "[autoscale]\ntarget_cpu = 1.5").find("autoscale.target_cpu: ") !=
+        std::string::npos);
+  CHECK(RefusalOf(top + "[autoscale]\nwindow = \"5s\"").find("autoscale.window: ") !=
+        std::string::npos);
+  CHECK(RefusalOf(top + "[autoscale]\nwindow = \"6.5s\"").find("must be whole seconds") !=
+        std::string::npos);
+  CHECK(RefusalOf(top + "[autoscale]\nmaximum = 1").find("unknown key \"autoscale.maximum\"") !=
+        std::string::npos);
+  CHECK(RefusalOf(top + "autoscale = 1").find("autoscale: ") != std::string::npos);
+  CHECK(RefusalOf(top + "autoscale = true\n[route]\npolicy = \"random\"")
+            .find("must be \"nearest\"") != std::string::npos);
+  CHECK(RefusalOf(top + "autoscale = true\n[route]\ninstances = 2").find("set max") !=
+        std::string::npos);
+}
+
+TEST_CASE("a readiness check is read, with the class's port unless it says another") {
+  using Check = ReadinessConfig::Check;
+  const std::string top = std::string(kTop) + "default_port = 80\n";
+  const ReadinessConfig http =
+      Parse(top + "[readiness]\nhttp = \"/healthz\"\ninterval = \"2s\"\nfailures = 5\n").readiness;
+  CHECK(http.check == Check::kHttp);
+  CHECK(http.http_path == "/healthz");
+  CHECK(http.port == 80);
+  CHECK(http.interval == Duration(2s));
+  CHECK(http.failures == 5);
+  CHECK(Parse(top + "[readiness]\ntcp = true\nport = 81\n").readiness.port == 81);
+  CHECK(Parse(top + "[readiness]\nexec = [\"/bin/ok\"]\nrestart_after = 3\n").readiness.exec ==
+        std::vector<std::string>{"/bin/ok"});
+  CHECK(Parse(top + "[readiness]\nmax_cpu = 0.5\n").readiness.check == Check::kListening);
+}
+
+TEST_CASE("impossible readiness checks are refused") {
+  const std::string top = "default_port = 80\n[readiness]\n";
+  CHECK(RefusalOf("[readiness]\ntcp = true") ==
+        "web.toml:3: readiness: needs a port to check; the class has none");
+  CHECK(RefusalOf(top + "http = \"healthz\"").find("must be a path") != std::string::npos);
+  CHECK(RefusalOf(top + "http = \"/a b\"").find("must be a path") != std::string::npos);
+  CHECK(RefusalOf(top + "exec = []").find("must name a program") != std::string::npos);
+  CHECK(RefusalOf(top + "http = \"/\"\nexec = [\"a\"]").find("exclude each other") !=
+        std::string::npos);
+  CHECK(RefusalOf(top + "http = \"/\"\ntcp = true").find("leave one out") != std::string::npos);
+  CHECK(RefusalOf(top + "port = 8080").find("of no use") != std::string::npos);
+  CHECK(RefusalOf(top + "failures = 0").find("readiness.failures: ") != std::string::npos);
+  CHECK(RefusalOf(top + "max_memory = 2").find("readiness.max_memory: ") != std::string::npos);
 }
 
 TEST_CASE("restart, disk, busy_cpu, hooks and log are read") {
@@ -374,9 +461,11 @@ TEST_CASE("the settings of a job are shown with their effective values") {
       R"("default_protocol":null,"required_ports":[],"entrypoint":null,"env":{},"labels":{},)"
       R"("sleep_after":"never","tcp_idle":"never","manual_start":false,"create":"get","max_instances":20,)"
       R"("max_concurrency":null,"start_timeout":"20s","stop_signal":null,"stop_grace":"10s",)"
-      R"("drain":"30s","restart":"never","busy_cpu":null,"disk":"ephemeral",)"
+      R"("drain":"30s","response_timeout":"5m","restart":"never","busy_cpu":null,"disk":"ephemeral",)"
       R"("read_only":false,"nofile":1024,)"
-      R"("dial":"private","autoscale":false,"port":[],)"
+      R"("dial":"private","autoscale":false,)"
+      R"("readiness":{"interval":"1s","timeout":"1s","failures":3,"successes":1,)"
+      R"("restart_after":null,"max_cpu":0.9,"max_memory":0.95},"port":[],)"
       R"("resources":{"cpus":null,"memory":null,"pids":512},)"
       R"("hooks":{"on_start":null,"on_stop":null,"on_error":null,"on_activity_expired":null},)"
       R"("log":{"max_size":"10MiB","files":2},)"

@@ -1,0 +1,125 @@
+// The choice among a class's instances by the data loops, and what they learn for it.
+#include <doctest/doctest.h>
+
+#include "tests/integration/proxy/world.h"
+
+namespace ctr {
+namespace {
+
+using namespace std::chrono_literals;
+
+Program Hello() {
+  return Answering([](const std::string&, const std::string&) { return Ok("hello"); });
+}
+
+// Its class routes to the nearest of three.
+struct NearestWorld : World {
+  explicit NearestWorld(Program program, IngressConfig config = {})
+      : World(std::move(program), std::move(config)) {
+    class_route->policy = RoutePolicy::kNearest;
+    for (int i = 0; i < 3; ++i) class_route->pool.push_back(class_route->slots.at(RoutedId(i)));
+    Publish();
+  }
+  void Open(int index) { class_route->pool[static_cast<size_t>(index)]->Open(endpoint); }
+  Slot& slot(int index) { return *class_route->pool[static_cast<size_t>(index)]; }
+  static std::string Ask() { return "GET / HTTP/1.1\r\nHost: web.localhost\r\n\r\n"; }
+  std::string Chosen(RawClient& client) { return client.Ask(Ask()).Field("Ctr-Instance"); }
+};
+
+TEST_CASE("a request to the class goes to one that is awake, and wakes no other") {
+  NearestWorld world(Hello());
+  world.Open(1);
+  RawClient client(world.address);
+  for (int i = 0; i < 5; ++i) CHECK(world.Chosen(client) == "web/instance-1");
+  CHECK(world.waker.calls().empty());
+}
+
+TEST_CASE("while none is awake the waker says which it is") {
+  NearestWorld world(Hello());
+  world.waker.PickFor("web", {"web", "instance-2"});
+  RawClient client(world.address);
+  CHECK(world.Chosen(client) == "web/instance-2");
+  CHECK(world.waker.calls().size() == 1);
+}
+
+TEST_CASE("one that is overloaded, or fails its readiness check, gets none while another can") {
+  NearestWorld world(Hello());
+  for (int i = 0; i < 3; ++i) world.Open(i);
+  world.slot(0).load().set_overloaded(true);
+  world.slot(2).load().set_passing(false);
+  RawClient client(world.address);
+  for (int i = 0; i < 10; ++i) CHECK(world.Chosen(client) == "web/instance-1");
+}
+
+TEST_CASE("an instance that answers errors at once is soon left alone") {
+  NearestWorld world(Answering([](const std::string&, const std::string&) {
+    return "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+  }));
+  world.Open(0);
+  RawClient client(world.address);
+  for (int i = 0; i < 5; ++i) CHECK(client.Ask(NearestWorld::Ask()).status() == 503);
+  CHECK(world.slot(0).load().latency.Load(std::chrono::steady_clock::now()).average_ns >= 1e9);
+  // Of one alone no half can be ejected.
+  CHECK(world.slot(0).load().ejection().count == 0);
+  world.Open(1);
+  world.Open(2);
+  for (int i = 0; i < 20; ++i) client.Ask(NearestWorld::Ask());
+  int ejected = 0;
+  for (int i = 0; i < 3; ++i) ejected += world.slot(i).load().ejection().count > 0;
+  CHECK(ejected == 1);  // not more than half of them, though all are broken
+}
+
+TEST_CASE("what an answer took is learnt, and nothing is followed after it") {
+  NearestWorld world(Answering([](const std::string&, const std::string&) {
+    std::this_thread::sleep_for(30ms);
+    return Ok("slow");
+  }));
+  world.Open(0);
+  RawClient client(world.address);
+  CHECK(client.Ask(NearestWorld::Ask()).status() == 200);
+  const MonoTime now = std::chrono::steady_clock::now();
+  CHECK(world.slot(0).load().latency.Load(now).average_ns >= 25e6);
+  CHECK(world.slot(0).load().waiting.Age(now + 1s) == Duration::zero());
+}
+
+TEST_CASE("one that refuses connections is passed over for another") {
+  NearestWorld world(Hello(), {.data_loops = 1});
+  // A namespace where nothing listens.
+  auto nowhere = std::make_shared<Endpoint>(Endpoint{MakeNetworkNamespace(), false, 1});
+  world.slot(0).Open(nowhere);
+  RawClient client(world.address);
+  world.slot(1).Open(world.endpoint);
+  for (int i = 0; i < 10; ++i) CHECK(client.Ask(NearestWorld::Ask()).status() == 200);
+}
+
+TEST_CASE("an instance that does not answer within response_timeout is given up as 504") {
+  NearestWorld world([](ServerConnection& connection) {
+    connection.ReadSome(1000);
+    connection.ReadSome(1);  // until it is closed
+  });
+  world.class_route->response_timeout = 1s;
+  world.Publish();
+  world.Open(0);
+  RawResponse response = world.Fetch(NearestWorld::Ask());
+  CHECK(response.status() == 504);
+  CHECK(response.Field("Ctr-Error") == "upstream_timeout");
+  CHECK(response.body.find("response_timeout") != std::string::npos);
+}
+
+TEST_CASE("time in which a client sends its body does not count for response_timeout") {
+  NearestWorld world(
+      Answering([](const std::string&, const std::string& body) { return Ok(body); }));
+  world.class_route->response_timeout = 1s;
+  world.Publish();
+  world.Open(0);
+  RawClient client(world.address);
+  client.Send("POST / HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 4\r\n\r\n");
+  for (char c : std::string("body")) {
+    std::this_thread::sleep_for(700ms);
+    client.Send(std::string(1, c));
+  }
+  CHECK(client.Receive().body == "body");
+}
+
+}  // namespace
+}  // namespace ctr
