@@ -92,14 +92,14 @@ class Target:
     def __init__(self, name, port, host, pids, address="127.0.0.1"):
         self.name, self.port, self.host, self.pids, self.address = name, port, host, pids, address
 
-    def wrk(self, path, seconds):
-        command = ["taskset", "-c", str(CPUS - 1), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency",
+    def wrk(self, path, seconds, connections=CONNECTIONS):
+        command = ["taskset", "-c", str(CPUS - 1), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency",
                    "-H", f"Host: {self.host}", f"http://{self.address}:{self.port}{path}"]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def measure(self, path):
+    def measure(self, path, connections=CONNECTIONS):
         before = cpu_seconds(self.pids)
-        text = self.wrk(path, SECONDS)
+        text = self.wrk(path, SECONDS, connections)
         spent = cpu_seconds(self.pids) - before
         if re.search(r"Non-2xx|Socket errors", text):
             raise AssertionError(f"{self.name}: {text}")

@@ -9,11 +9,14 @@
 //   /status/N    status N         /env         the environment
 //   /exit/N      ends the server with exit status N
 //   /crash       ends it by SIGSEGV
+//   /work?s=S    takes S seconds for it, in which nobody else is answered
 //   /cpu/S       computes for S seconds, then answers
+//   /gap         µs from listening to the first byte from a client
 //   /upgrade     whatever Upgrade asks for: what comes goes back from then on
 //
 // Environment: CTR_ID; ECHO=1: no HTTP, what comes goes back; PORT (8080); BIND (0.0.0.0);
-// LISTEN_DELAY_MS: starts to listen that late; IGNORE_TERM=1: SIGTERM does nothing.
+// SLOWER=N: /work takes N times as long; LISTEN_DELAY_MS: starts to listen that late;
+// IGNORE_TERM=1: SIGTERM does nothing.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -62,15 +65,18 @@ struct Connection {
 static struct Connection** connections;  // by descriptor
 static int connection_count;
 static int epoll_fd, listener;
+static int64_t listening_us, first_byte_us;  // when; 0: not yet
 static uint64_t request_count;
 static bool echo;
 extern char** environ;
 
-static int64_t Now(void) {
+static int64_t NowUs(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+  return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
 }
+
+static int64_t Now(void) { return NowUs() / 1000; }
 
 static void Die(const char* what) {
   fprintf(stderr, "server: %s: %s\n", what, strerror(errno));
@@ -208,6 +214,10 @@ static void Respond(struct Connection* c, const char* path) {
   } else if (Number(path, "/sleep?s=", 1000, &n)) {
     AnswerHello(c);
     c->wake_at = Now() + (int64_t)n;
+  } else if (Number(path, "/work?s=", 1000000, &n)) {
+    const char* slower = getenv("SLOWER");
+    usleep((useconds_t)n * (slower != NULL ? (useconds_t)atoi(slower) : 1));
+    AnswerText(c, 200, "done\n");
   } else if (Number(path, "/cpu/", 1000, &n)) {
     Compute(n);
     AnswerHello(c);
@@ -221,6 +231,8 @@ static void Respond(struct Connection* c, const char* path) {
     // The first process of a container is spared by a signal that it sends, not by a fault of its
     // own.
     *(volatile char*)1 = 0;
+  } else if (strcmp(path, "/gap") == 0) {
+    AnswerText(c, 200, "%lld\n", (long long)(first_byte_us - listening_us));
   } else if (strcmp(path, "/") == 0 || path[1] == '?') {
     AnswerHello(c);
   } else {
@@ -446,6 +458,7 @@ static void Receive(struct Connection* c) {
     c->ended = true;
     Watch(c);
   }
+  if (first_byte_us == 0 && size > 0) first_byte_us = NowUs();
   Append(&c->in, block, (size_t)size);
   Advance(c);
 }
@@ -509,6 +522,7 @@ static void Listen(void) {
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
   if (bind(listener, (struct sockaddr*)&local, sizeof local) < 0) Die("bind");
   if (listen(listener, 4096) < 0) Die("listen");
+  listening_us = NowUs();
   struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
   epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listener, &event);
   printf("listening on port %d\n", ntohs(local.sin_port));
