@@ -124,6 +124,9 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   supervision.now = SteadyNow;
   supervision.disk = DiskOf(config.data_dir);
   supervision.data_dir = config.data_dir;
+  supervision.check = [&clock, &runtime](CheckTarget target) {
+    return RunCheck(clock, *runtime, std::move(target));
+  };
   supervision.run_hook = [&clock, pool = work.get_executor()](HookCall call) {
     return RunHook(&clock, pool, std::move(call));
   };
@@ -187,8 +190,15 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   // Nobody is served anew while this agent is the only one.
   const Duration drain = handed_over && !hand_over.successor_serves() ? kApiPatience : config.drain;
   const MonoTime drained = clock.Now() + drain;
-  co_await ingress.Drain(drain, handed_over ? IdleConnections::kKeep : IdleConnections::kEnd);
+  const IdleConnections idle = handed_over ? IdleConnections::kKeep : IdleConnections::kEnd;
+  if (handed_over && hand_over.successor_serves()) {
+    // Nobody serves once that has ended: out of the way of who is started then.
+    co_await (ingress.Drain(drain, idle) || hand_over.UntilAlone());
+  } else {
+    co_await ingress.Drain(drain, idle);
+  }
   const auto serves = [&] {
+    if (handed_over && hand_over.successor_gone()) return false;
     return service.sessions() > 0 || (predecessor != nullptr && predecessor->connected());
   };
   while (serves() && clock.Now() < drained) {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "agent/api/requests.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -30,14 +31,20 @@ std::string OwnPath() {
   return std::string(absl::StripSuffix(path, " (deleted)"));
 }
 
-awaitable<void> Quiesce(AgentParts parts) {
+awaitable<void> FinishImports(AgentParts parts, HandOverSteps::Gone gone) {
+  const MonoTime deadline = parts.clock->Now() + kImportPatience;
+  while (parts.service->imports() > 0 && !gone() && parts.clock->Now() < deadline) {
+    co_await parts.clock->SleepUntil(parts.clock->Now() + kPoll);
+  }
+}
+
+awaitable<void> Quiesce(AgentParts parts, HandOverSteps::Gone gone) {
   parts.server->StopAccepting();
   const MonoTime begin = parts.clock->Now();
   MonoTime quiet_since = begin;
-  for (MonoTime now = begin; now - quiet_since < kQuiet; now = parts.clock->Now()) {
-    const bool call = parts.service->calls() > 0 && now - begin < kCallPatience;
-    const bool import = parts.service->imports() > 0 && now - begin < kImportPatience;
-    if (call || import) quiet_since = now;
+  for (MonoTime now = begin; now - quiet_since < kQuiet && !gone(); now = parts.clock->Now()) {
+    const bool busy = parts.service->calls() > 0 || parts.service->imports() > 0;
+    if (busy && now - begin < kCallPatience) quiet_since = now;
     co_await parts.clock->SleepUntil(now + kPoll);
   }
 }
@@ -125,13 +132,16 @@ RecoverySteps RecoveryStepsOf(Beginning& beginning) {
 }
 
 HandOverSteps HandOverStepsOf(const AgentParts& parts) {
-  return {.quiesce = [parts] { return Quiesce(parts); },
+  return {.finish_imports =
+              [parts](HandOverSteps::Gone gone) { return FinishImports(parts, std::move(gone)); },
+          .quiesce = [parts](HandOverSteps::Gone gone) { return Quiesce(parts, std::move(gone)); },
           .resume = [parts] { parts.server->ResumeAccepting(); },
           .let_go = [parts] { return LetGo(parts); },
           .take_back = [parts] { return TakeBack(parts); },
           .give_up =
               [parts] {
                 parts.store->GiveUp();
+                parts.supervisor->TellHandedOver(HandedOver());
                 parts.service->EndCalls();
                 parts.service->EndFollowing();
                 parts.stop_metrics->emit(asio::cancellation_type::terminal);

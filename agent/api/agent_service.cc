@@ -102,11 +102,15 @@ awaitable<Status> AgentService::DoApplyClass(const v1::ApplyClassRequest* reques
   CTR_CO_ASSIGN_OR_RETURN(AppliedClass applied,
                           co_await supervisor_.ApplyClass(request->source(), request->file_name(),
                                                           CauseOf(call, "class apply")));
+  co_return FillApplied(applied, response);
+}
+
+Status AgentService::FillApplied(const AppliedClass& applied, v1::ApplyClassResponse* response) {
   response->set_result(ToProto(applied.result));
   response->set_note(applied.note);
-  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> state, supervisor_.FindClass(applied.name));
+  CTR_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> state, supervisor_.FindClass(applied.name));
   ctr::ToProto(*state, CountOf(supervisor_, applied.name), response->mutable_class_());
-  co_return absl::OkStatus();
+  return absl::OkStatus();
 }
 
 awaitable<Status> AgentService::DoGetInstance(const v1::GetInstanceRequest* request,
@@ -193,7 +197,7 @@ awaitable<Status> AgentService::DoWaitInstance(const v1::WaitInstanceRequest* re
   CTR_CO_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, std::move(found));
   CTR_CO_RETURN_IF_ERROR(co_await instance->AwaitState(
       [state](const Instance& it) {
-        return state ? it.state() == *state && !it.forgotten() : it.forgotten();
+        return state ? it.shown_state() == *state && !it.forgotten() : it.forgotten();
       },
       call.deadline));
   ctr::ToProto(*instance, response);

@@ -86,6 +86,18 @@ class AgentService final : public v1::Agent::CallbackService {
                                          v1::Instance* response) override;
   grpc::ServerUnaryReactor* Route(grpc::CallbackServerContext* context,
                                   const v1::RouteRequest* request, v1::Instance* response) override;
+  grpc::ServerUnaryReactor* ExplainRoute(grpc::CallbackServerContext* context,
+                                         const v1::RouteRequest* request,
+                                         v1::ExplainRouteResponse* response) override;
+  grpc::ServerUnaryReactor* SetAutoscale(grpc::CallbackServerContext* context,
+                                         const v1::SetAutoscaleRequest* request,
+                                         v1::ApplyClassResponse* response) override;
+  grpc::ServerUnaryReactor* SimulateAutoscale(grpc::CallbackServerContext* context,
+                                              const v1::SimulateAutoscaleRequest* request,
+                                              v1::SimulateAutoscaleResponse* response) override;
+  grpc::ServerUnaryReactor* GetAutoscale(grpc::CallbackServerContext* context,
+                                         const v1::GetAutoscaleRequest* request,
+                                         v1::AutoscaleStatus* response) override;
   grpc::ServerReadReactor<v1::ImportImageRequest>* ImportImage(
       grpc::CallbackServerContext* context, v1::ImportImageResponse* response) override;
   grpc::ServerUnaryReactor* ListImages(grpc::CallbackServerContext* context,
@@ -150,6 +162,15 @@ class AgentService final : public v1::Agent::CallbackService {
                                       v1::DestroyInstanceResponse* response, rpc::CallContext call);
   awaitable<Status> DoWaitInstance(const v1::WaitInstanceRequest* request, v1::Instance* response,
                                    rpc::CallContext call);
+  Status FillApplied(const AppliedClass& applied, v1::ApplyClassResponse* response);
+  awaitable<Status> DoExplainRoute(const v1::RouteRequest* request,
+                                   v1::ExplainRouteResponse* response);
+  awaitable<Status> DoSetAutoscale(const v1::SetAutoscaleRequest* request,
+                                   v1::ApplyClassResponse* response, rpc::CallContext call);
+  awaitable<Status> DoSimulateAutoscale(const v1::SimulateAutoscaleRequest* request,
+                                        v1::SimulateAutoscaleResponse* response);
+  awaitable<Status> DoGetAutoscale(const v1::GetAutoscaleRequest* request,
+                                   v1::AutoscaleStatus* response);
   awaitable<Status> DoRoute(const v1::RouteRequest* request, v1::Instance* response,
                             rpc::CallContext call);
   awaitable<Status> DoImportImage(rpc::StreamReader<v1::ImportImageRequest>& reader,

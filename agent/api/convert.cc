@@ -43,7 +43,7 @@ void ToProto(const Instance& instance, v1::Instance* proto) {
   const Observed& observed = record.observed;
   proto->set_class_(record.name.class_name);
   proto->set_id(record.name.id);
-  proto->set_state(std::string(ToString(observed.state)));
+  proto->set_state(std::string(ToString(instance.shown_state())));
   if (observed.state == State::kStopped) {
     proto->set_reason(std::string(ToString(observed.reason)));
     if (observed.exit_code) proto->set_exit_code(*observed.exit_code);

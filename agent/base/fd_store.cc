@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,6 +23,12 @@ int SocketOption(int fd, int option) {
   int value = -1;
   socklen_t size = sizeof value;
   return ::getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0 ? value : -1;
+}
+
+std::pair<uint64_t, uint64_t> IdentityOf(int fd) {
+  struct stat status = {};
+  if (::fstat(fd, &status) != 0) return {0, 0};
+  return {status.st_dev, status.st_ino};
 }
 
 void LogFailure(int result, const std::string& what) {
@@ -56,12 +63,27 @@ UniqueFd FdStore::Take(const std::string& name) {
   if (found == handed_over_.end()) return UniqueFd();
   UniqueFd fd = std::move(found->second.front());
   handed_over_.erase(found);
-  kept_[name] = fd.get();
+  Note(name, fd.get());
   return fd;
 }
 
-void FdStore::Keep(const std::string& name, int fd) {
+void FdStore::Note(const std::string& name, int fd) {
   kept_[name] = fd;
+  identities_[name] = IdentityOf(fd);
+}
+
+// Something else takes each number, so that its owner may close it as ever.
+void FdStore::LetGo() {
+  const UniqueFd nothing(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!nothing.valid()) return;
+  for (const auto& [name, fd] : std::exchange(kept_, {})) {
+    // Unless its owner has closed it by now, and the number is another's.
+    if (IdentityOf(fd) == identities_[name]) ::dup3(nothing.get(), fd, O_CLOEXEC);
+  }
+}
+
+void FdStore::Keep(const std::string& name, int fd) {
+  Note(name, fd);
   if (untold_) {
     untold_->kept.insert(name);
   } else {

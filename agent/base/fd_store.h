@@ -1,9 +1,11 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "agent/base/error.h"
@@ -29,8 +31,9 @@ class FdStore {
   // listens to that agent until Announce.
   static FdStore FromPredecessor(Descriptors handed_over);
 
-  // Whether what is kept here is there after the process's end.
-  bool available() const { return available_ || passed_on_; }
+  // Whether what is kept here is there after the process's end, or is not this process's alone:
+  // what was handed over is still the running agent's until Announce.
+  bool available() const { return available_ || passed_on_ || untold_.has_value(); }
 
   // The descriptor that was handed over under `name`, close-on-exec; invalid if there is none. It
   // stays in the store. One of several of a name; the others are closed.
@@ -40,7 +43,7 @@ class FdStore {
   void Keep(const std::string& name, int fd);
   // The same for an agent that takes over, alone: a lock, that must end with the process.
   void Lend(const std::string& name, int fd) {
-    kept_[name] = fd;
+    Note(name, fd);
     lent_.insert(name);
   }
   // Takes what has this name out of the store.
@@ -52,6 +55,9 @@ class FdStore {
   const std::map<std::string, int>& kept() const { return kept_; }
   // It has taken over: the store is its own from now on.
   void PassOn() { passed_on_ = true; }
+  // It serves: this process holds none of it any more, listeners and locks, though their owners
+  // live on. Nobody waits on them.
+  void LetGo();
   // It took over and is gone before it served: becomes this program anew, by `command`, with what
   // is kept, as a service manager would start it. Where there is one, leaves that to it, and
   // returns.
@@ -74,10 +80,13 @@ class FdStore {
 
   bool available_ = false;
   bool passed_on_ = false;
-  Descriptors handed_over_;          // and not taken yet
-  std::map<std::string, int> kept_;  // owned by who keeps it
-  std::set<std::string> lent_;       // of them
-  std::optional<Untold> untold_;     // before Announce
+  Descriptors handed_over_;  // and not taken yet
+  void Note(const std::string& name, int fd);
+
+  std::map<std::string, int> kept_;                                  // owned by who keeps it
+  std::map<std::string, std::pair<uint64_t, uint64_t>> identities_;  // of those: device and inode
+  std::set<std::string> lent_;                                       // of them
+  std::optional<Untold> untold_;                                     // before Announce
 };
 
 // Whether `fd` is a stream socket in LISTEN state of that family: else says what it is instead.

@@ -185,12 +185,15 @@ awaitable<std::optional<Message>> MessageChannel::Read() {
   co_return std::nullopt;
 }
 
-awaitable<void> MessageChannel::Flush() {
+awaitable<bool> MessageChannel::Flush(Duration patience) {
   asio::steady_timer pause(socket_.get_executor());
+  const auto deadline = std::chrono::steady_clock::now() + patience;
   while (writing_ && socket_.is_open()) {
+    if (std::chrono::steady_clock::now() >= deadline) co_return false;
     pause.expires_after(kPause);
     co_await pause.async_wait(use_awaitable);
   }
+  co_return true;
 }
 
 void MessageChannel::Close() {

@@ -47,8 +47,9 @@ class MessageChannel : public std::enable_shared_from_this<MessageChannel> {
   void Send(Message message);
   // The next message; nothing once the other end is gone, or after Close. One at a time.
   awaitable<std::optional<Message>> Read();
-  // Returns when all is sent that Send was given, or will not be.
-  awaitable<void> Flush();
+  // Returns when all is sent that Send was given, or will not be; false if it is not within
+  // `patience`, since the other end does not read.
+  awaitable<bool> Flush(Duration patience = std::chrono::seconds(1));
   void Close();
 
  private:

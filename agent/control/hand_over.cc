@@ -1,6 +1,7 @@
 #include "agent/control/hand_over.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,12 +21,15 @@ namespace {
 
 constexpr Duration kPoll = std::chrono::milliseconds(5);
 constexpr Duration kCountInterval = std::chrono::milliseconds(20);
+constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 constexpr Duration kFirstMessage = std::chrono::seconds(5);
 // What starts is waited for, so that it is not started twice; what takes longer is handed on.
 constexpr Duration kStartPatience = std::chrono::seconds(10);
 constexpr Duration kStopPatience = std::chrono::seconds(1);
 constexpr Duration kCommitPatience = std::chrono::seconds(30);
 constexpr Duration kReadyPatience = std::chrono::seconds(30);
+// It gives up at the deadline itself.
+constexpr Duration kAnswerGrace = std::chrono::seconds(2);
 constexpr Duration kReloadPatience = std::chrono::seconds(90);
 
 UniqueFd Copy(int fd) {
@@ -65,9 +69,10 @@ awaitable<void> HandOver::UntilDone() {
 awaitable<bool> HandOver::Cancel() {
   if (phase_ == Phase::kServing) phase_ = Phase::kCancelled;
   if (phase_ == Phase::kLettingGo) {
-    successor_->gone = true;
-    successor_->channel->Close();
-    successor_->alarm->Ring();
+    const std::shared_ptr<Successor> successor = successor_;
+    co_await TurnDown(*successor, "it is stopping");
+    successor->gone = !successor->committed;
+    successor->alarm->Ring();
   }
   while (phase_ == Phase::kLettingGo || phase_ == Phase::kPassedOn) {
     co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
@@ -76,11 +81,28 @@ awaitable<bool> HandOver::Cancel() {
   co_return phase_ == Phase::kDone;
 }
 
+awaitable<void> HandOver::UntilAlone() {
+  while (!successor_->gone) {
+    co_await parts_.clock.SleepUntil(parts_.clock.Now() + kCountInterval);
+  }
+}
+
+awaitable<void> HandOver::TurnDown(Successor& successor, std::string why) {
+  successor.channel->Send({Refused(why)});
+  const bool heard = co_await successor.channel->Flush();
+  if (!heard && successor.process) successor.process->Signal(SIGKILL).IgnoreError();
+  successor.channel->Close();
+}
+
 awaitable<void> HandOver::Accept() {
   asio::posix::stream_descriptor waiter(parts_.executor, Copy(listener_.get()).Release());
-  for (;;) {
+  while (listener_.valid()) {
     UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!connection.valid()) {
+      if (errno != EAGAIN) {
+        co_await parts_.clock.SleepUntil(parts_.clock.Now() + kAcceptPause);
+        continue;
+      }
       ErrorCode failed;
       co_await waiter.async_wait(asio::posix::stream_descriptor::wait_read,
                                  asio::redirect_error(use_awaitable, failed));
@@ -103,11 +125,15 @@ awaitable<void> HandOver::Admit(Channel channel, MessagePeer peer) {
   if (handover::KindOf(message) == handover::kReload) co_return co_await Reload(std::move(channel));
   if (Status may = CheckMayTakeOver(message); !may.ok()) {
     channel->Send({Refused(may.message())});
-    co_return co_await channel->Flush();
+    co_await channel->Flush();
+    co_return;
   }
   auto successor = std::make_shared<Successor>();
   successor->channel = std::move(channel);
   successor->peer = peer;
+  if (StatusOr<Pidfd> process = Pidfd::Open(peer.pid); process.ok()) {
+    successor->process = *std::move(process);
+  }
   successor->alarm = parts_.clock.MakeAlarm(parts_.executor);
   successor_ = successor;
   phase_ = Phase::kLettingGo;
@@ -153,8 +179,11 @@ awaitable<void> HandOver::TryHandOver(std::shared_ptr<Successor> successor) {
 
 // Traffic goes on meanwhile, but what sleeps is woken by who is the agent afterwards.
 awaitable<Status> HandOver::Settle(std::shared_ptr<Successor> successor) {
+  const auto gone = [successor] { return successor->gone; };
+  co_await steps_.finish_imports(gone);
+  if (successor->gone) co_return Gone();
   parts_.waker.Hold();
-  co_await steps_.quiesce();
+  co_await steps_.quiesce(gone);
   const MonoTime begin = parts_.clock.Now();
   const auto is_within = [&](Duration patience) { return parts_.clock.Now() - begin < patience; };
   const Supervisor& supervisor = parts_.supervisor;
@@ -163,13 +192,14 @@ awaitable<Status> HandOver::Settle(std::shared_ptr<Successor> successor) {
     co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
   }
   if (successor->gone) co_return Gone();
+  // At once: nothing may begin that it would know nothing of.
+  parts_.supervisor.Hold();
   co_return absl::OkStatus();
 }
 
 // Lets go of everything, and returns once the other commits.
 awaitable<Status> HandOver::Offer(std::shared_ptr<Successor> successor) {
   co_await parts_.ingress.Pause();
-  parts_.supervisor.Hold();
   CTR_CO_RETURN_IF_ERROR(co_await steps_.let_go());
   SendAll(*successor);
   const MonoTime deadline = parts_.clock.Now() + kCommitPatience;
@@ -180,9 +210,8 @@ awaitable<Status> HandOver::Offer(std::shared_ptr<Successor> successor) {
   if (successor->gone) co_return Gone();
   if (successor->committed) co_return absl::OkStatus();
   // It must not go on by itself when its connection ends.
-  successor->channel->Send({Refused("it was not ready in time")});
-  co_await successor->channel->Flush();
-  successor->channel->Close();
+  co_await TurnDown(*successor, "it was not ready in time");
+  if (successor->committed) co_return absl::OkStatus();
   co_return absl::DeadlineExceededError("it was not ready in time");
 }
 
@@ -215,7 +244,15 @@ awaitable<void> HandOver::PassOn(std::shared_ptr<Successor> successor) {
   while (!successor->ready && !successor->gone && parts_.clock.Now() < deadline) {
     co_await successor->alarm->WaitUntil(deadline);
   }
-  if (!successor->ready) spdlog::error("the agent that has taken over does not serve");
+  if (!successor->ready) {
+    spdlog::error("the agent that has taken over does not serve");
+    co_return;
+  }
+  // What it does not want must not go on here, and where it ends, another may follow.
+  parts_.fd_store.LetGo();
+  while (reloads_ > 0 && parts_.clock.Now() < deadline) {
+    co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
+  }
 }
 
 void HandOver::SendAll(Successor& successor) {
@@ -258,6 +295,9 @@ void HandOver::Hear(Successor& successor, Message message) {
     if (!awake.ok()) return;
     StatusOr<NetworkNamespace> netns =
         NetworkNamespace::FromDescriptor(std::move(message.fds.front()));
+    if (auto asked = asked_.find(awake->number); asked != asked_.end()) {
+      asked->second->name = awake->name;
+    }
     if (!netns.ok()) return TakeAnswer(successor, awake->number, netns.status());
     auto endpoint = std::make_shared<Endpoint>();
     endpoint->netns = std::make_shared<const NetworkNamespace>(*std::move(netns));
@@ -304,7 +344,10 @@ awaitable<StatusOr<Passage>> HandOver::AskSuccessor(std::shared_ptr<Successor> s
   asked_[number] = asked;
   successor->channel->Send(
       {handover::Encode(handover::Wake{number, origin, deadline, bytes, name, std::move(cause)})});
-  while (!asked->answer && !successor->gone) co_await asked->alarm->WaitUntil(MonoTime::max());
+  const MonoTime patience = std::min(deadline, MonoTime::max() - kAnswerGrace) + kAnswerGrace;
+  while (!asked->answer && !successor->gone && parts_.clock.Now() < patience) {
+    co_await asked->alarm->WaitUntil(patience);
+  }
   if (asked->answer) co_return *std::move(asked->answer);
   asked_.erase(number);
   co_return Error(absl::StatusCode::kUnavailable, code::kDraining,
@@ -344,6 +387,12 @@ void HandOver::SendCounts(Successor& successor) {
 }
 
 awaitable<void> HandOver::Reload(Channel channel) {
+  ++reloads_;
+  co_await AnswerReload(std::move(channel));
+  --reloads_;
+}
+
+awaitable<void> HandOver::AnswerReload(Channel channel) {
   SpawnOptions options;
   options.argv = options_.command;
   options.environment = OwnEnvironment();

@@ -9,6 +9,7 @@
 
 #include "agent/base/fd_store.h"
 #include "agent/base/message_channel.h"
+#include "agent/base/pidfd.h"
 #include "agent/control/handover_messages.h"
 #include "agent/control/supervisor.h"
 #include "agent/control/waker_relay.h"
@@ -24,9 +25,12 @@ struct HandOverOptions {
 
 // What letting go means to those parts that only main sees. All but `give_up` may be undone.
 struct HandOverSteps {
-  std::function<awaitable<void>()> quiesce;   // the API takes no more calls; those in it end
-  std::function<void()> resume;               // it does again
-  std::function<awaitable<Status>()> let_go;  // of the state and of the containers
+  // Each ends early once `gone` says that there is nobody to hand over to any more.
+  using Gone = std::function<bool()>;
+  std::function<awaitable<void>(Gone)> finish_imports;  // which the next agent would undo
+  std::function<awaitable<void>(Gone)> quiesce;  // the API takes no more calls; those in it end
+  std::function<void()> resume;                  // it does again
+  std::function<awaitable<Status>()> let_go;     // of the state and of the containers
   std::function<awaitable<Status>()> take_back;
   std::function<void()> give_up;
 };
@@ -53,8 +57,11 @@ class HandOver {
   Status Listen();
   // Returns once another agent has taken over and serves.
   awaitable<void> UntilDone();
-  // Then: it has come as far as to serve.
-  bool successor_serves() const { return successor_->ready; }
+  // Then: it has come as far as to serve, and lives.
+  bool successor_serves() const { return successor_->ready && !successor_->gone; }
+  bool successor_gone() const { return successor_->gone; }
+  // Returns once it has ended.
+  awaitable<void> UntilAlone();
   // The agent stops: nobody takes over any more. Returns once one that was about to has given up,
   // or, with true, has taken over after all.
   awaitable<bool> Cancel();
@@ -71,6 +78,7 @@ class HandOver {
     bool committed = false;  // as it asks
     bool ready = false;
     std::unique_ptr<Alarm> alarm;
+    std::optional<Pidfd> process;
   };
   // A wake that it was asked for.
   struct Asked {
@@ -101,6 +109,9 @@ class HandOver {
   std::shared_ptr<Slot> SlotOf(const InstanceName& name);
 
   awaitable<void> Reload(Channel channel);
+  awaitable<void> AnswerReload(Channel channel);
+  // Has it know that this agent goes on; ends it if it does not listen.
+  awaitable<void> TurnDown(Successor& successor, std::string why);
 
   const HandOverParts parts_;
   const HandOverOptions options_;
@@ -110,6 +121,7 @@ class HandOver {
   UniqueFd listener_;
   Phase phase_ = Phase::kServing;
   std::shared_ptr<Successor> successor_;  // while one takes over, and after
+  int reloads_ = 0;                       // that are not answered yet
   uint64_t last_wake_ = 0;
   std::map<uint64_t, std::shared_ptr<Asked>> asked_;
   std::map<InstanceName, std::shared_ptr<Slot>> later_;  // of instances that only it knows

@@ -122,17 +122,18 @@ StatusOr<Wake> DecodeWake(std::string_view message) {
 }
 
 std::string Encode(const Awake& message) {
-  return absl::StrCat(KindWith(kAwake), message.number, " ", message.generation, " ",
-                      message.dial_loopback ? 1 : 0);
+  return absl::StrCat(KindWith(kAwake), message.number, " ", message.name.ToString(), " ",
+                      message.generation, " ", message.dial_loopback ? 1 : 0);
 }
 
 StatusOr<Awake> DecodeAwake(std::string_view message) {
   Words words(message);
   Awake decoded;
   decoded.number = words.NextNumber<uint64_t>();
+  decoded.name = words.NextName();
   decoded.generation = words.NextNumber<uint64_t>();
   decoded.dial_loopback = words.NextNumber<int>() == 1;
-  return words.Checked(decoded);
+  return words.Checked(std::move(decoded));
 }
 
 std::string EncodeTaken(uint64_t number) { return absl::StrCat(KindWith(kTaken), number); }

@@ -78,6 +78,7 @@ StatusOr<Wake> DecodeWake(std::string_view message);
 // network namespace goes along.
 struct Awake {
   uint64_t number = 0;
+  InstanceName name = {};  // where the class's policy has picked it, too
   uint64_t generation = 0;
   bool dial_loopback = false;
 };

@@ -111,6 +111,8 @@ std::optional<MonoTime> Instance::SleepsAt() const {
 policy::IdleView Instance::ViewIdle() const {
   const ClassConfig& config = *running_config_;
   policy::IdleView idle{config.sleep_after, !Idle(), slot_->last_activity()};
+  // When one of those sleeps that it scales is the autoscaler's to say.
+  if (class_->config->autoscale && RoutedIndexOf(name().id)) idle.sleep_after.reset();
   if (slot_->tunnels() > 0) {
     idle.tcp_idle = config.tcp_idle ? config.tcp_idle : config.sleep_after;
     idle.last_tunnel_activity = slot_->last_tunnel_activity();
@@ -384,7 +386,7 @@ policy::LifecycleView Instance::View() {
   view.exited = exit_.has_value();
   view.started_at = started_at_;
   view.start_deadline = start_deadline_;
-  if (state() == State::kRunning) view.listening = RequiredPortsListen();
+  if (state() == State::kRunning) view.listening = RequiredPortsListen() && PassesCheck();
   if (state() == State::kHealthy) {
     view.idle = ViewIdle();
     if (cpu_looked_at_) {
@@ -411,6 +413,11 @@ void Instance::LookAtCpu() {
     cpu_time_ = usage->cpu_time;
   }
   cpu_looked_at_ = now;
+}
+
+bool Instance::PassesCheck() const {
+  return running_config_->readiness.check == ReadinessConfig::Check::kListening ||
+         readiness_.passing;
 }
 
 bool Instance::RequiredPortsListen() {
@@ -469,7 +476,7 @@ awaitable<void> Instance::Perform(policy::Step step) {
       co_await Sleep();
       break;
     case policy::Step::kStop:
-      co_await StopContainer(*std::exchange(stop_request_, std::nullopt), StopReason::kRequested);
+      co_await StopAsRequested();
       break;
     case policy::Step::kKill:
       co_await Kill();
@@ -478,6 +485,12 @@ awaitable<void> Instance::Perform(policy::Step step) {
       co_await Forget();
       break;
   }
+}
+
+awaitable<void> Instance::StopAsRequested() {
+  StopRequest request = *std::exchange(stop_request_, std::nullopt);
+  const StopReason reason = request.reason;
+  co_await StopContainer(std::move(request), reason);
 }
 
 void Instance::SetState(State to) {
@@ -498,6 +511,7 @@ void Instance::SetState(State to) {
   spdlog::debug("{}: {}", name().ToString(), ToString(to));
   services_.store.WriteBehind({PutObserved{name(), observed}});
   RingAll();
+  services_.on_changed(name());
 }
 
 void Instance::SetStopped(StopReason reason, std::string message) {

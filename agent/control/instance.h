@@ -13,6 +13,7 @@
 #include "agent/base/histogram.h"
 #include "agent/base/semaphore.h"
 #include "agent/cluster/cluster.h"
+#include "agent/control/check.h"
 #include "agent/control/disk_guard.h"
 #include "agent/control/event_log.h"
 #include "agent/control/hook.h"
@@ -66,16 +67,20 @@ struct InstanceServices {
   std::string log_dir;
   Passage::NowFunction now;
   std::function<ListenFunction(const Container&)> probe;
+  CheckFunction check;
   HookFunction run_hook;
   Semaphore& hook_queue;
   const bool& held;  // another agent takes over: no step is begun
   std::function<void(const InstanceName&)> on_forgotten;  // its row is gone
+  std::function<void(const InstanceName&)> on_changed;    // its state
+  std::function<void(const InstanceName&, const Status&)> on_start_failed;
 };
 
 struct StopRequest {
   int signal = 0;                      // 0: the class's, else the image's, else SIGTERM
   std::optional<Duration> grace = {};  // none: the class's
   std::string cause = {};              // who asks, for the record
+  StopReason reason = StopReason::kRequested;
 };
 
 class Instance;
@@ -125,6 +130,20 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::shared_ptr<Slot>& slot() const { return slot_; }
   const std::optional<Container>& container() const { return container_; }
   int visits() const { return visits_; }
+  // As it is to be shown: one that is healthy, but for its readiness check, is `running`.
+  State shown_state() const {
+    const bool fails = state() == State::kHealthy && !slot_->load().passing();
+    return fails ? State::kRunning : state();
+  }
+  // Of the current start.
+  MonoTime started_at() const { return started_at_; }
+  MonoTime healthy_at() const { return healthy_at_; }
+  // After a start that failed, or an end by itself: it is not started again yet.
+  bool IsBackingOff() const {
+    return backoff_until_ && (restart_due_ || services_.clock.Now() < *backoff_until_);
+  }
+  // `start_failed`, with a time to try again, in a crash loop.
+  Status CheckBackoff() const;
   // Requests and connections that wait for it to wake.
   size_t held() const {
     return static_cast<size_t>(std::count_if(
@@ -198,6 +217,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // Another agent takes over: nobody is let in any more, or again.
   void CloseGate();
   void ReopenGate();
+  // It has taken over, and starts what is waited for.
+  void TellHandedOver(const Status& status) { FailWaiters(status); }
 
  private:
   friend class Visit;
@@ -218,10 +239,10 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool MayPerform(policy::Step step) const;
   bool Idle() const { return !slot_->busy() && visits_ == 0; }
   policy::IdleView ViewIdle() const;
-  Status CheckBackoff() const;
   std::string StartCause() const;
   void LookAtCpu();
   bool RequiredPortsListen();
+  bool PassesCheck() const;
 
   awaitable<void> Run(std::shared_ptr<Instance> self);
   awaitable<void> Perform(policy::Step step);
@@ -231,6 +252,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<Status> StartContainer();
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
+  awaitable<void> KeepChecking(std::string container_id);
+  void NotePassing(const policy::Check& check);
   void MarkHealthy();
   void CountWake();
   awaitable<void> NoteWoken(std::shared_ptr<Instance> self);
@@ -240,6 +263,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void PlanRestart(bool failed);
   awaitable<void> Sleep();
   awaitable<bool> MaySleep();
+  awaitable<void> StopAsRequested();
   awaitable<void> StopContainer(StopRequest request, StopReason reason);
   awaitable<void> AwaitDrained(MonoTime deadline);
   awaitable<void> AwaitExit(MonoTime deadline);
@@ -298,6 +322,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   bool adopted_ = false;  // its start was an earlier agent's: it may have been healthy already
   std::optional<WallTime> healthy_since_;  // as that agent saw it
   ListenFunction probe_;                   // null: there is nothing to look at
+  policy::Readiness readiness_;            // as its check has said, if there is one
   std::optional<ContainerExit> exit_;
   bool exit_lost_ = false;                  // exit_ is a guess: the process may live
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out
@@ -305,6 +330,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   MonoTime permitted_at_;
   MonoTime created_at_;
   MonoTime started_at_;
+  MonoTime healthy_at_;
   MonoTime start_deadline_;
   std::optional<MonoTime> cpu_looked_at_;  // with busy_cpu: when cpu_time_ was read
   Duration cpu_time_ = Duration::zero();

@@ -165,8 +165,69 @@ void Instance::ProcessStarted() {
   started_at_ = services_.clock.Now();
   probe_ = services_.probe(*container_);
   SpawnOrDie(services_.executor, WatchExit(container_->id), "exit of " + name().ToString());
+  if (running_config_->readiness.check != ReadinessConfig::Check::kListening) {
+    readiness_ = policy::NewReadiness(started_at_);
+    SpawnOrDie(services_.executor, KeepChecking(container_->id),
+               "readiness of " + name().ToString());
+  }
   SetState(State::kRunning);
   Record(event::kRunning);
+}
+
+// Of one start; a check is no activity, and wakes nothing.
+awaitable<void> Instance::KeepChecking(std::string container_id) {
+  auto self = shared_from_this();
+  const ReadinessConfig& config = running_config_->readiness;
+  const policy::ReadinessThresholds thresholds{.interval = config.interval,
+                                               .timeout = config.timeout,
+                                               .failures = config.failures,
+                                               .successes = config.successes,
+                                               .restart_after = config.restart_after};
+  const auto runs = [&] {
+    const bool up = state() == State::kRunning || state() == State::kHealthy;
+    return up && container_ && container_->id == container_id && !exit_;
+  };
+  const std::shared_ptr<const ClassConfig> kept = running_config_;  // which `config` is of
+  while (runs()) {
+    const MonoTime now = services_.clock.Now();
+    const std::optional<MonoTime> next = policy::NextCheckAt(readiness_, thresholds, true, now);
+    if (!next || *next > now || services_.held) {
+      co_await services_.clock.SleepUntil(services_.held ? now + config.interval
+                                                         : next.value_or(now + config.interval));
+      continue;
+    }
+    policy::Check check;
+    check.begun = now;
+    check.result = co_await services_.check({.container_id = container_id,
+                                             .netns = container_->netns,
+                                             .dial_loopback = kept->dial == Dial::kLoopback,
+                                             .readiness = config});
+    if (!runs()) co_return;
+    check.ended = services_.clock.Now();
+    const bool passed_before = readiness_.passing;
+    readiness_ = policy::WithCheck(readiness_, check, thresholds);
+    if (readiness_.passing != passed_before) NotePassing(check);
+    if (!policy::WantsRestart(readiness_, thresholds)) continue;
+    const std::string cause = absl::StrCat("its readiness check failed ", readiness_.failures,
+                                           " times in a row (restart_after)");
+    RequestStop({.cause = cause});
+    RequestStart(cause);
+    co_return;
+  }
+}
+
+void Instance::NotePassing(const policy::Check& check) {
+  if (state() == State::kHealthy) {
+    slot_->load().set_passing(readiness_.passing);
+    Record(readiness_.passing ? event::kReady : event::kUnready,
+           readiness_.passing ? "passes its readiness check again"
+           : check.result == policy::Check::Result::kTimedOut
+               ? "its readiness check timed out: it is not routed to"
+               : "its readiness check fails: it is not routed to");
+    RingAll();
+    services_.on_changed(name());
+  }
+  Nudge();
 }
 
 void Instance::MarkHealthy() {
@@ -177,7 +238,9 @@ void Instance::MarkHealthy() {
   endpoint->dial_loopback = running_config_->dial == Dial::kLoopback;
   endpoint->generation = observed().generation;
   slot_->set_max_concurrency(static_cast<uint32_t>(running_config_->max_concurrency.value_or(0)));
-  slot_->Touch(services_.clock.Now());
+  healthy_at_ = services_.clock.Now();
+  slot_->Touch(healthy_at_);
+  slot_->load().Reset();
   slot_->Open(std::move(endpoint));
   if (!adopted_) CountWake();
   SetState(State::kHealthy);
@@ -236,6 +299,7 @@ awaitable<void> Instance::FailStart(Status status, StopReason reason) {
   }
   // Who waits is not kept waiting for the removal, which a runtime in trouble may take long over.
   FailWaiters(failure);
+  services_.on_start_failed(name(), failure);
   (co_await RemoveContainer()).IgnoreError();  // logged there
   SetStopped(reason, std::string(failure.message()));
 }
@@ -267,6 +331,12 @@ void Instance::PlanRestart(bool failed) {
 Status Instance::StartTimeoutError() const {
   std::string message = absl::StrCat(name().ToString(), " was not healthy in time");
   const ClassConfig& config = running_config_ ? *running_config_ : *class_->config;
+  if (state() == State::kRunning && !PassesCheck() && readiness_.failures > 0) {
+    absl::StrAppend(&message, " (start_timeout ", FormatDuration(config.start_timeout),
+                    "): its readiness check failed ", readiness_.failures,
+                    " times; see its output: ctr logs ", name().ToString());
+    return Error(absl::StatusCode::kDeadlineExceeded, code::kStartTimeout, message);
+  }
   if (state() == State::kRunning && !config.required_ports.empty()) {
     absl::StrAppend(&message, " (start_timeout ",
                     config.start_timeout / std::chrono::milliseconds(1), " ms): port ",

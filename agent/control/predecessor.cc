@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -76,7 +78,7 @@ awaitable<Status> Predecessor::Commit() {
   while (refused_.empty() && !process_.HasExited() && clock_->Now() < deadline) {
     co_await clock_->SleepUntil(clock_->Now() + kPoll);
   }
-  if (refused_.empty() && process_.HasExited()) {
+  if (refused_.empty() && process_.HasExited() && std::getenv("NOTIFY_SOCKET") == nullptr) {
     spdlog::warn("the agent that hands over has ended; taking over all the same");
     co_return absl::OkStatus();
   }
@@ -121,6 +123,9 @@ void Predecessor::Apply(const handover::Count& count) {
     if (instance == supervisor_->instances().end()) return;
     guest.slot = instance->second->slot();
   }
+  // It may have been destroyed and created again since.
+  const bool is_empty = guest.in_flight == 0 && guest.tunnels == 0;
+  if (is_empty && instance != supervisor_->instances().end()) guest.slot = instance->second->slot();
   Slot& slot = *guest.slot;
   for (; guest.in_flight < count.in_flight; ++guest.in_flight) slot.EnterClosed();
   for (; guest.tunnels < count.tunnels; ++guest.tunnels) slot.BeginTunnel();
@@ -154,8 +159,15 @@ awaitable<void> Predecessor::WakeFor(std::shared_ptr<MessageChannel> channel, ha
   const Endpoint& endpoint = *passage->endpoint();
   UniqueFd netns(
       OpenDescriptor([&endpoint] { return ::fcntl(endpoint.netns->fd(), F_DUPFD_CLOEXEC, 3); }));
-  Message answer{
-      handover::Encode(handover::Awake{wake.number, endpoint.generation, endpoint.dial_loopback})};
+  if (!netns.valid()) {
+    channel->Send({handover::Encode(handover::Failed{wake.number, ErrnoError(errno, "fcntl")})});
+    co_return;
+  }
+  // One that only a third agent knows, else.
+  Guest& guest = guests_[passage->slot()->name()];
+  if (!guest.slot) guest.slot = passage->slot();
+  Message answer{handover::Encode(handover::Awake{wake.number, passage->slot()->name(),
+                                                  endpoint.generation, endpoint.dial_loopback})};
   answer.fds.push_back(std::move(netns));
   channel->Send(std::move(answer));
   untaken_[wake.number] = *std::move(passage);

@@ -33,7 +33,8 @@ class Predecessor {
   void Begin(asio::any_io_executor executor, Clock& clock, const Supervisor& supervisor,
              Waker& waker);
   // Nothing is changed yet that it would miss, and all will go well: from here on this agent is the
-  // one. Fails if the other one has gone on meanwhile.
+  // one. Fails if the other one has gone on meanwhile, or, where a service manager starts the next
+  // one then, has ended before it agreed.
   awaitable<Status> Commit();
   // The instances are known: enters what is in flight there.
   void CountAll();

@@ -58,6 +58,7 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   }
   if (steps.loaded) steps.loaded();
   Publish();
+  SettlePools();
   co_await disk_.Look();
   SpawnOrDie(executor_, KeepReconciled(), "reconciliation");
   SpawnOrDie(executor_, disk_.KeepLooking(), "disk guard");

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/base/work.h"
+#include "agent/config/autoscale_edit.h"
 #include "agent/config/class_file.h"
 #include "agent/control/log_files.h"
 #include "agent/model/reference.h"
@@ -99,10 +100,27 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
                 options_.log_dir,
                 options_.now,
                 options_.probe,
+                options_.check,
                 options_.run_hook,
                 hook_queue_,
                 held_,
-                [this](const InstanceName& name) { Forgotten(name); }},
+                [this](const InstanceName& name) { Forgotten(name); },
+                [this](const InstanceName& name) {
+                  if (auto pool = FindPool(name.class_name)) pool->Changed();
+                },
+                [this](const InstanceName& name, const Status& failure) {
+                  if (auto pool = FindPool(name.class_name)) pool->StartFailed(name, failure);
+                }},
+      pool_services_{services.executor,
+                     services.clock,
+                     services.runtime,
+                     events_,
+                     instances_,
+                     options_.now,
+                     held_,
+                     [this](InstanceName name, std::string cause) {
+                       return GetOrCreate(std::move(name), {}, MonoTime::max(), std::move(cause));
+                     }},
       class_edits_(services.executor, services.clock, 1) {}
 
 StatusOr<std::shared_ptr<ClassState>> Supervisor::FindClass(const std::string& name) const {
@@ -309,19 +327,21 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
                                                                MonoTime deadline,
                                                                std::string cause) {
   CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(class_name));
-  if (n == 0) n = class_state->config->route_instances;
+  const bool asked_n = n != 0;
+  if (!asked_n) n = class_state->config->route_instances;
   if (n > class_state->config->max_instances) {
     co_return Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,
                     absl::StrCat("cannot route over ", n, " instances: max_instances of class ",
                                  class_name, " is ", class_state->config->max_instances));
   }
-  InstanceName name{class_name, RoutedId(policy::PickUniform(random_(), n))};
+  const bool random = asked_n || class_state->config->route_policy == RoutePolicy::kRandom;
+  InstanceName name{class_name, random ? RoutedId(policy::PickUniform(random_(), n)) : ""};
   StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, cause, 0);
   if (!passage.ok()) {
     Refused({name, ErrorCodeOf(passage.status()), std::string(passage.status().message()), cause});
     co_return passage.status();
   }
-  co_return Find(std::move(name));
+  co_return Find(passage->slot()->name());
 }
 
 bool Supervisor::HasAny(State state) const {
@@ -339,6 +359,10 @@ void Supervisor::Release() {
   for (const auto& [name, instance] : instances_) instance->ReopenGate();
 }
 
+void Supervisor::TellHandedOver(const Status& status) {
+  for (const auto& [name, instance] : instances_) instance->TellHandedOver(status);
+}
+
 awaitable<StatusOr<Passage>> Supervisor::EnsureAwake(InstanceName name, WakeOrigin origin,
                                                      MonoTime deadline, std::string cause,
                                                      size_t bytes) {
@@ -350,6 +374,14 @@ awaitable<StatusOr<Passage>> Supervisor::EnsureAwake(InstanceName name, WakeOrig
 
 awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin origin,
                                                MonoTime deadline, std::string cause, size_t bytes) {
+  if (name.id.empty()) {
+    if (std::shared_ptr<ClassPool> pool = FindPool(name.class_name)) {
+      co_return co_await pool->Admit(deadline, std::move(cause), bytes);
+    }
+    // Its policy was changed just now.
+    CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
+    name.id = RoutedId(policy::PickUniform(random_(), class_state->config->route_instances));
+  }
   CTR_CO_ASSIGN_OR_RETURN(InstancePtr instance, co_await FindSettled(name, deadline));
   if (!instance) {
     CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
@@ -396,9 +428,23 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
                   .message = known ? "changed" : "created",
                   .cause = std::move(cause)});
   Publish();
+  SettlePools();
+  // When one sleeps may be another's to say from now on.
+  for (const auto& [name, instance] : instances_) {
+    if (name.class_name == applied.name && Live(*instance)) instance->Nudge();
+  }
   applied.result = known ? ApplyResult::kConfigured : ApplyResult::kCreated;
   if (other_disk) applied.note = co_await NoteOfDisks(applied.name, disk);
   co_return applied;
+}
+
+awaitable<StatusOr<AppliedClass>> Supervisor::SetAutoscale(
+    std::string class_name, bool on, std::map<std::string, std::string> settings,
+    std::string cause) {
+  CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(class_name));
+  CTR_CO_ASSIGN_OR_RETURN(std::string source,
+                          WithAutoscale(class_state->record.source, on, settings));
+  co_return co_await ApplyClass(std::move(source), class_name, std::move(cause));
 }
 
 // A class file without `disk` must not cost anybody's data: a kept disk stays until destroy, and so
@@ -449,6 +495,7 @@ awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime
       services_.work, [folder = options_.log_dir + "/" + name] { return RemoveLogs(folder); });
   if (!removed.ok()) spdlog::warn("{}", std::string(removed.message()));
   events_.Record({.type = event::kClassRemoved, .instance = {name, ""}, .cause = std::move(cause)});
+  SettlePools();
   Publish();
   co_return absl::OkStatus();
 }
@@ -482,6 +529,31 @@ StatusOr<uint32_t> Supervisor::TakeClassAddress() {
 void Supervisor::Forgotten(const InstanceName& name) {
   instances_.erase(name);
   Publish();
+}
+
+std::shared_ptr<ClassPool> Supervisor::FindPool(const std::string& class_name) const {
+  auto found = pools_.find(class_name);
+  return found != pools_.end() ? found->second : nullptr;
+}
+
+void Supervisor::SettlePools() {
+  std::erase_if(pools_, [this](const auto& entry) {
+    auto found = classes_.find(entry.first);
+    const bool stays =
+        found != classes_.end() && found->second->config->route_policy == RoutePolicy::kNearest;
+    if (!stays) entry.second->Close();
+    return !stays;
+  });
+  for (const auto& [name, state] : classes_) {
+    if (state->config->route_policy != RoutePolicy::kNearest) continue;
+    std::shared_ptr<ClassPool>& pool = pools_[name];
+    if (pool) {
+      pool->Configure();
+    } else {
+      pool = std::make_shared<ClassPool>(pool_services_, state);
+      pool->Start();
+    }
+  }
 }
 
 void Supervisor::Publish() { routes_.Publish(classes_, instances_); }

@@ -9,6 +9,7 @@
 
 #include "agent/base/semaphore.h"
 #include "agent/control/addresses.h"
+#include "agent/control/class_pool.h"
 #include "agent/control/disk_guard.h"
 #include "agent/control/instance.h"
 #include "agent/control/routes.h"
@@ -25,6 +26,7 @@ struct SupervisorOptions {
   int parallel_starts = 4;
   Passage::NowFunction now;
   std::function<ListenFunction(const Container&)> probe = ProbeByNetlink;
+  CheckFunction check;
   HookFunction run_hook;
   int parallel_hooks = 8;
   Duration reconcile_interval = std::chrono::minutes(10);
@@ -87,10 +89,16 @@ class Supervisor final : public Waker {
   void Hold();
   // It gave up.
   void Release();
+  // It has taken over: who waits here for an instance to start is told so.
+  void TellHandedOver(const Status& status);
 
   // `source` is a class file; `file_name` is for messages.
   awaitable<StatusOr<AppliedClass>> ApplyClass(std::string source, std::string file_name,
                                                std::string cause);
+  // Changes [autoscale] of a class as it was applied: see WithAutoscale.
+  awaitable<StatusOr<AppliedClass>> SetAutoscale(std::string class_name, bool on,
+                                                 std::map<std::string, std::string> settings,
+                                                 std::string cause);
   awaitable<Status> RemoveClass(std::string name, bool force, MonoTime deadline, std::string cause);
   StatusOr<std::shared_ptr<ClassState>> FindClass(const std::string& name) const;
   const std::map<std::string, std::shared_ptr<ClassState>>& classes() const { return classes_; }
@@ -120,6 +128,8 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<InstancePtr>> Route(std::string class_name, int n, MonoTime deadline,
                                          std::string cause);
   EventLog& events() { return events_; }
+  // Of a class whose policy is `nearest`; else null.
+  std::shared_ptr<ClassPool> FindPool(const std::string& class_name) const;
 
   // Waker:
   awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
@@ -154,6 +164,8 @@ class Supervisor final : public Waker {
   StatusOr<uint32_t> TakeClassAddress();
   void Forgotten(const InstanceName& name);
   void Publish();
+  // Each class whose policy is `nearest` has a pool, and no other.
+  void SettlePools();
 
   const SupervisorOptions options_;
   Clock& clock_;
@@ -167,6 +179,8 @@ class Supervisor final : public Waker {
   EventLog events_;
   DiskGuard disk_;
   InstanceServices services_;
+  PoolServices pool_services_;
+  std::map<std::string, std::shared_ptr<ClassPool>> pools_;
 
   Semaphore class_edits_;  // one apply or removal at a time
   std::map<std::string, std::shared_ptr<ClassState>> classes_;

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "agent/base/duration.h"
 
 namespace ctr {
@@ -155,7 +156,24 @@ class Explanation {
     TellWhatStartsIt();
   }
 
+  // Why the autoscaler stopped it; nothing if it was not that.
+  std::optional<std::string> ScaledDown() const {
+    if (!RoutedIndexOf(view_.record.name.id)) return std::nullopt;
+    for (auto event = view_.events.rbegin(); event != view_.events.rend(); ++event) {
+      if (event->type != event::kSlept) continue;
+      absl::string_view cause = event->cause;
+      if (!absl::ConsumePrefix(&cause, kAutoscaleCause)) return std::nullopt;
+      return std::string(cause);
+    }
+    return std::nullopt;
+  }
+
   void TellSlept() {
+    if (const std::optional<std::string> reason = ScaledDown()) {
+      Say(name_, " has been asleep for ", InState(), ", since ", Clock(observed_.since),
+          ": its class's autoscaler stopped it (", *reason, ").");
+      return TellHowItEnded();
+    }
     const std::string idle =
         view_.config.sleep_after
             ? absl::StrCat("for sleep_after (", FormatDuration(*view_.config.sleep_after), ")")

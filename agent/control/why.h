@@ -24,6 +24,9 @@ struct WhyView {
   bool outdated = false;                  // it runs another revision than the class has now
 };
 
+// How the cause begins of what the autoscaler does with an instance.
+inline constexpr char kAutoscaleCause[] = "autoscale: ";
+
 // Why the instance is in its state, what led there and what comes next, in sentences for a person.
 // Pure.
 std::vector<std::string> Explain(const WhyView& view);

@@ -1,3 +1,6 @@
+#include <array>
+#include <cstdio>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "cli/arguments.h"
@@ -13,6 +16,7 @@ constexpr char kAsTheClassSays[] = "class";
 struct RouteFlags {
   std::string class_name;
   std::string random;  // "" if not given
+  bool explain = false;
 };
 
 StatusOr<v1::RouteRequest> RequestOf(const RouteFlags& flags, const Context& context) {
@@ -30,9 +34,58 @@ StatusOr<v1::RouteRequest> RequestOf(const RouteFlags& flags, const Context& con
   return request;
 }
 
+Json JsonOf(const v1::ExplainRouteResponse& response) {
+  Json json;
+  json["outcome"] = response.outcome();
+  json["candidates"] = Json::array();
+  for (const auto& candidate : response.candidates()) {
+    json["candidates"].push_back({{"class", candidate.class_()},
+                                  {"id", candidate.id()},
+                                  {"verdict", candidate.verdict()},
+                                  {"latency_ms", candidate.latency_ms()},
+                                  {"in_flight", candidate.in_flight()},
+                                  {"cost_ms", candidate.cost_ms()}});
+  }
+  return json;
+}
+
+std::string Number(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.2f", value);
+  return text.data();
+}
+
+int Explain(const v1::RouteRequest& request, Context& context) {
+  StatusOr<v1::ExplainRouteResponse> response = context.Call(&Client::Stub::ExplainRoute, request);
+  if (!response.ok()) return context.Fail(response.status());
+  if (context.json()) return context.PrintJson(JsonOf(*response));
+  Table table({"INSTANCE", "VERDICT", "LATENCY-MS", "IN-FLIGHT", "COST-MS"});
+  for (const auto& candidate : response->candidates()) {
+    table.Add({{candidate.class_() + "/" + candidate.id()},
+               {candidate.verdict()},
+               {Number(candidate.latency_ms())},
+               {absl::StrCat(candidate.in_flight())},
+               {Number(candidate.cost_ms())}});
+  }
+  std::string text = response->candidates().empty() ? "" : table.Render(context.style());
+  if (response->outcome() == "none_healthy") {
+    absl::StrAppend(&text, "none is healthy: a request would wait for one to start\n");
+  } else if (response->outcome() == "all_full") {
+    absl::StrAppend(&text, "all are full: a request would wait for a place\n");
+  }
+  return context.PrintText(text);
+}
+
 int Route(const RouteFlags& flags, Context& context) {
   StatusOr<v1::RouteRequest> request = RequestOf(flags, context);
   if (!request.ok()) return context.Fail(request.status());
+  if (flags.explain) {
+    if (!flags.random.empty()) {
+      return context.Fail(
+          absl::InvalidArgumentError("--explain is of the nearest; leave --random out"));
+    }
+    return Explain(*request, context);
+  }
   StatusOr<v1::Instance> instance = context.Call(&Client::Stub::Route, *request);
   if (!instance.ok()) return context.Fail(instance.status());
   return context.PrintInstance(*instance, UrlOrName(*instance));
@@ -46,6 +99,8 @@ Action DefineRoute(CLI::App& app) {
       ->type_name("");
   app.add_flag(std::string("--random{") + kAsTheClassSays + "}", flags->random,
                "at random over instance-0 ... instance-N-1 (--random=N; else as the class says)");
+  app.add_flag("--explain", flags->explain,
+               "show what it would choose now, and why; wakes nothing");
   return [flags](Context& context) { return Route(*flags, context); };
 }
 

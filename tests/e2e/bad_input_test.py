@@ -43,8 +43,8 @@ class BadInput(Case):
             result = self.agent.ctr("class", "apply", "-f", file.name, check=False)
             self.assertExit(result, 2, file.name + ":4", "sleep_after", "soon")
         self.assertExit(self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB + "imge = 1\n"), 2, "imge")
-        self.assertExit(self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB + 'autoscale = true\n'), 2,
-                        "autoscale", "not built")
+        self.assertExit(self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB + 'pull_policy = "always"\n'), 2,
+                        "pull_policy", "not built")
 
     def test_a_missing_image_is_refused_at_apply(self):
         result = self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB.replace("demo", "absent"))

@@ -309,6 +309,61 @@ class Takeover(unittest.TestCase):
         agent.ctr("stop", "alice")
         self.assertEqual(agent.get(host="alice.web.localhost")[0], 200)
 
+    def test_one_that_fails_when_it_has_the_listeners_already_leaves_them_to_the_old_one(self):
+        agent = self.agent('drain = "10s"\n')
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            bad = agent.root + "/metrics.toml"
+            with open(bad, "w") as file:
+                file.write(f'metrics = "127.0.0.1:{taken.getsockname()[1]}"\n')
+            with Load(agent, self.address) as load:
+                for _ in range(2):
+                    load.until_all_answered()
+                    self.assertEqual(self.begin(agent, *agent.flags[:-2], "--config", bad).wait(DEADLINE), 1)
+                    load.until_all_answered()
+        self.assertEqual(load.failures(), [])
+
+    def test_when_the_new_agent_ends_while_the_old_one_drains_another_can_start(self):
+        agent = self.agent('drain = "30s"\n')
+        download = Download(agent, "alice.web.localhost", 20)
+        wait_for(lambda: agent.json("inspect", "alice")["in_flight"] == 1, "the download")
+        before = self.take_over(agent)
+        wait_for(lambda: os.path.exists(agent.run + "/takeover.sock"), "it to serve")
+        agent.process.kill()
+        agent.process.wait()
+        began = time.monotonic()
+        wait_for(lambda: before.poll() is not None or self.served_by(agent, before.pid), "the old one to see it")
+        self.assertLess(time.monotonic() - began, 15)
+        if before.poll() is None:  # it is the agent again
+            agent.earlier.remove(before)
+            agent.process = before
+        else:
+            agent.start()
+        self.assertEqual(agent.get(host="alice.web.localhost")[0], 200)
+        download.join(DEADLINE)
+
+    def test_an_end_of_the_old_agent_in_the_middle_is_the_end_of_it(self):
+        agent = self.agent()
+        for delay in (0, 0.02, 0.05, 0.1):
+            old, process = agent.process, self.begin(agent)
+            wait_for(lambda: f"pid {process.pid} asks to take over" in self.log(agent), "it to ask", pause=0.001)
+            time.sleep(delay)
+            old.terminate()
+            if self.has_passed_to(agent, process):
+                agent.earlier.append(old)
+                agent.process = process
+                wait_for(lambda: self.served_by(agent, process.pid), "the new agent")
+                continue
+            status = process.wait(DEADLINE) if not self.has_passed_to(agent, process) else None
+            old.wait(DEADLINE)
+            if status is None or self.has_passed_to(agent, process):
+                agent.process = process
+                wait_for(lambda: self.served_by(agent, process.pid), "the new agent")
+                continue
+            self.assertEqual(status, 1, self.log(agent)[-2000:])
+            agent.start()
+        self.assertEqual(agent.json("inspect", "alice")["generation"], 1)
+        self.assertEqual(agent.get(host="alice.web.localhost")[0], 200)
+
     def test_kills_of_the_new_agent_at_any_moment_fail_no_request(self):
         agent = self.agent()
         names = ["web/alice"] + [f"web/i{n}" for n in range(3)]
@@ -426,6 +481,18 @@ class Takeover(unittest.TestCase):
         self.assertEqual(load.failures(), [])
         os.kill(successor, signal.SIGTERM)
         wait_for(lambda: not os.path.exists(f"/proc/{successor}"), "the agent's end")
+
+    def test_a_reload_of_an_idle_agent_is_answered(self):
+        agent = self.agent(kind=ManagedAgent)
+        for _ in range(5):
+            old = agent.store.main
+            subprocess.run([BIN + "/ctr-agent", *agent.flags, "--reload"], check=True, timeout=DEADLINE)
+            wait_for(lambda: not os.path.exists(f"/proc/{old}") or
+                     " Z " in read(f"/proc/{old}/stat"), "the old one's end")
+        agent.process.wait()
+        self.assertEqual(agent.json("info")["pid"], agent.store.main)
+        os.kill(agent.store.main, signal.SIGTERM)
+        wait_for(lambda: not os.path.exists(f"/proc/{agent.store.main}"), "the agent's end")
 
     def test_execs_and_runs_end_in_the_old_agent_and_followers_are_told(self):
         agent = self.agent()

@@ -116,9 +116,10 @@ awaitable<Status> SqliteStore::TakeBack() {
   auto start = [this](auto handler) {
     asio::post(io_, [this, done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
       StatusOr<sqlite::Tables> opened = sqlite::OpenStateFile(path_, StateFile::kExpected);
-      if (opened.ok()) tables_.emplace(*std::move(opened));
+      const Status status = opened.status();
+      if (status.ok()) tables_.emplace(*std::move(opened));
       Flush();
-      done(opened.status());
+      done(status);
     });
   };
   return asio::async_initiate<decltype(use_awaitable), void(Status)>(start, use_awaitable);

@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -139,7 +140,6 @@ TEST_CASE(
   handed_over["http-0"].push_back(ListeningSocket());
   handed_over["of-no-use"].push_back(ListeningSocket());
   FdStore store = FdStore::FromPredecessor(std::move(handed_over));
-  CHECK_FALSE(store.available());
   UniqueFd http = store.Take("http-0");
   CHECK(CheckListening(http.get(), AF_INET).ok());
   UniqueFd api = ListeningSocket();
@@ -184,6 +184,37 @@ TEST_CASE("an agent that was taken over from tells the service manager nothing m
   store.Keep("http-0", 0);
   store.Remove("http-0");
   CHECK(manager.Receive().text == "");
+}
+
+TEST_CASE("what was handed over is not the new agent's alone before it announces itself") {
+  FdStore::Descriptors handed_over;
+  handed_over["http-0"].emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  FdStore store = FdStore::FromPredecessor(std::move(handed_over));
+  CHECK(store.available());
+  store.Announce();
+  CHECK_FALSE(store.available());  // there is no service manager
+}
+
+TEST_CASE("an agent that was taken over from lets go of what it kept, but for what was closed") {
+  FdStore store;
+  UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd other(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int number = other.get();
+  store.Keep("http-0", listener.get());
+  store.Keep("http-1", other.get());
+  other = UniqueFd();
+  UniqueFd unrelated(::dup(STDIN_FILENO));
+  UniqueFd at_its_number(number == unrelated.get() ? -1 : ::dup2(unrelated.get(), number));
+  store.LetGo();
+  int type = 0;
+  socklen_t size = sizeof type;
+  CHECK(::getsockopt(listener.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0);
+  struct stat before = {};
+  struct stat after = {};
+  CHECK(::fstat(STDIN_FILENO, &before) == 0);
+  CHECK(::fstat(number, &after) == 0);
+  CHECK(before.st_ino == after.st_ino);
+  CHECK(store.kept().empty());
 }
 
 TEST_CASE("only a listening stream socket of the right family is taken for a listener") {

@@ -26,8 +26,9 @@ TEST_CASE("what one agent says the other understands") {
   CHECK(wake->name == InstanceName{"web", "instance-0"});
   CHECK(wake->cause == "GET /a b from 10.0.0.1");
 
-  StatusOr<Awake> awake = DecodeAwake(Encode(Awake{9, 4, true}));
+  StatusOr<Awake> awake = DecodeAwake(Encode(Awake{9, {"web", "instance-1"}, 4, true}));
   REQUIRE(awake.ok());
+  CHECK(awake->name == InstanceName{"web", "instance-1"});
   CHECK(awake->number == 9);
   CHECK(awake->generation == 4);
   CHECK(awake->dial_loopback);

@@ -58,6 +58,13 @@ bool IsSilentAbout(const WhyView& view, const std::string& text) {
   return all.find(text) == std::string::npos;
 }
 
+TEST_CASE("who was stopped by the autoscaler is told its reason") {
+  WhyView view = Stopped(StopReason::kSlept);
+  view.record.name.id = "instance-1";
+  Happened(view, event::kSlept, "autoscale: fewer are wanted");
+  Says(view, "its class's autoscaler stopped it (fewer are wanted)");
+}
+
 TEST_CASE("why: never started, by whom created and what starts it") {
   WhyView view = Stopped(StopReason::kNeverStarted);
   Happened(view, event::kCreated, "ctr get by root");

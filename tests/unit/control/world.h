@@ -68,6 +68,10 @@ class World {
       return absl::OkStatus();
     };
     options.disk.is_reserved = [this] { return disk_reserved; };
+    options.check = [this](CheckTarget) -> awaitable<policy::Check::Result> {
+      ++checks;
+      co_return check_result;
+    };
     options.run_hook = [this](HookCall call) { return RunFakeHook(std::move(call)); };
     supervisor = std::make_unique<Supervisor>(
         SupervisorServices{io.get_executor(), work.get_executor(), clock, runtime, *store, cluster},
@@ -142,6 +146,12 @@ class World {
                                    "GET / from 127.0.0.1", bytes);
   }
 
+  // A request to the class, not to one of its instances.
+  awaitable<StatusOr<Passage>> Route(std::string class_name = "web") {
+    return supervisor->EnsureAwake({std::move(class_name), ""}, WakeOrigin::kRoute, Deadline(),
+                                   "GET / from 127.0.0.1", 0);
+  }
+
   awaitable<Status> RunFakeHook(HookCall call) {
     hooks.push_back(call);
     co_await clock.SleepUntil(clock.Now() + hook_time);
@@ -156,6 +166,8 @@ class World {
   bool disk_reserved = false;
   std::function<void()> on_disk_release;
   Status hook_result;
+  int checks = 0;  // of readiness, that were made
+  policy::Check::Result check_result = policy::Check::Result::kPassed;
 
   static inline ManualClock* clock_now = nullptr;
 

@@ -1,0 +1,602 @@
+#include "agent/control/class_pool.h"
+
+#include <sys/sysinfo.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
+#include "agent/control/why.h"
+#include "agent/proxy/pool.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr size_t kHoldLimit = 4096;
+constexpr size_t kHoldBytes = size_t{16} << 20;
+constexpr size_t kHistory = 50;
+constexpr Duration kTickInterval = seconds(1);
+constexpr Duration kSampleInterval = milliseconds(100);
+// While requests wait for a place in instances that are full: nobody says when one ends.
+constexpr Duration kPlacePoll = milliseconds(2);
+// Who has not waited longer for a place is no reason for another instance: half of a cold start.
+constexpr Duration kPlacePatience = milliseconds(50);
+constexpr char kMemoryRunsFull[] = "its memory runs up to its limit: another takes its place";
+constexpr Duration kStartPatience = seconds(30);
+// Of the host's memory, for what is not ours.
+constexpr double kAllocatable = 0.95;
+
+struct HostSize {
+  double cpus = 0;
+  uint64_t memory_bytes = 0;
+};
+
+HostSize SizeOfHost() {
+  struct sysinfo info = {};
+  ::sysinfo(&info);
+  return {static_cast<double>(::get_nprocs()), uint64_t{info.totalram} * info.mem_unit};
+}
+
+const char* NameOf(policy::OverloadCause cause) {
+  switch (cause) {
+    case policy::OverloadCause::kCpu:
+      return "CPU above max_cpu";
+    case policy::OverloadCause::kMemory:
+      return "memory above max_memory";
+    case policy::OverloadCause::kCpuPressure:
+      return "its processes wait for CPU";
+    case policy::OverloadCause::kMemoryPressure:
+      return "its processes wait for memory";
+    case policy::OverloadCause::kInFlight:
+      return "max_concurrency requests are in flight";
+    case policy::OverloadCause::kNone:
+      break;
+  }
+  return "";
+}
+
+// It keeps its place: who cannot start is not to have every other one tried.
+bool IsBacked(const Instance& instance) {
+  return (instance.state() == State::kStopped || instance.state() == State::kStopping) &&
+         instance.IsBackingOff();
+}
+
+}  // namespace
+
+policy::AutoscaleConfig AutoscaleConfigOf(const ClassConfig& config) {
+  const AutoscaleSettings& settings = *config.autoscale;
+  policy::AutoscaleConfig scale;
+  scale.min = settings.min;
+  scale.max = settings.max;
+  scale.target_cpu = config.resources.cpus ? settings.target_cpu : std::nullopt;
+  scale.target_memory = config.resources.memory_bytes ? settings.target_memory : std::nullopt;
+  scale.sleep_after = config.sleep_after;
+  scale.max_concurrency = config.max_concurrency;
+  policy::TrafficConfig& traffic = scale.traffic;
+  traffic.metric = settings.target_rps ? policy::TrafficConfig::Metric::kRps
+                                       : policy::TrafficConfig::Metric::kConcurrency;
+  traffic.target =
+      settings.target_rps.value_or(settings.target_concurrency.value_or(kDefaultTargetConcurrency));
+  traffic.target_utilization = settings.target_utilization;
+  traffic.window = settings.window;
+  traffic.panic_window_percentage = settings.panic_window_percentage;
+  traffic.panic_threshold = settings.panic_threshold;
+  traffic.max_scale_up_rate = settings.max_scale_up_rate;
+  traffic.max_scale_down_rate = settings.max_scale_down_rate;
+  traffic.activation_scale = settings.activation_scale;
+  traffic.scale_down_delay = settings.scale_down_delay;
+  return scale;
+}
+
+// Keeps a Waiter in its pool's queue for as long as the coroutine waits, also when it is cancelled.
+class ClassPool::Waiting {
+ public:
+  Waiting(ClassPool* pool, std::string cause, size_t bytes) : pool_(pool) {
+    waiter_.alarm = pool->services_.clock.MakeAlarm(pool->services_.executor);
+    waiter_.cause = std::move(cause);
+    waiter_.since = pool->services_.clock.Now();
+    waiter_.bytes = bytes;
+    pool->held_bytes_ += bytes;
+    position_ = pool->waiters_.insert(pool->waiters_.end(), &waiter_);
+  }
+  Waiting(const Waiting&) = delete;
+  ~Waiting() {
+    pool_->held_bytes_ -= waiter_.bytes;
+    pool_->waiters_.erase(position_);
+  }
+
+  Waiter* operator->() { return &waiter_; }
+
+ private:
+  ClassPool* const pool_;
+  Waiter waiter_;
+  std::list<Waiter*>::iterator position_;
+};
+
+ClassPool::ClassPool(PoolServices& services, std::shared_ptr<ClassState> class_state)
+    : services_(services),
+      class_(std::move(class_state)),
+      alarm_(services.clock.MakeAlarm(services.executor)) {}
+
+void ClassPool::Start() {
+  Configure();
+  SpawnOrDie(services_.executor, Run(shared_from_this()), "pool of " + config().name);
+}
+
+void ClassPool::Close() {
+  closed_ = true;
+  alarm_->Ring();
+}
+
+void ClassPool::Configure() {
+  const MonoTime now = services_.clock.Now();
+  if (!config().autoscale) {
+    scaler_.reset();
+    decision_.reset();
+  } else if (scaler_) {
+    scaler_->Configure(AutoscaleConfigOf(config()), now);
+  } else {
+    std::vector<policy::ScaledInstance> instances;
+    scaler_.emplace(AutoscaleConfigOf(config()), View(instances), now);
+  }
+  Changed();
+}
+
+std::map<int, std::shared_ptr<Instance>> ClassPool::Members() const {
+  std::map<int, std::shared_ptr<Instance>> members;
+  const std::string& name = config().name;
+  for (auto it = services_.instances.lower_bound({name, ""});
+       it != services_.instances.end() && it->first.class_name == name; ++it) {
+    if (std::optional<int> index = RoutedIndexOf(it->first.id)) members[*index] = it->second;
+  }
+  return members;
+}
+
+std::vector<std::shared_ptr<Slot>> ClassPool::Slots() const {
+  std::vector<std::shared_ptr<Slot>> slots;
+  for (const auto& [index, instance] : Members()) {
+    if (index < config().route_instances) slots.push_back(instance->slot());
+  }
+  return slots;
+}
+
+int ClassPool::live() const {
+  int count = 0;
+  for (const auto& [index, instance] : Members()) {
+    count += instance->state() != State::kStopped && instance->state() != State::kStopping;
+  }
+  return count;
+}
+
+int ClassPool::healthy() const {
+  int count = 0;
+  for (const auto& [index, instance] : Members()) count += instance->state() == State::kHealthy;
+  return count;
+}
+
+std::vector<ClassPool::Considered> ClassPool::Explain() {
+  const MonoTime now = services_.clock.Now();
+  std::vector<policy::Candidate> candidates;
+  std::vector<Considered> told;
+  for (const std::shared_ptr<Slot>& slot : Slots()) {
+    candidates.push_back(CandidateOf(slot.get(), now));
+    told.push_back({.name = slot->name(), .considered = {}, .candidate = candidates.back()});
+  }
+  const policy::Explanation explanation = policy::Explain(candidates, now, random_());
+  for (size_t i = 0; i < told.size(); ++i) told[i].considered = explanation.candidates[i];
+  return told;
+}
+
+awaitable<StatusOr<Passage>> ClassPool::Admit(MonoTime deadline, std::string cause, size_t bytes) {
+  auto self = shared_from_this();
+  if (waiters_.size() >= kHoldLimit || held_bytes_ + bytes > kHoldBytes) {
+    co_return Error(absl::StatusCode::kResourceExhausted, code::kQueueFull,
+                    absl::StrCat(waiters_.size(), " requests of ", held_bytes_,
+                                 " bytes already wait for an instance of ", config().name,
+                                 "; try again later"));
+  }
+  Waiting waiting(this, std::move(cause), bytes);
+  Serve();
+  if (!waiting->outcome) {
+    CTR_CO_RETURN_IF_ERROR(CheckHope());
+    Changed();
+  }
+  while (!waiting->outcome) {
+    if (closed_) {
+      co_return Error(absl::StatusCode::kNotFound, code::kUnknownClass,
+                      absl::StrCat("class ", config().name, " was changed or removed; try again"));
+    }
+    if (services_.clock.Now() >= deadline) {
+      co_return Error(
+          absl::StatusCode::kDeadlineExceeded, code::kStartTimeout,
+          absl::StrCat("no instance of ", config().name, " was ready in time (", live(), " live, ",
+                       healthy(), " healthy); see: ctr why ", config().name, "/", RoutedId(0)));
+    }
+    co_await AllowCancellation(true);
+    co_await waiting->alarm->WaitUntil(deadline);
+    co_await AllowCancellation(false);
+  }
+  co_return *std::move(waiting->outcome);
+}
+
+Status ClassPool::CheckHope() const {
+  if (!pending_.empty()) return absl::OkStatus();
+  Status refused;
+  for (const auto& [index, instance] : Members()) {
+    if (instance->state() != State::kStopped) return absl::OkStatus();
+    if (Status backoff = instance->CheckBackoff(); !backoff.ok()) refused = backoff;
+  }
+  return refused;
+}
+
+void ClassPool::Changed() {
+  alarm_->Ring();
+  if (closed_) {
+    for (Waiter* waiter : waiters_) waiter->alarm->Ring();
+  }
+}
+
+void ClassPool::StartFailed(const InstanceName& name, const Status& failure) {
+  if (!pending_.empty()) return;
+  for (const auto& [index, instance] : Members()) {
+    const State state = instance->state();
+    if (instance->name() == name || state == State::kStopped || state == State::kStopping) continue;
+    return;
+  }
+  FailAll(failure);
+}
+
+void ClassPool::FailAll(const Status& failure) {
+  for (Waiter* waiter : waiters_) {
+    if (waiter->outcome) continue;
+    waiter->outcome = failure;
+    waiter->alarm->Ring();
+  }
+}
+
+void ClassPool::Serve() {
+  const auto waits = [](const Waiter* waiter) { return !waiter->outcome.has_value(); };
+  auto next = std::find_if(waiters_.begin(), waiters_.end(), waits);
+  if (next == waiters_.end()) return;
+  const std::vector<std::shared_ptr<Slot>> slots = Slots();
+  while (next != waiters_.end()) {
+    const policy::Choice choice = ChooseSlot(slots, services_.clock.Now(), random_());
+    if (choice.outcome != policy::Choice::Outcome::kChosen) return;
+    const std::shared_ptr<Slot>& slot = slots[choice.index];
+    if (slot->Enter() != Slot::Entry::kEntered) return;
+    (*next)->outcome = Passage(slot, slot->endpoint(), services_.now);
+    (*next)->alarm->Ring();
+    next = std::find_if(next, waiters_.end(), waits);
+  }
+}
+
+bool ClassPool::IsActive() const {
+  if (!waiters_.empty() || !pending_.empty()) return true;
+  if (config().autoscale && config().autoscale->min > 0) return true;
+  const auto members = Members();
+  return std::any_of(members.begin(), members.end(), [](const auto& member) {
+    return member.second->state() != State::kStopped || IsBacked(*member.second);
+  });
+}
+
+awaitable<void> ClassPool::Run(std::shared_ptr<ClassPool> self) {
+  return [](ClassPool& pool, std::shared_ptr<ClassPool>) -> awaitable<void> {
+    while (!pool.closed_) {
+      MonoTime now = pool.services_.clock.Now();
+      pool.Serve();
+      if (!pool.IsActive()) {
+        pool.next_tick_ = now;
+        co_await pool.alarm_->WaitUntil(MonoTime::max());
+        continue;
+      }
+      if (pool.services_.held || pool.class_->removing) {
+        co_await pool.alarm_->WaitUntil(now + kTickInterval);
+        continue;
+      }
+      if (now >= pool.next_sample_) pool.Sample(now);
+      if (now >= pool.next_tick_) {
+        pool.Tick(now);
+      } else if (!pool.waiters_.empty()) {
+        pool.WakeOne();
+      }
+      MonoTime next = std::min(pool.next_sample_, pool.next_tick_);
+      if (!pool.waiters_.empty() && pool.healthy() > 0) next = std::min(next, now + kPlacePoll);
+      if (pool.decision_ && pool.decision_->check_at && *pool.decision_->check_at > now) {
+        next = std::min(next, *pool.decision_->check_at);
+      }
+      co_await pool.alarm_->WaitUntil(next);
+      // When it falls asleep is not to wait for the tick.
+      now = pool.services_.clock.Now();
+      if (pool.decision_ && pool.decision_->check_at && now >= *pool.decision_->check_at) {
+        pool.next_tick_ = now;
+      }
+    }
+    pool.Changed();
+  }(*self, self);
+}
+
+// What is in flight of a class that scales, by looking at it ten times a second.
+void ClassPool::Sample(MonoTime now) {
+  next_sample_ = now + kSampleInterval;
+  sampled_ += static_cast<double>(waiters_.size());
+  for (const std::shared_ptr<Slot>& slot : Slots()) {
+    sampled_ += static_cast<double>(slot->in_flight());
+  }
+  ++samples_;
+}
+
+void ClassPool::Tick(MonoTime now) {
+  ReadUsage(now);
+  if (scaler_) {
+    const Duration interval =
+        next_tick_ == MonoTime() ? kTickInterval : now - next_tick_ + kTickInterval;
+    uint64_t served = 0;
+    for (const std::shared_ptr<Slot>& slot : Slots()) served += slot->served();
+    const double elapsed = std::chrono::duration<double>(interval).count();
+    const double came = served >= served_ ? static_cast<double>(served - served_) : 0;
+    scaler_->Record({.at = now,
+                     .concurrency = samples_ > 0 ? sampled_ / samples_ : 0,
+                     .rps = came / elapsed,
+                     .interval = interval});
+    served_ = served;
+    sampled_ = 0;
+    samples_ = 0;
+    Scale(now);
+  } else if (!waiters_.empty()) {
+    WakeOne();
+  }
+  next_tick_ = now + kTickInterval;
+}
+
+void ClassPool::ReadUsage(MonoTime now) {
+  std::erase_if(readings_, [members = Members()](const auto& reading) {
+    auto member = members.find(reading.first);
+    return member == members.end() ||
+           member->second->observed().generation != reading.second.generation;
+  });
+  for (const auto& [index, instance] : Members()) {
+    if (instance->state() == State::kHealthy) ReadUsageOf(index, *instance, now);
+  }
+}
+
+void ClassPool::ReadUsageOf(int index, Instance& instance, MonoTime now) {
+  static const HostSize host = SizeOfHost();
+  Reading& reading = readings_[index];
+  reading.generation = instance.observed().generation;
+  SlotLoad& load = instance.slot()->load();
+  const int ejections = load.ejection().count;
+  if (ejections > reading.ejections) {
+    services_.events.Record({.type = event::kEjected,
+                             .instance = instance.name(),
+                             .generation = reading.generation,
+                             .message = "its requests failed one after the other: it gets none for "
+                                        "a while"});
+  }
+  reading.ejections = ejections;
+  if (!instance.container()) return;
+  StatusOr<ResourceUsage> usage = services_.runtime.Usage(instance.container()->id);
+  if (!usage.ok()) return;
+  policy::OverloadSample sample;
+  const Resources& resources = config().resources;
+  if (reading.at != MonoTime()) {
+    const Duration used = usage->cpu_time - reading.cpu_time;
+    const Duration elapsed = now - reading.at;
+    sample.cpu = policy::CpuShare(used, elapsed, resources.cpus.value_or(0), host.cpus);
+    if (elapsed > Duration::zero()) {
+      reading.cpu = {
+          .cores = static_cast<double>(used.count()) / static_cast<double>(elapsed.count()),
+          .at = now,
+          .window = elapsed};
+    }
+  }
+  reading.cpu_time = usage->cpu_time;
+  reading.at = now;
+  reading.memory_used = static_cast<double>(usage->memory_bytes);
+  sample.memory = policy::MemoryShare(static_cast<uint64_t>(usage->memory_bytes),
+                                      static_cast<uint64_t>(resources.memory_bytes.value_or(0)),
+                                      host.memory_bytes);
+  sample.in_flight = policy::InFlightShare(
+      instance.slot()->in_flight(), static_cast<uint32_t>(config().max_concurrency.value_or(0)));
+  const bool before = reading.overload.overloaded;
+  reading.overload = policy::NextOverload(
+      reading.overload, sample,
+      {.cpu = config().readiness.max_cpu, .memory = config().readiness.max_memory});
+  load.set_overloaded(reading.overload.overloaded);
+  if (reading.overload.overloaded == before) return;
+  // At max_concurrency it is now and then, by the traffic alone: that is no event.
+  const policy::OverloadCause cause = before ? reading.cause : reading.overload.cause;
+  reading.cause = cause;
+  if (cause == policy::OverloadCause::kInFlight) return;
+  services_.events.Record({.type = before ? event::kRelieved : event::kOverloaded,
+                           .instance = instance.name(),
+                           .generation = reading.generation,
+                           .message = before ? "" : NameOf(cause)});
+}
+
+int ClassPool::Queued() const {
+  if (healthy() == 0) return static_cast<int>(waiters_.size());
+  const MonoTime since = services_.clock.Now() - kPlacePatience;
+  return static_cast<int>(std::count_if(
+      waiters_.begin(), waiters_.end(),
+      [&](const Waiter* waiter) { return !waiter->outcome && waiter->since <= since; }));
+}
+
+// Requests wait: not for a tick.
+void ClassPool::WakeOne() {
+  const int queued = Queued();
+  if (queued == 0) return;
+  if (scaler_) {
+    const int count = live() + static_cast<int>(pending_.size());
+    if (policy::BurstWish(AutoscaleConfigOf(config()), queued, healthy()) > count) {
+      Scale(services_.clock.Now());
+    }
+    return;
+  }
+  if (!pending_.empty()) return;
+  const auto members = Members();
+  const auto comes_up = [](const auto& member) {
+    const State state = member.second->state();
+    return state == State::kStarting || state == State::kRunning || IsBacked(*member.second);
+  };
+  if (std::any_of(members.begin(), members.end(), comes_up)) return;
+  for (int index = 0; index < config().route_instances; ++index) {
+    auto member = members.find(index);
+    if (member != members.end() && member->second->state() != State::kStopped) continue;
+    return StartOne(index, waiters_.front()->cause);
+  }
+}
+
+policy::AutoscaleView ClassPool::View(std::vector<policy::ScaledInstance>& instances) const {
+  using Phase = policy::ScaledInstance::Phase;
+  policy::AutoscaleView view;
+  const MonoTime now = services_.clock.Now();
+  const double cpu_limit = config().resources.cpus.value_or(0);
+  const auto memory_limit = static_cast<double>(config().resources.memory_bytes.value_or(0));
+  const Duration tcp_idle =
+      config().tcp_idle.value_or(config().sleep_after.value_or(Duration::max()));
+  const auto members = Members();
+  for (const auto& [index, instance] : members) {
+    const Slot& slot = *instance->slot();
+    policy::ScaledInstance scaled;
+    scaled.index = index;
+    scaled.generation = instance->observed().generation;
+    scaled.cpu_limit = cpu_limit;
+    scaled.memory_limit = memory_limit;
+    scaled.last_activity = slot.last_activity();
+    // Connections on which nothing moved for long are no traffic.
+    const bool quiet = now - slot.last_tunnel_activity() >= tcp_idle;
+    const uint64_t in_flight = slot.in_flight();
+    const uint64_t idle = quiet ? std::min(slot.tunnels(), in_flight) : 0;
+    scaled.in_flight = static_cast<int>(in_flight - idle);
+    view.last_activity = std::max(view.last_activity, slot.last_activity());
+    view.busy |= instance->visits() > 0;
+    switch (instance->state()) {
+      case State::kStopped:
+        if (!IsBacked(*instance) && !pending_.contains(index)) continue;
+        scaled.phase = IsBacked(*instance) ? Phase::kWaiting : Phase::kStarting;
+        break;
+      case State::kStarting:
+      case State::kRunning:
+        scaled.phase = Phase::kStarting;
+        break;
+      case State::kHealthy:
+      case State::kFrozen:
+        scaled.phase = Phase::kHealthy;
+        break;
+      case State::kStopping:
+        scaled.phase = IsBacked(*instance) ? Phase::kWaiting : Phase::kDraining;
+        break;
+    }
+    scaled.started_at = instance->started_at();
+    scaled.ready_changed_at = instance->healthy_at();
+    auto reading = readings_.find(index);
+    if (reading != readings_.end() && reading->second.generation == scaled.generation) {
+      scaled.cpu = reading->second.cpu;
+      scaled.memory_used = reading->second.memory_used;
+    }
+    instances.push_back(scaled);
+  }
+  for (int index : pending_) {
+    if (members.contains(index)) continue;
+    instances.push_back({.index = index, .phase = Phase::kStarting});
+  }
+  std::sort(instances.begin(), instances.end(),
+            [](const auto& a, const auto& b) { return a.index < b.index; });
+  view.instances = instances;
+  view.queued = Queued();
+  view.max_instances = config().max_instances;
+  view.others = class_->live;
+  for (const auto& [index, instance] : members) {
+    view.others -= instance->state() != State::kStopped;
+  }
+  view.host_capacity = HostCapacity(static_cast<int>(instances.size()));
+  return view;
+}
+
+// By memory alone: a limit of CPU is no claim to it, while what is over the host's memory is
+// killed.
+int ClassPool::HostCapacity(int live) const {
+  static const HostSize host = SizeOfHost();
+  const int64_t each = config().resources.memory_bytes.value_or(0);
+  if (each == 0) return config().max_instances;
+  double room = static_cast<double>(host.memory_bytes) * kAllocatable;
+  for (const auto& [name, instance] : services_.instances) {
+    if (instance->state() == State::kStopped) continue;
+    room -=
+        static_cast<double>(instance->class_state()->config->resources.memory_bytes.value_or(0));
+  }
+  return live + std::max(0, static_cast<int>(room / static_cast<double>(each)));
+}
+
+void ClassPool::Scale(MonoTime now) {
+  std::vector<policy::ScaledInstance> instances;
+  policy::AutoscaleDecision decision = scaler_->Decide(View(instances), now);
+  const bool changes = !decision.start.empty() || !decision.drain.empty();
+  if (changes || !decision_ || decision_->desired != decision.desired) {
+    history_.push_back({services_.clock.Wall(), decision.desired, decision.reason});
+    if (history_.size() > kHistory) history_.pop_front();
+  }
+  if (changes) {
+    services_.events.Record(
+        {.type = event::kScaled,
+         .instance = {config().name, ""},
+         .message = absl::StrCat(
+             "to ", decision.desired, ": ", decision.reason,
+             decision.replacing
+                 ? absl::StrCat("; ", RoutedId(*decision.replacing), ": ", kMemoryRunsFull)
+                 : "")});
+  }
+  decision_ = decision;
+  CarryOut(decision);
+}
+
+void ClassPool::CarryOut(const policy::AutoscaleDecision& decision) {
+  for (int index : decision.start) StartOne(index, kAutoscaleCause + decision.reason);
+  const auto members = Members();
+  for (int index : decision.drain) {
+    auto member = members.find(index);
+    if (member == members.end()) continue;
+    const std::string why = index == decision.replacing ? kMemoryRunsFull : decision.reason;
+    member->second->RequestStop({.cause = kAutoscaleCause + why, .reason = StopReason::kSlept});
+  }
+}
+
+void ClassPool::StartOne(int index, std::string cause) {
+  if (!pending_.insert(index).second) return;
+  SpawnOrDie(services_.executor, StartInstance(shared_from_this(), index, std::move(cause)),
+             "start of " + config().name);
+}
+
+awaitable<void> ClassPool::StartInstance(std::shared_ptr<ClassPool> self, int index,
+                                         std::string cause) {
+  const InstanceName name{self->config().name, RoutedId(index)};
+  StatusOr<std::shared_ptr<Instance>> instance = co_await self->services_.get(name, cause);
+  Status status = instance.status();
+  if (status.ok()) status = (*instance)->CheckMayStart();
+  if (status.ok()) {
+    (*instance)->RequestStart(std::move(cause));
+    const uint64_t stops = (*instance)->stops();
+    (co_await (*instance)->AwaitState(
+         [stops](const Instance& it) {
+           return it.state() != State::kStopped || it.stops() > stops || it.forgotten();
+         },
+         self->services_.clock.Now() + kStartPatience))
+        .IgnoreError();
+  }
+  self->pending_.erase(index);
+  if (!status.ok()) {
+    self->services_.events.Record({.type = event::kRefused,
+                                   .instance = name,
+                                   .message = std::string(status.message()),
+                                   .cause = "its class's routing"});
+    self->StartFailed(name, status);
+  }
+  self->Changed();
+}
+
+}  // namespace ctr

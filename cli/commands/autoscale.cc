@@ -1,0 +1,351 @@
+#include <array>
+#include <cstdio>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "cli/arguments.h"
+#include "cli/commands/commands.h"
+#include "cli/commands/options.h"
+
+namespace ctr::cli {
+namespace {
+
+struct Setting {
+  const char* flag;
+  const char* key;
+  const char* type;
+  const char* help;
+};
+
+constexpr std::array<Setting, 7> kSettings = {{
+    {"--min", "min", "N", "instances at least (0: it sleeps when idle)"},
+    {"--max", "max", "N", "instances at most (default: max_instances)"},
+    {"--target-concurrency", "target_concurrency", "X",
+     "requests in flight in one instance (default 50)"},
+    {"--target-rps", "target_rps", "X", "requests a second in one instance, instead"},
+    {"--target-cpu", "target_cpu", "PART", "of an instance's CPU limit, or off (default 0.7)"},
+    {"--target-memory", "target_memory", "PART",
+     "of an instance's memory limit, or off (default 0.8)"},
+    {"--window", "window", "DURATION", "what the traffic is averaged over (default 60s)"},
+}};
+
+// What an agent's API takes at once.
+constexpr size_t kMaxTraceBytes = size_t{4} << 20;
+
+struct OnFlags {
+  std::string class_name;
+  std::map<std::string, std::string> values;  // by key
+  std::vector<std::string> set;
+};
+
+void AddClass(CLI::App& app, std::string& name) {
+  app.add_option("CLASS", name, "the class; default: as for an ID without a class")->type_name("");
+}
+
+std::string ClassOf(const std::string& name, const Context& context) {
+  return name.empty() ? context.settings().class_name : name;
+}
+
+int PrintSet(const v1::SetAutoscaleRequest& request, Context& context) {
+  StatusOr<v1::ApplyClassResponse> response = context.Call(&Client::Stub::SetAutoscale, request);
+  if (!response.ok()) return context.Fail(response.status());
+  const v1::Class& class_ = response->class_();
+  if (context.json()) return context.PrintJson(ToDetailedJson(class_));
+  const bool same = response->result() == v1::ApplyClassResponse::RESULT_UNCHANGED;
+  const bool name_alone = context.settings().output == Output::kName;
+  return context.PrintLine(NameOfClass(class_.name()) + (name_alone ? ""
+                                                         : same     ? " unchanged"
+                                                                    : " configured"));
+}
+
+// Of SetAutoscaleRequest and SimulateAutoscaleRequest, which have the same two.
+template <typename Request>
+Status SetSettings(const OnFlags& flags, const Context& context, Request& request) {
+  request.set_class_(ClassOf(flags.class_name, context));
+  auto& settings = *request.mutable_settings();
+  for (const auto& [key, value] : flags.values) {
+    if (!value.empty()) settings[key] = value;
+  }
+  for (const std::string& pair : flags.set) {
+    const size_t equals = pair.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--set ", pair, ": write it like --set scale_down_delay=1m"));
+    }
+    settings[pair.substr(0, equals)] = pair.substr(equals + 1);
+  }
+  for (const auto& [key, value] : settings) {
+    CTR_RETURN_IF_ERROR(CheckUtf8(key + value, "the setting"));
+  }
+  return CheckUtf8(request.class_(), "the class's name");
+}
+
+int On(const OnFlags& flags, Context& context) {
+  v1::SetAutoscaleRequest request;
+  request.set_on(true);
+  if (Status set = SetSettings(flags, context, request); !set.ok()) return context.Fail(set);
+  return PrintSet(request, context);
+}
+
+int Off(const std::string& class_name, Context& context) {
+  v1::SetAutoscaleRequest request;
+  request.set_class_(ClassOf(class_name, context));
+  if (Status utf8 = CheckUtf8(request.class_(), "the class's name"); !utf8.ok()) {
+    return context.Fail(utf8);
+  }
+  return PrintSet(request, context);
+}
+
+Json JsonOf(const v1::AutoscaleStatus& status) {
+  Json json;
+  json["class"] = status.class_();
+  json["on"] = status.on();
+  json["desired"] = status.desired();
+  json["live"] = status.live();
+  json["healthy"] = status.healthy();
+  json["queued"] = status.queued();
+  json["mode"] = status.panic() ? "panic" : "stable";
+  json["bound"] = status.bound().empty() ? Json() : Json(status.bound());
+  json["reason"] = status.reason();
+  json["settings"] = Json::parse(status.settings_json(), nullptr, false);
+  if (json["settings"].is_discarded()) json["settings"] = nullptr;
+  json["signals"] = Json::array();
+  for (const auto& signal : status.signals()) {
+    json["signals"].push_back({{"name", signal.name()},
+                               {"value", signal.value()},
+                               {"target", signal.target()},
+                               {"wish", signal.has_wish() ? Json(signal.wish()) : Json()},
+                               {"text", signal.text()}});
+  }
+  json["decisions"] = Json::array();
+  for (const auto& told : status.decisions()) {
+    json["decisions"].push_back({{"time", FormatTime(told.time_ms())},
+                                 {"desired", told.desired()},
+                                 {"reason", told.reason()}});
+  }
+  return json;
+}
+
+std::string TextOf(const v1::AutoscaleStatus& status) {
+  if (!status.on()) return absl::StrCat("class/", status.class_(), ": autoscale is off\n");
+  std::string text =
+      absl::StrCat("class/", status.class_(), ": ", status.desired(), " wanted, ", status.live(),
+                   " live, ", status.healthy(), " healthy, ", status.queued(),
+                   " requests waiting; ", status.panic() ? "panic" : "stable",
+                   status.bound().empty() ? "" : absl::StrCat("; bound: ", status.bound()), "\n");
+  if (!status.reason().empty()) absl::StrAppend(&text, Printable(status.reason()), "\n");
+  if (!status.signals().empty()) absl::StrAppend(&text, "\n");
+  for (const auto& signal : status.signals()) {
+    absl::StrAppend(&text, "  ", Printable(signal.text()), "\n");
+  }
+  if (!status.decisions().empty()) absl::StrAppend(&text, "\nLast decisions:\n");
+  constexpr int kShown = 10;
+  for (int i = std::max(0, status.decisions_size() - kShown); i < status.decisions_size(); ++i) {
+    const auto& told = status.decisions(i);
+    absl::StrAppend(&text, "  ", FormatTime(told.time_ms()), "  ", told.desired(), "  ",
+                    Printable(told.reason()), "\n");
+  }
+  return text;
+}
+
+int StatusOf(const std::string& class_name, Context& context) {
+  v1::GetAutoscaleRequest request;
+  request.set_class_(ClassOf(class_name, context));
+  if (Status utf8 = CheckUtf8(request.class_(), "the class's name"); !utf8.ok()) {
+    return context.Fail(utf8);
+  }
+  StatusOr<v1::AutoscaleStatus> status = context.Call(&Client::Stub::GetAutoscale, request);
+  if (!status.ok()) return context.Fail(status.status());
+  if (context.json()) return context.PrintJson(JsonOf(*status));
+  if (context.settings().output == Output::kName) {
+    return context.PrintLine(NameOfClass(status->class_()));
+  }
+  return context.PrintText(TextOf(*status));
+}
+
+struct SimulateFlags {
+  OnFlags policy;
+  std::string trace;
+  double start_seconds = 0;
+  uint32_t instances = 0;
+};
+
+// One line of a trace: {"time":0,"arrivals":10,"service":0.05,"cpu":0.01,"memory":0}.
+StatusOr<v1::SimulateAutoscaleRequest::Row> RowOf(const std::string& line) {
+  const Json json = Json::parse(line, nullptr, false);
+  if (!json.is_object()) return absl::InvalidArgumentError("it is no JSON object");
+  v1::SimulateAutoscaleRequest::Row row;
+  for (const auto& [key, value] : json.items()) {
+    if (!value.is_number()) return absl::InvalidArgumentError(key + " is no number");
+    const double number = value.get<double>();
+    if (key == "time") {
+      row.set_at(number);
+    } else if (key == "arrivals") {
+      row.set_arrivals(number);
+    } else if (key == "service") {
+      row.set_service(number);
+    } else if (key == "cpu") {
+      row.set_cpu(number);
+    } else if (key == "memory") {
+      row.set_memory(number);
+    } else {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", key, "\" is unknown; a line has time, arrivals, service, cpu and memory"));
+    }
+  }
+  if (!json.contains("time") || !json.contains("arrivals") || !json.contains("service")) {
+    return absl::InvalidArgumentError("it needs time, arrivals and service");
+  }
+  return row;
+}
+
+Status ReadTrace(const std::string& path, const Context& context,
+                 v1::SimulateAutoscaleRequest& request) {
+  CTR_ASSIGN_OR_RETURN(const std::string text, ReadText(path, context.io().input, kMaxTraceBytes));
+  int number = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    if (absl::StripAsciiWhitespace(line).empty()) continue;
+    StatusOr<v1::SimulateAutoscaleRequest::Row> row = RowOf(std::string(line));
+    if (!row.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ":", number, ": ", row.status().message()));
+    }
+    *request.add_rows() = *std::move(row);
+  }
+  if (request.rows().empty()) return absl::InvalidArgumentError(path + ": there is no line in it");
+  return absl::OkStatus();
+}
+
+std::string Number(double value, int digits) {
+  std::array<char, 64> text{};
+  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
+  return text.data();
+}
+
+Json JsonOf(const v1::SimulateAutoscaleResponse& response) {
+  Json json;
+  json["requests"] = response.requests();
+  json["completed"] = response.completed();
+  json["waited"] = response.waited();
+  json["worst_wait_ms"] = response.worst_wait_ms();
+  json["latency_p50_ms"] = response.latency_p50_ms();
+  json["latency_p99_ms"] = response.latency_p99_ms();
+  json["instance_seconds"] = response.instance_seconds();
+  json["ideal_instance_seconds"] = response.ideal_instance_seconds();
+  json["starts"] = response.starts();
+  json["most"] = response.most();
+  json["start_seconds"] = response.start_seconds();
+  json["settings"] = Json::parse(response.settings_json(), nullptr, false);
+  json["steps"] = Json::array();
+  for (const auto& step : response.steps()) {
+    json["steps"].push_back(
+        {{"second", step.second()},
+         {"arrivals", step.arrivals()},
+         {"waited", step.waited()},
+         {"completed", step.completed()},
+         {"desired", step.desired()},
+         {"ready", step.ready()},
+         {"starting", step.starting()},
+         {"draining", step.draining()},
+         {"queued", step.queued()},
+         {"in_flight", step.in_flight()},
+         {"latency_p50_ms", step.has_latency_p50_ms() ? Json(step.latency_p50_ms()) : Json()},
+         {"latency_p99_ms", step.has_latency_p99_ms() ? Json(step.latency_p99_ms()) : Json()},
+         {"panic", step.panic()},
+         {"reason", step.reason()}});
+  }
+  return json;
+}
+
+std::string TextOf(const v1::SimulateAutoscaleResponse& response, Style style) {
+  constexpr int kLines = 60;
+  const int every = std::max(1, (response.steps_size() + kLines - 1) / kLines);
+  Table table({"SECOND", "ARRIVALS", "IN-FLIGHT", "QUEUED", "WANTED", "READY", "STARTING", "P99-MS",
+               "MODE"});
+  for (int i = 0; i < response.steps_size(); i += every) {
+    const auto& step = response.steps(i);
+    table.Add({{absl::StrCat(step.second())},
+               {absl::StrCat(step.arrivals())},
+               {Number(step.in_flight(), 1)},
+               {absl::StrCat(step.queued())},
+               {absl::StrCat(step.desired())},
+               {absl::StrCat(step.ready())},
+               {absl::StrCat(step.starting())},
+               {step.has_latency_p99_ms() ? Number(step.latency_p99_ms(), 1) : ""},
+               {step.panic() ? "panic" : "stable"}});
+  }
+  const double ideal = response.ideal_instance_seconds();
+  return absl::StrCat(
+      table.Render(style), "\n", response.requests(), " requests, ", response.waited(), " waited (",
+      Number(response.worst_wait_ms(), 0), " ms at most); latency p50 ",
+      Number(response.latency_p50_ms(), 1), " ms, p99 ", Number(response.latency_p99_ms(), 1),
+      " ms\n", response.starts(), " starts of ", Number(response.start_seconds(), 2), " s, ",
+      response.most(), " instances at most; ", Number(response.instance_seconds(), 0),
+      " instance-seconds, ", ideal > 0 ? Number(response.instance_seconds() / ideal, 2) : "-",
+      " times the ideal ", Number(ideal, 0), "\n");
+}
+
+int Simulate(const SimulateFlags& flags, Context& context) {
+  v1::SimulateAutoscaleRequest request;
+  if (Status set = SetSettings(flags.policy, context, request); !set.ok()) return context.Fail(set);
+  if (Status read = ReadTrace(flags.trace, context, request); !read.ok()) {
+    return context.Fail(read);
+  }
+  request.set_start_seconds(flags.start_seconds);
+  request.set_instances(flags.instances);
+  StatusOr<v1::SimulateAutoscaleResponse> response =
+      context.Call(&Client::Stub::SimulateAutoscale, request);
+  if (!response.ok()) return context.Fail(response.status());
+  if (context.json()) return context.PrintJson(JsonOf(*response));
+  return context.PrintText(TextOf(*response, context.style()));
+}
+
+void AddPolicy(CLI::App& app, OnFlags& flags) {
+  AddClass(app, flags.class_name);
+  for (const Setting& setting : kSettings) {
+    app.add_option(setting.flag, flags.values[setting.key], setting.help)->type_name(setting.type);
+  }
+  AddRepeatable(app, "--set", flags.set, "any other key of [autoscale]", "KEY=VALUE");
+}
+
+}  // namespace
+
+Action DefineAutoscaleOn(CLI::App& app) {
+  auto flags = std::make_shared<OnFlags>();
+  AddPolicy(app, *flags);
+  return [flags](Context& context) { return On(*flags, context); };
+}
+
+Action DefineAutoscaleSimulate(CLI::App& app) {
+  auto flags = std::make_shared<SimulateFlags>();
+  AddPolicy(app, flags->policy);
+  app.add_option(
+         "--trace", flags->trace,
+         "JSON lines like {\"time\":0,\"arrivals\":10,\"service\":0.05}: seconds, requests a "
+         "second, seconds that one takes; and cpu (seconds of one), memory (bytes); - for "
+         "standard input")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--start-time", flags->start_seconds,
+                 "seconds of a start (default: as the class's have taken, else 1)")
+      ->type_name("SECONDS");
+  app.add_option("--instances", flags->instances, "that are healthy at the beginning")
+      ->type_name("N");
+  return [flags](Context& context) { return Simulate(*flags, context); };
+}
+
+Action DefineAutoscaleOff(CLI::App& app) {
+  auto name = std::make_shared<std::string>();
+  AddClass(app, *name);
+  return [name](Context& context) { return Off(*name, context); };
+}
+
+Action DefineAutoscaleStatus(CLI::App& app) {
+  auto name = std::make_shared<std::string>();
+  AddClass(app, *name);
+  return [name](Context& context) { return StatusOf(*name, context); };
+}
+
+}  // namespace ctr::cli
