@@ -70,9 +70,10 @@ awaitable<bool> HandOver::Cancel() {
   if (phase_ == Phase::kServing) phase_ = Phase::kCancelled;
   if (phase_ == Phase::kLettingGo) {
     const std::shared_ptr<Successor> successor = successor_;
-    co_await TurnDown(*successor, "it is stopping");
-    successor->gone = !successor->committed;
+    // First: a commit that comes while it is told must not count.
+    successor->gone = true;
     successor->alarm->Ring();
+    co_await TurnDown(*successor, "it is stopping");
   }
   while (phase_ == Phase::kLettingGo || phase_ == Phase::kPassedOn) {
     co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
@@ -211,7 +212,6 @@ awaitable<Status> HandOver::Offer(std::shared_ptr<Successor> successor) {
   if (successor->committed) co_return absl::OkStatus();
   // It must not go on by itself when its connection ends.
   co_await TurnDown(*successor, "it was not ready in time");
-  if (successor->committed) co_return absl::OkStatus();
   co_return absl::DeadlineExceededError("it was not ready in time");
 }
 
