@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/api/user_names.h"
 #include "agent/base/descriptors.h"
+#include "agent/base/unix_socket.h"
 #include "agent/base/work.h"
 #include "agent/rpc/callers.h"
 #include "spdlog/spdlog.h"
@@ -33,25 +34,6 @@ constexpr int kFirstNumber = 512;
 constexpr int kNumbers = 1024;
 constexpr char kKeptName[] = "api";
 
-StatusOr<sockaddr_un> AddressOf(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " is too long for a socket"));
-  }
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
-
-StatusOr<ucred> PeerOf(int fd) {
-  ucred peer = {};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
-    return ErrnoError(errno, "SO_PEERCRED");
-  }
-  return peer;
-}
-
 // Whether who connects to `path` reaches this listener: both name the process that began to listen.
 // The file may have been removed meanwhile, or be another agent's.
 Status CheckIsAt(int listener, const sockaddr_un& address) {
@@ -62,21 +44,14 @@ Status CheckIsAt(int listener, const sockaddr_un& address) {
     if (errno != EAGAIN) return ErrnoError(errno, "nobody can connect to it");
     return absl::OkStatus();
   }
-  CTR_ASSIGN_OR_RETURN(ucred ours, PeerOf(listener));
-  CTR_ASSIGN_OR_RETURN(ucred reached, PeerOf(probe.get()));
+  CTR_ASSIGN_OR_RETURN(ucred ours, UnixPeerOf(listener));
+  CTR_ASSIGN_OR_RETURN(ucred reached, UnixPeerOf(probe.get()));
   if (ours.pid == reached.pid) return absl::OkStatus();
   return absl::InvalidArgumentError("another socket has taken its place");
 }
 
-StatusOr<UniqueFd> Bind(const std::string& path, const sockaddr_un& address) {
-  ::unlink(path.c_str());
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd.valid()) return ErrnoError(errno, "socket");
-  const mode_t before = ::umask(0117);  // never open to others, not for a moment
-  const int bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  const int bind_errno = errno;
-  ::umask(before);
-  if (bound != 0) return ErrnoError(bind_errno, absl::StrCat("cannot listen on ", path));
+StatusOr<UniqueFd> Bind(const std::string& path) {
+  CTR_ASSIGN_OR_RETURN(UniqueFd fd, BindUnixSocket(path, SOCK_STREAM, 0117));
   const group* ctr_group = ::getgrnam("ctr");
   if (ctr_group == nullptr) {
     spdlog::warn("there is no group \"ctr\": only root can use {}", path);
@@ -91,14 +66,14 @@ StatusOr<UniqueFd> Bind(const std::string& path, const sockaddr_un& address) {
 
 // The listener of an earlier process, or a new one.
 StatusOr<UniqueFd> OpenListener(const std::string& path, FdStore& store) {
-  CTR_ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
+  CTR_ASSIGN_OR_RETURN(const sockaddr_un address, UnixAddress(path));
   if (UniqueFd kept = store.Take(kKeptName); kept.valid()) {
     Status usable = CheckIsAt(kept.get(), address);
     if (usable.ok() && ::fcntl(kept.get(), F_SETFL, O_NONBLOCK) == 0) return kept;
     spdlog::warn("\"{}\" was kept, but {}", kKeptName, std::string(usable.message()));
     store.Remove(kKeptName);
   }
-  CTR_ASSIGN_OR_RETURN(UniqueFd fd, Bind(path, address));
+  CTR_ASSIGN_OR_RETURN(UniqueFd fd, Bind(path));
   store.Keep(kKeptName, fd.get());
   return fd;
 }
@@ -186,7 +161,7 @@ awaitable<void> ApiServer::Accept(std::shared_ptr<State> state) {
 
 // Gives the connection to gRPC, and its calls the name of who is there: "root (pid 4711)".
 awaitable<void> ApiServer::Admit(std::shared_ptr<State> state, UniqueFd connection) {
-  StatusOr<ucred> peer = PeerOf(connection.get());
+  StatusOr<ucred> peer = UnixPeerOf(connection.get());
   std::string caller;
   if (peer.ok()) {
     const std::string user = co_await state->users.NameOf(peer->uid);

@@ -76,10 +76,6 @@ double Milliseconds(Duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
 }
 
-int64_t Milliseconds(WallTime time) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(time.time_since_epoch()).count();
-}
-
 // As long as the class's starts have taken so far, on average.
 double StartSeconds(const DurationHistogram& starts) {
   const uint64_t count = std::accumulate(starts.buckets.begin(), starts.buckets.end(), uint64_t{0});
@@ -176,7 +172,7 @@ awaitable<Status> AgentService::DoGetAutoscale(const v1::GetAutoscaleRequest* re
   response->set_queued(pool->queued());
   for (const ClassPool::Told& told : pool->history()) {
     v1::AutoscaleStatus::Told* decision = response->add_decisions();
-    decision->set_time_ms(Milliseconds(told.at));
+    decision->set_time_ms(UnixMilliseconds(told.at));
     decision->set_desired(told.desired);
     decision->set_reason(told.reason);
   }

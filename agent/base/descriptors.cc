@@ -69,6 +69,10 @@ bool ReleaseDescriptors() {
   return true;
 }
 
+UniqueFd CopyDescriptor(int fd) {
+  return UniqueFd(OpenDescriptor([fd] { return ::fcntl(fd, F_DUPFD_CLOEXEC, 3); }));
+}
+
 bool DescriptorsAreScarce() { return reserve_in_use.load(std::memory_order_relaxed); }
 
 bool MayTakeDescriptor() { return !DescriptorsAreScarce() || AreFree(kControlsShare); }

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "agent/base/asio.h"
+#include "agent/base/fd.h"
 
 namespace ctr {
 
@@ -25,6 +26,9 @@ int OpenDescriptor(Open open) {
   ReleaseDescriptors();
   return open();
 }
+
+// Another number for the same, close-on-exec; invalid, with errno, if there are none left.
+UniqueFd CopyDescriptor(int fd);
 
 // Whether the reserve is in use: no new client may take a descriptor then.
 bool DescriptorsAreScarce();

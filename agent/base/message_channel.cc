@@ -11,22 +11,13 @@
 #include <exception>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/unix_socket.h"
 
 namespace ctr {
 namespace {
 
 constexpr int kBacklog = 16;
 constexpr Duration kPause = std::chrono::milliseconds(1);
-
-StatusOr<sockaddr_un> AddressOf(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) {
-    return absl::InvalidArgumentError(absl::StrCat(path, " is too long for a socket"));
-  }
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
 
 // 0, or errno.
 int TrySend(int fd, const Message& message) {
@@ -80,15 +71,7 @@ int TryReceive(int fd, Message& message) {
 }  // namespace
 
 StatusOr<UniqueFd> ListenForMessages(const std::string& path) {
-  CTR_ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
-  ::unlink(path.c_str());
-  UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd.valid()) return ErrnoError(errno, "socket");
-  const mode_t before = ::umask(0177);  // never open to others, not for a moment
-  const int bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  const int bind_errno = errno;
-  ::umask(before);
-  if (bound != 0) return ErrnoError(bind_errno, absl::StrCat("cannot listen on ", path));
+  CTR_ASSIGN_OR_RETURN(UniqueFd fd, BindUnixSocket(path, SOCK_SEQPACKET, 0177));
   if (::listen(fd.get(), kBacklog) != 0) {
     return ErrnoError(errno, absl::StrCat("cannot listen on ", path));
   }
@@ -96,7 +79,7 @@ StatusOr<UniqueFd> ListenForMessages(const std::string& path) {
 }
 
 StatusOr<UniqueFd> ConnectForMessages(const std::string& path) {
-  CTR_ASSIGN_OR_RETURN(const sockaddr_un address, AddressOf(path));
+  CTR_ASSIGN_OR_RETURN(const sockaddr_un address, UnixAddress(path));
   UniqueFd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoError(errno, "socket");
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
@@ -106,15 +89,6 @@ StatusOr<UniqueFd> ConnectForMessages(const std::string& path) {
     return absl::NotFoundError(absl::StrCat("nobody listens on ", path));
   }
   return ErrnoError(errno, absl::StrCat("cannot connect to ", path));
-}
-
-StatusOr<MessagePeer> MessagePeerOf(int fd) {
-  ucred peer = {};
-  socklen_t size = sizeof peer;
-  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
-    return ErrnoError(errno, "SO_PEERCRED");
-  }
-  return MessagePeer{peer.pid, peer.uid};
 }
 
 Status SendMessage(int fd, const Message& message) {

@@ -27,13 +27,6 @@ inline constexpr size_t kMaxMessageFds = 128;
 // A socket of messages (AF_UNIX, SOCK_SEQPACKET) at `path`. `Connect`: NOT_FOUND if nobody listens.
 StatusOr<UniqueFd> ListenForMessages(const std::string& path);
 StatusOr<UniqueFd> ConnectForMessages(const std::string& path);
-// Who is at the other end.
-struct MessagePeer {
-  int pid = 0;
-  unsigned uid = 0;
-};
-StatusOr<MessagePeer> MessagePeerOf(int fd);
-
 // Block. UNAVAILABLE once the other end is gone, DEADLINE_EXCEEDED after `patience`.
 Status SendMessage(int fd, const Message& message);
 StatusOr<Message> ReceiveMessage(int fd, Duration patience);

@@ -1,14 +1,11 @@
 #include "agent/control/check.h"
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-
 #include <array>
-#include <csignal>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "agent/proxy/upstream.h"
 
 namespace ctr {
 namespace {
@@ -17,27 +14,17 @@ using asio::experimental::awaitable_operators::operator||;
 using Result = policy::Check::Result;
 using Socket = asio::ip::tcp::socket;
 
-// Opened within a namespace of its own, and not connected yet.
 StatusOr<Socket> OpenSocket(const asio::any_io_executor& executor, const CheckTarget& target) {
-  if (!target.netns) return absl::UnavailableError("it does not run");
-  CTR_ASSIGN_OR_RETURN(UniqueFd fd, target.netns->Socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-  if (!target.dial_loopback) {
-    sockaddr_in source = {};
-    source.sin_family = AF_INET;
-    source.sin_addr.s_addr = NetworkNamespace::kAgentAddress;
-    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&source), sizeof source) != 0) {
-      return ErrnoError(errno, "bind");
-    }
-  }
+  if (!target.endpoint.netns) return absl::UnavailableError("it does not run");
+  CTR_ASSIGN_OR_RETURN(UniqueFd fd, OpenUpstreamSocket(target.endpoint, target.readiness.port));
   Socket socket(executor);
   socket.assign(asio::ip::tcp::v4(), fd.Release());
   return socket;
 }
 
 asio::ip::tcp::endpoint EndpointOf(const CheckTarget& target) {
-  const uint32_t address =
-      target.dial_loopback ? INADDR_LOOPBACK : ntohl(NetworkNamespace::kInstanceAddress);
-  return {asio::ip::address_v4(address), target.readiness.port};
+  const sockaddr_in address = UpstreamAddress(target.endpoint, target.readiness.port);
+  return {asio::ip::address_v4(ntohl(address.sin_addr.s_addr)), target.readiness.port};
 }
 
 awaitable<Result> CheckTcp(CheckTarget target) {

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <string>
 
 #include "agent/base/clock.h"
 #include "agent/policy/readiness.h"
+#include "agent/proxy/slot.h"
 #include "agent/runtime/runtime.h"
 
 namespace ctr {
@@ -13,8 +13,7 @@ namespace ctr {
 // What a readiness check is made of.
 struct CheckTarget {
   std::string container_id;
-  std::shared_ptr<const NetworkNamespace> netns;
-  bool dial_loopback = false;
+  Endpoint endpoint;
   ReadinessConfig readiness;
 };
 

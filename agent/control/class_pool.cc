@@ -17,8 +17,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr size_t kHoldLimit = 4096;
-constexpr size_t kHoldBytes = size_t{16} << 20;
 constexpr size_t kHistory = 50;
 constexpr Duration kTickInterval = seconds(1);
 constexpr Duration kSampleInterval = milliseconds(100);
@@ -284,40 +282,39 @@ bool ClassPool::IsActive() const {
   });
 }
 
-awaitable<void> ClassPool::Run(std::shared_ptr<ClassPool> self) {
-  return [](ClassPool& pool, std::shared_ptr<ClassPool>) -> awaitable<void> {
-    while (!pool.closed_) {
-      MonoTime now = pool.services_.clock.Now();
-      pool.Serve();
-      if (!pool.IsActive()) {
-        pool.next_tick_ = now;
-        co_await pool.alarm_->WaitUntil(MonoTime::max());
-        continue;
-      }
-      if (pool.services_.held || pool.class_->removing) {
-        co_await pool.alarm_->WaitUntil(now + kTickInterval);
-        continue;
-      }
-      if (now >= pool.next_sample_) pool.Sample(now);
-      if (now >= pool.next_tick_) {
-        pool.Tick(now);
-      } else if (!pool.waiters_.empty()) {
-        pool.WakeOne();
-      }
-      MonoTime next = std::min(pool.next_sample_, pool.next_tick_);
-      if (!pool.waiters_.empty() && pool.healthy() > 0) next = std::min(next, now + kPlacePoll);
-      if (pool.decision_ && pool.decision_->check_at && *pool.decision_->check_at > now) {
-        next = std::min(next, *pool.decision_->check_at);
-      }
-      co_await pool.alarm_->WaitUntil(next);
-      // When it falls asleep is not to wait for the tick.
-      now = pool.services_.clock.Now();
-      if (pool.decision_ && pool.decision_->check_at && now >= *pool.decision_->check_at) {
-        pool.next_tick_ = now;
-      }
+// Keeps it alive.
+awaitable<void> ClassPool::Run(std::shared_ptr<ClassPool>) {
+  while (!closed_) {
+    MonoTime now = services_.clock.Now();
+    Serve();
+    if (!IsActive()) {
+      next_tick_ = now;
+      co_await alarm_->WaitUntil(MonoTime::max());
+      continue;
     }
-    pool.Changed();
-  }(*self, self);
+    if (services_.held || class_->removing) {
+      co_await alarm_->WaitUntil(now + kTickInterval);
+      continue;
+    }
+    if (now >= next_sample_) Sample(now);
+    if (now >= next_tick_) {
+      Tick(now);
+    } else if (!waiters_.empty()) {
+      WakeOne();
+    }
+    MonoTime next = std::min(next_sample_, next_tick_);
+    if (!waiters_.empty() && healthy() > 0) next = std::min(next, now + kPlacePoll);
+    if (decision_ && decision_->check_at && *decision_->check_at > now) {
+      next = std::min(next, *decision_->check_at);
+    }
+    co_await alarm_->WaitUntil(next);
+    // When it falls asleep is not to wait for the tick.
+    now = services_.clock.Now();
+    if (decision_ && decision_->check_at && now >= *decision_->check_at) {
+      next_tick_ = now;
+    }
+  }
+  Changed();
 }
 
 // What is in flight of a class that scales, by looking at it ten times a second.

@@ -100,7 +100,7 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   const ClassConfig& config() const { return *class_->config; }
   std::map<int, std::shared_ptr<Instance>> Members() const;
   std::vector<std::shared_ptr<Slot>> Slots() const;
-  static awaitable<void> Run(std::shared_ptr<ClassPool> self);
+  awaitable<void> Run(std::shared_ptr<ClassPool> self);
   bool IsActive() const;
   // Lets in who waits, so far as there is room.
   void Serve();

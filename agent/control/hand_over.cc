@@ -13,6 +13,7 @@
 #include "agent/base/descriptors.h"
 #include "agent/base/pidfd.h"
 #include "agent/base/spawn.h"
+#include "agent/base/unix_socket.h"
 #include "agent/base/work.h"
 #include "spdlog/spdlog.h"
 
@@ -31,10 +32,6 @@ constexpr Duration kReadyPatience = std::chrono::seconds(30);
 // It gives up at the deadline itself.
 constexpr Duration kAnswerGrace = std::chrono::seconds(2);
 constexpr Duration kReloadPatience = std::chrono::seconds(90);
-
-UniqueFd Copy(int fd) {
-  return UniqueFd(OpenDescriptor([fd] { return ::fcntl(fd, F_DUPFD_CLOEXEC, 3); }));
-}
 
 std::vector<std::string> OwnEnvironment() {
   std::vector<std::string> environment;
@@ -96,7 +93,7 @@ awaitable<void> HandOver::TurnDown(Successor& successor, std::string why) {
 }
 
 awaitable<void> HandOver::Accept() {
-  asio::posix::stream_descriptor waiter(parts_.executor, Copy(listener_.get()).Release());
+  asio::posix::stream_descriptor waiter(parts_.executor, CopyDescriptor(listener_.get()).Release());
   while (listener_.valid()) {
     UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!connection.valid()) {
@@ -110,14 +107,14 @@ awaitable<void> HandOver::Accept() {
       if (failed) co_return;
       continue;
     }
-    StatusOr<MessagePeer> peer = MessagePeerOf(connection.get());
+    StatusOr<ucred> peer = UnixPeerOf(connection.get());
     if (!peer.ok() || (peer->uid != 0 && peer->uid != ::geteuid())) continue;
     auto channel = std::make_shared<MessageChannel>(parts_.executor, std::move(connection));
     SpawnOrDie(parts_.executor, Admit(std::move(channel), *peer), "takeover.sock");
   }
 }
 
-awaitable<void> HandOver::Admit(Channel channel, MessagePeer peer) {
+awaitable<void> HandOver::Admit(Channel channel, ucred peer) {
   using asio::experimental::awaitable_operators::operator||;
   auto first =
       co_await (channel->Read() || parts_.clock.SleepUntil(parts_.clock.Now() + kFirstMessage));
@@ -264,7 +261,7 @@ void HandOver::SendAll(Successor& successor) {
     successor.channel->Send(std::exchange(batch, {}));
   };
   for (const auto& [name, fd] : parts_.fd_store.kept()) {
-    UniqueFd copy = Copy(fd);
+    UniqueFd copy = CopyDescriptor(fd);
     if (!copy.valid()) continue;  // of no use to it, then
     batch.fds.push_back(std::move(copy));
     names.push_back(name);

@@ -10,6 +10,7 @@
 #include "agent/base/fd_store.h"
 #include "agent/base/message_channel.h"
 #include "agent/base/pidfd.h"
+#include "agent/base/unix_socket.h"
 #include "agent/control/handover_messages.h"
 #include "agent/control/supervisor.h"
 #include "agent/control/waker_relay.h"
@@ -73,7 +74,7 @@ class HandOver {
   // The one that takes over.
   struct Successor {
     Channel channel;
-    MessagePeer peer;
+    ucred peer = {};
     bool gone = false;
     bool committed = false;  // as it asks
     bool ready = false;
@@ -88,7 +89,7 @@ class HandOver {
   };
 
   awaitable<void> Accept();
-  awaitable<void> Admit(Channel channel, MessagePeer peer);
+  awaitable<void> Admit(Channel channel, ucred peer);
   Status CheckMayTakeOver(const std::string& message) const;
   awaitable<void> TryHandOver(std::shared_ptr<Successor> successor);
   awaitable<Status> Settle(std::shared_ptr<Successor> successor);

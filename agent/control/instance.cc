@@ -13,10 +13,6 @@
 namespace ctr {
 namespace {
 
-// Requests that wait for one instance, and what they keep in memory.
-constexpr size_t kHoldLimit = 4096;
-constexpr size_t kHoldBytes = size_t{16} << 20;
-
 // "exited with status 1", "start_failed: …".
 std::string WhyStopped(const Observed& observed) {
   if (!observed.message.empty()) return observed.message;

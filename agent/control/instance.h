@@ -53,6 +53,10 @@ using ListenFunction = std::function<StatusOr<std::vector<ListeningSocket>>()>;
 // By sock_diag in the container's network namespace.
 ListenFunction ProbeByNetlink(const Container& container);
 
+// Requests that wait in one queue, of an instance or of a class, and what they keep in memory.
+inline constexpr size_t kHoldLimit = 4096;
+inline constexpr size_t kHoldBytes = size_t{16} << 20;
+
 // What an instance works with. All of it outlives every instance.
 struct InstanceServices {
   asio::any_io_executor executor;  // control's
@@ -254,6 +258,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void ProcessStarted();
   awaitable<void> KeepChecking(std::string container_id);
   void NotePassing(const policy::Check& check);
+  // Where this start is reached.
+  Endpoint CurrentEndpoint() const;
   void MarkHealthy();
   void CountWake();
   awaitable<void> NoteWoken(std::shared_ptr<Instance> self);

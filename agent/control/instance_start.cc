@@ -198,10 +198,8 @@ awaitable<void> Instance::KeepChecking(std::string container_id) {
     }
     policy::Check check;
     check.begun = now;
-    check.result = co_await services_.check({.container_id = container_id,
-                                             .netns = container_->netns,
-                                             .dial_loopback = kept->dial == Dial::kLoopback,
-                                             .readiness = config});
+    check.result = co_await services_.check(
+        {.container_id = container_id, .endpoint = CurrentEndpoint(), .readiness = config});
     if (!runs()) co_return;
     check.ended = services_.clock.Now();
     const bool passed_before = readiness_.passing;
@@ -230,18 +228,20 @@ void Instance::NotePassing(const policy::Check& check) {
   Nudge();
 }
 
+Endpoint Instance::CurrentEndpoint() const {
+  return {.netns = container_->netns,
+          .dial_loopback = running_config_->dial == Dial::kLoopback,
+          .generation = observed().generation};
+}
+
 void Instance::MarkHealthy() {
   start_requested_ = false;
   last_seen_.clear();
-  auto endpoint = std::make_shared<Endpoint>();
-  endpoint->netns = container_->netns;
-  endpoint->dial_loopback = running_config_->dial == Dial::kLoopback;
-  endpoint->generation = observed().generation;
   slot_->set_max_concurrency(static_cast<uint32_t>(running_config_->max_concurrency.value_or(0)));
   healthy_at_ = services_.clock.Now();
   slot_->Touch(healthy_at_);
   slot_->load().Reset();
-  slot_->Open(std::move(endpoint));
+  slot_->Open(std::make_shared<Endpoint>(CurrentEndpoint()));
   if (!adopted_) CountWake();
   SetState(State::kHealthy);
   if (record_.desired == Desired::kStopped) {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/descriptors.h"
+#include "agent/base/unix_socket.h"
 #include "agent/base/work.h"
 #include "spdlog/spdlog.h"
 
@@ -24,7 +25,7 @@ constexpr Duration kPoll = std::chrono::milliseconds(10);
 StatusOr<std::unique_ptr<Predecessor>> Predecessor::Connect(const std::string& run_dir,
                                                             const std::string& version) {
   CTR_ASSIGN_OR_RETURN(UniqueFd socket, ConnectForMessages(handover::SocketPath(run_dir)));
-  CTR_ASSIGN_OR_RETURN(const MessagePeer peer, MessagePeerOf(socket.get()));
+  CTR_ASSIGN_OR_RETURN(const ucred peer, UnixPeerOf(socket.get()));
   CTR_ASSIGN_OR_RETURN(Pidfd process, Pidfd::Open(peer.pid));
   std::unique_ptr<Predecessor> predecessor(new Predecessor(std::move(socket), std::move(process)));
   const int fd = predecessor->socket_.get();
@@ -157,8 +158,7 @@ awaitable<void> Predecessor::WakeFor(std::shared_ptr<MessageChannel> channel, ha
     co_return;
   }
   const Endpoint& endpoint = *passage->endpoint();
-  UniqueFd netns(
-      OpenDescriptor([&endpoint] { return ::fcntl(endpoint.netns->fd(), F_DUPFD_CLOEXEC, 3); }));
+  UniqueFd netns = CopyDescriptor(endpoint.netns->fd());
   if (!netns.valid()) {
     channel->Send({handover::Encode(handover::Failed{wake.number, ErrnoError(errno, "fcntl")})});
     co_return;

@@ -246,13 +246,12 @@ StatusOr<std::shared_ptr<Listener>> Listener::Resume(UniqueFd fd, const sockaddr
 awaitable<void> AcceptOn(std::shared_ptr<Listener> listener, ConnectionSink sink) {
   auto executor = co_await asio::this_coro::executor;
   // A descriptor of its own, as Asio closes what it waits on.
-  const int duplicate =
-      OpenDescriptor([&listener] { return ::fcntl(listener->fd(), F_DUPFD_CLOEXEC, 3); });
-  if (duplicate < 0) {
+  UniqueFd duplicate = CopyDescriptor(listener->fd());
+  if (!duplicate.valid()) {
     spdlog::error("cannot accept on {}: {}", listener->address(), std::strerror(errno));
     co_return;
   }
-  asio::posix::stream_descriptor waiter(executor, duplicate);
+  asio::posix::stream_descriptor waiter(executor, duplicate.Release());
   asio::steady_timer pause(executor);
   ShortageLog shortage;
   ErrorCode error;

@@ -36,26 +36,9 @@ Status DialError(int error_number, const Endpoint& endpoint, uint16_t port) {
   return Error(absl::StatusCode::kUnavailable, code::kUpstreamError, message);
 }
 
-StatusOr<UniqueFd> OpenSocket(const Endpoint& endpoint, uint16_t port) {
-  CTR_ASSIGN_OR_RETURN(UniqueFd fd,
-                       endpoint.netns->Socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
-  const int on = 1;
-  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (!endpoint.dial_loopback) {
-    // The port is chosen at connect: by then the destination is known, and ports can be shared.
-    ::setsockopt(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    const sockaddr_in source = SocketAddress(NetworkNamespace::kAgentAddress, 0);
-    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&source), sizeof source) != 0) {
-      return DialError(errno, endpoint, port);
-    }
-  }
-  return fd;
-}
-
 // 0: connected. EINPROGRESS: not decided yet. Else why not.
 int ConnectNow(int fd, const Endpoint& endpoint, uint16_t port) {
-  const sockaddr_in target = SocketAddress(
-      endpoint.dial_loopback ? htonl(INADDR_LOOPBACK) : NetworkNamespace::kInstanceAddress, port);
+  const sockaddr_in target = UpstreamAddress(endpoint, port);
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&target), sizeof target) == 0) return 0;
   if (errno != EINPROGRESS) return errno;
   // Over lo the handshake is done by now, nearly always: that saves a turn of the loop.
@@ -85,13 +68,34 @@ awaitable<int> WaitConnected(UpstreamPtr connection, Duration limit) {
 
 }  // namespace
 
+StatusOr<UniqueFd> OpenUpstreamSocket(const Endpoint& endpoint, uint16_t port) {
+  CTR_ASSIGN_OR_RETURN(UniqueFd fd,
+                       endpoint.netns->Socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  const int on = 1;
+  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (!endpoint.dial_loopback) {
+    // The port is chosen at connect: by then the destination is known, and ports can be shared.
+    ::setsockopt(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    const sockaddr_in source = SocketAddress(NetworkNamespace::kAgentAddress, 0);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&source), sizeof source) != 0) {
+      return DialError(errno, endpoint, port);
+    }
+  }
+  return fd;
+}
+
+sockaddr_in UpstreamAddress(const Endpoint& endpoint, uint16_t port) {
+  return SocketAddress(
+      endpoint.dial_loopback ? htonl(INADDR_LOOPBACK) : NetworkNamespace::kInstanceAddress, port);
+}
+
 awaitable<StatusOr<UpstreamPtr>> Dial(Poller& poller, std::shared_ptr<const Endpoint> endpoint,
                                       uint16_t port, Duration limit) {
   if (!MayTakeDescriptor()) {
     co_return Error(absl::StatusCode::kUnavailable, code::kOverloaded,
                     "the agent has no file descriptors left; try again, or raise its limit");
   }
-  StatusOr<UniqueFd> fd = OpenSocket(*endpoint, port);
+  StatusOr<UniqueFd> fd = OpenUpstreamSocket(*endpoint, port);
   if (!fd.ok()) {
     co_return Error(absl::StatusCode::kUnavailable, code::kUpstreamError,
                     std::string(fd.status().message()));

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <netinet/in.h>
+
 #include <memory>
 #include <utility>
 #include <vector>
@@ -24,6 +26,11 @@ struct UpstreamConnection {
   MonoTime idle_since;
 };
 using UpstreamPtr = std::shared_ptr<UpstreamConnection>;
+
+// A non-blocking socket in the instance's network namespace, that comes from the agent's address,
+// and where it connects to.
+StatusOr<UniqueFd> OpenUpstreamSocket(const Endpoint& endpoint, uint16_t port);
+sockaddr_in UpstreamAddress(const Endpoint& endpoint, uint16_t port);
 
 // Connects from inside the instance's network namespace. UNAVAILABLE with upstream_error if it is
 // refused, or not there by `limit`.

@@ -1,8 +1,8 @@
 #include <array>
-#include <cstdio>
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "cli/arguments.h"
 #include "cli/commands/commands.h"
@@ -39,12 +39,11 @@ struct OnFlags {
   std::vector<std::string> set;
 };
 
-void AddClass(CLI::App& app, std::string& name) {
-  app.add_option("CLASS", name, "the class; default: as for an ID without a class")->type_name("");
-}
-
-std::string ClassOf(const std::string& name, const Context& context) {
-  return name.empty() ? context.settings().class_name : name;
+// Of each request that names a class.
+template <typename Request>
+Status SetClass(const std::string& name, const Context& context, Request& request) {
+  request.set_class_(name.empty() ? context.settings().class_name : name);
+  return CheckUtf8(request.class_(), "the class's name");
 }
 
 int PrintSet(const v1::SetAutoscaleRequest& request, Context& context) {
@@ -62,7 +61,7 @@ int PrintSet(const v1::SetAutoscaleRequest& request, Context& context) {
 // Of SetAutoscaleRequest and SimulateAutoscaleRequest, which have the same two.
 template <typename Request>
 Status SetSettings(const OnFlags& flags, const Context& context, Request& request) {
-  request.set_class_(ClassOf(flags.class_name, context));
+  CTR_RETURN_IF_ERROR(SetClass(flags.class_name, context, request));
   auto& settings = *request.mutable_settings();
   for (const auto& [key, value] : flags.values) {
     if (!value.empty()) settings[key] = value;
@@ -78,7 +77,7 @@ Status SetSettings(const OnFlags& flags, const Context& context, Request& reques
   for (const auto& [key, value] : settings) {
     CTR_RETURN_IF_ERROR(CheckUtf8(key + value, "the setting"));
   }
-  return CheckUtf8(request.class_(), "the class's name");
+  return absl::OkStatus();
 }
 
 int On(const OnFlags& flags, Context& context) {
@@ -90,10 +89,7 @@ int On(const OnFlags& flags, Context& context) {
 
 int Off(const std::string& class_name, Context& context) {
   v1::SetAutoscaleRequest request;
-  request.set_class_(ClassOf(class_name, context));
-  if (Status utf8 = CheckUtf8(request.class_(), "the class's name"); !utf8.ok()) {
-    return context.Fail(utf8);
-  }
+  if (Status set = SetClass(class_name, context, request); !set.ok()) return context.Fail(set);
   return PrintSet(request, context);
 }
 
@@ -151,10 +147,7 @@ std::string TextOf(const v1::AutoscaleStatus& status) {
 
 int StatusOf(const std::string& class_name, Context& context) {
   v1::GetAutoscaleRequest request;
-  request.set_class_(ClassOf(class_name, context));
-  if (Status utf8 = CheckUtf8(request.class_(), "the class's name"); !utf8.ok()) {
-    return context.Fail(utf8);
-  }
+  if (Status set = SetClass(class_name, context, request); !set.ok()) return context.Fail(set);
   StatusOr<v1::AutoscaleStatus> status = context.Call(&Client::Stub::GetAutoscale, request);
   if (!status.ok()) return context.Fail(status.status());
   if (context.json()) return context.PrintJson(JsonOf(*status));
@@ -218,12 +211,6 @@ Status ReadTrace(const std::string& path, const Context& context,
   return absl::OkStatus();
 }
 
-std::string Number(double value, int digits) {
-  std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
-  return text.data();
-}
-
 Json JsonOf(const v1::SimulateAutoscaleResponse& response) {
   Json json;
   json["requests"] = response.requests();
@@ -268,23 +255,25 @@ std::string TextOf(const v1::SimulateAutoscaleResponse& response, Style style) {
     const auto& step = response.steps(i);
     table.Add({{absl::StrCat(step.second())},
                {absl::StrCat(step.arrivals())},
-               {Number(step.in_flight(), 1)},
+               {absl::StrFormat("%.1f", step.in_flight())},
                {absl::StrCat(step.queued())},
                {absl::StrCat(step.desired())},
                {absl::StrCat(step.ready())},
                {absl::StrCat(step.starting())},
-               {step.has_latency_p99_ms() ? Number(step.latency_p99_ms(), 1) : ""},
+               {step.has_latency_p99_ms() ? absl::StrFormat("%.1f", step.latency_p99_ms()) : ""},
                {step.panic() ? "panic" : "stable"}});
   }
   const double ideal = response.ideal_instance_seconds();
   return absl::StrCat(
       table.Render(style), "\n", response.requests(), " requests, ", response.waited(), " waited (",
-      Number(response.worst_wait_ms(), 0), " ms at most); latency p50 ",
-      Number(response.latency_p50_ms(), 1), " ms, p99 ", Number(response.latency_p99_ms(), 1),
-      " ms\n", response.starts(), " starts of ", Number(response.start_seconds(), 2), " s, ",
-      response.most(), " instances at most; ", Number(response.instance_seconds(), 0),
-      " instance-seconds, ", ideal > 0 ? Number(response.instance_seconds() / ideal, 2) : "-",
-      " times the ideal ", Number(ideal, 0), "\n");
+      absl::StrFormat("%.0f", response.worst_wait_ms()), " ms at most); latency p50 ",
+      absl::StrFormat("%.1f", response.latency_p50_ms()), " ms, p99 ",
+      absl::StrFormat("%.1f", response.latency_p99_ms()), " ms\n", response.starts(), " starts of ",
+      absl::StrFormat("%.2f", response.start_seconds()), " s, ", response.most(),
+      " instances at most; ", absl::StrFormat("%.0f", response.instance_seconds()),
+      " instance-seconds, ",
+      ideal > 0 ? absl::StrFormat("%.2f", response.instance_seconds() / ideal) : "-",
+      " times the ideal ", absl::StrFormat("%.0f", ideal), "\n");
 }
 
 int Simulate(const SimulateFlags& flags, Context& context) {

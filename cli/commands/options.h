@@ -14,6 +14,11 @@ inline CLI::Option* AddInstance(CLI::App& app, std::string& name) {
   return app.add_option("ID", name, kInstanceHelp)->required()->type_name("");
 }
 
+inline CLI::Option* AddClass(CLI::App& app, std::string& name) {
+  return app.add_option("CLASS", name, "the class; default: as for an ID without a class")
+      ->type_name("");
+}
+
 inline CLI::Option* AddInstances(CLI::App& app, std::vector<std::string>& names) {
   return app.add_option("ID", names, "instances: ID, or CLASS/ID")->required()->type_name("");
 }

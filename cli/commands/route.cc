@@ -1,8 +1,6 @@
-#include <array>
-#include <cstdio>
-
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "cli/arguments.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/options.h"
@@ -49,12 +47,6 @@ Json JsonOf(const v1::ExplainRouteResponse& response) {
   return json;
 }
 
-std::string Number(double value) {
-  std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%.2f", value);
-  return text.data();
-}
-
 int Explain(const v1::RouteRequest& request, Context& context) {
   StatusOr<v1::ExplainRouteResponse> response = context.Call(&Client::Stub::ExplainRoute, request);
   if (!response.ok()) return context.Fail(response.status());
@@ -63,9 +55,9 @@ int Explain(const v1::RouteRequest& request, Context& context) {
   for (const auto& candidate : response->candidates()) {
     table.Add({{candidate.class_() + "/" + candidate.id()},
                {candidate.verdict()},
-               {Number(candidate.latency_ms())},
+               {absl::StrFormat("%.2f", candidate.latency_ms())},
                {absl::StrCat(candidate.in_flight())},
-               {Number(candidate.cost_ms())}});
+               {absl::StrFormat("%.2f", candidate.cost_ms())}});
   }
   std::string text = response->candidates().empty() ? "" : table.Render(context.style());
   if (response->outcome() == "none_healthy") {
@@ -95,8 +87,7 @@ int Route(const RouteFlags& flags, Context& context) {
 
 Action DefineRoute(CLI::App& app) {
   auto flags = std::make_shared<RouteFlags>();
-  app.add_option("CLASS", flags->class_name, "the class; default: as for an ID without a class")
-      ->type_name("");
+  AddClass(app, flags->class_name);
   app.add_flag(std::string("--random{") + kAsTheClassSays + "}", flags->random,
                "at random over instance-0 ... instance-N-1 (--random=N; else as the class says)");
   app.add_flag("--explain", flags->explain,

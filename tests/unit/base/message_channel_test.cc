@@ -10,6 +10,7 @@
 #include <doctest/doctest.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/unix_socket.h"
 
 namespace ctr {
 namespace {
@@ -111,7 +112,7 @@ TEST_CASE("who connects to a socket of messages is known, and only its owner may
   StatusOr<UniqueFd> client = ConnectForMessages(path);
   REQUIRE(client.ok());
   UniqueFd accepted(::accept(listener->get(), nullptr, nullptr));
-  StatusOr<MessagePeer> peer = MessagePeerOf(accepted.get());
+  StatusOr<ucred> peer = UnixPeerOf(accepted.get());
   REQUIRE(peer.ok());
   CHECK(peer->pid == ::getpid());
   CHECK(peer->uid == ::geteuid());
