@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
 #include <utility>
 
@@ -11,6 +12,10 @@ namespace ctr {
 namespace {
 
 constexpr size_t kBatch = 256;
+// A loop that had something to do so short a time ago soon has again.
+constexpr std::chrono::microseconds kPatience(100);
+// How long what Asio has to do may wait for that.
+constexpr std::chrono::microseconds kRound(400);
 
 UniqueFd OpenEpoll() {
   UniqueFd fd(::epoll_create1(EPOLL_CLOEXEC));
@@ -66,22 +71,27 @@ void Poller::Arm() {
   });
 }
 
-// While it works on some, more become ready: to look again costs one system call, to go round by
-// Asio three. But what Asio has to do waits meanwhile.
+// To go round by Asio costs three system calls, to wait here for what comes next one. So a busy
+// loop stays here for a while, unless it posted something to itself.
 void Poller::Turn() {
   std::array<epoll_event, kBatch> events;
+  const MonoTime begin = std::chrono::steady_clock::now();
+  const bool busy = begin - end_ < kPatience;
+  posted_ = false;
   int count = 0;
-  size_t told = 0;
   do {
-    count = std::max(::epoll_wait(epoll_.get(), events.data(), kBatch, 0), 0);
-    told += static_cast<size_t>(count);
-    batch_ = {events.data(), static_cast<size_t>(count)};
+    const bool patient = busy && !posted_;
+    const timespec wait = {.tv_sec = 0,
+                           .tv_nsec = patient ? std::chrono::nanoseconds(kPatience).count() : 0};
+    count = ::epoll_pwait2(epoll_.get(), events.data(), kBatch, &wait, nullptr);
+    batch_ = {events.data(), static_cast<size_t>(std::max(count, 0))};
     while (!batch_.empty()) {
       const epoll_event event = batch_.front();
       batch_ = batch_.subspan(1);
       if (event.data.ptr != nullptr) static_cast<PolledSocket*>(event.data.ptr)->Tell(event.events);
     }
-  } while (count > 0 && told < kBatch);
+    end_ = std::chrono::steady_clock::now();
+  } while (count > 0 && end_ - begin < kRound);
   Arm();
 }
 
@@ -115,7 +125,7 @@ void PolledSocket::Tell(uint32_t events) {
   std::optional<Waiter> writer(writable ? TakeWaiter(kWrite) : std::nullopt);
   // From here on the socket may go.
   if (reader && writer) {
-    asio::post(poller_.executor(), *std::move(writer));
+    poller_.Post(*std::move(writer));
   } else if (writer) {
     (*writer)();
   }
@@ -131,7 +141,7 @@ std::optional<PolledSocket::Waiter> PolledSocket::TakeWaiter(Direction direction
 void PolledSocket::Cancel(Direction direction) {
   if (!waiters_[direction]) return;
   cancelled_[direction] = true;
-  asio::post(poller_.executor(), *TakeWaiter(direction));
+  poller_.Post(*TakeWaiter(direction));
 }
 
 void PolledSocket::Close() {

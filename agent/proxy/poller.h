@@ -5,9 +5,11 @@
 #include <array>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "agent/base/asio.h"
+#include "agent/base/clock.h"
 #include "agent/base/fd.h"
 
 namespace ctr {
@@ -35,6 +37,13 @@ class Poller {
 
   const asio::any_io_executor& executor() const { return executor_; }
 
+  // Posts to the own loop, from it: it does not wait for its sockets before it has done that.
+  template <typename Token>
+  auto Post(Token&& token) {
+    posted_ = true;
+    return asio::post(executor_, std::forward<Token>(token));
+  }
+
   // Ends what still waits. Once nothing runs on the loop any more, and before its io_context ends.
   void Stop();
 
@@ -50,6 +59,8 @@ class Poller {
   const UniqueFd epoll_;
   std::optional<asio::posix::stream_descriptor> ready_;  // of epoll_: Asio waits for all at once
   std::span<epoll_event> batch_;                         // what Turn has yet to tell
+  bool posted_ = false;                                  // since Turn began
+  MonoTime end_;                                         // of the last Turn
   absl::flat_hash_set<PolledSocket*> sockets_;
 };
 

@@ -77,7 +77,7 @@ awaitable<size_t> Stream::Read() {
 // Others on the loop have their turn.
 awaitable<void> Stream::GiveWay() {
   in_a_row_ = 0;
-  co_await asio::post(executor(), use_awaitable);
+  co_await socket_.poller().Post(use_awaitable);
 }
 
 Stream::Written Stream::WriteNow(WriteBatch& batch) {

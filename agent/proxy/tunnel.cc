@@ -62,7 +62,7 @@ void Tunnel::OnReady() {
   } else if (up_.ended && down_.ended) {
     End();
   } else if ((up == Moved::kMore || down == Moved::kMore) && !std::exchange(again_, true)) {
-    asio::post(loop_.executor, [weak = weak_from_this()] {
+    loop_.poller.Post([weak = weak_from_this()] {
       if (std::shared_ptr<Tunnel> self = weak.lock()) {
         self->again_ = false;
         self->OnReady();
