@@ -146,7 +146,8 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   asio::cancellation_signal stop_metrics;
   if (metrics.valid()) {
     ServeMetrics(
-        executor, std::move(metrics), [&supervisor] { return MetricsText(supervisor); },
+        executor, std::move(metrics),
+        [&supervisor, &clock] { return MetricsText(supervisor, clock.Wall()); },
         stop_metrics.slot());
   }
   ingress.Start();

@@ -87,12 +87,12 @@ Cell ReasonCell(const v1::Instance& instance, WallTime now) {
   const std::string& reason = instance.reason();
   const bool bad = reason == "oom_killed" || reason == "disk_full" || reason == "start_failed" ||
                    reason == "host_lost" || (reason == "exited" && instance.exit_code() != 0);
-  std::string text = ReasonText(instance);
+  std::string text = instance.overloaded() ? "overloaded" : ReasonText(instance);
   if (instance.state() == "stopped" && instance.failures() > 1) text = "crash loop: " + text;
   if (instance.next_start_at_ms() != 0) {
     absl::StrAppend(&text, ", next start in ", FormatLeft(instance.next_start_at_ms(), now));
   }
-  return {text, bad ? Colour::kRed : Colour::kNone};
+  return {text, bad ? Colour::kRed : instance.overloaded() ? Colour::kYellow : Colour::kNone};
 }
 
 std::string Dump(const Json& json, int indent) {
@@ -119,6 +119,7 @@ Json ToJson(const v1::Instance& instance) {
   json["outdated"] = instance.outdated();
   json["failures"] = instance.failures();
   json["next_start"] = TimeOrNull(instance.next_start_at_ms());
+  json["overloaded"] = instance.overloaded();
   return json;
 }
 

@@ -3,11 +3,9 @@
 #include <time.h>
 
 #include <algorithm>
-#include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "agent/base/duration.h"
 
 namespace ctr::cli {
@@ -55,6 +53,8 @@ std::optional<int> TakeZone(absl::string_view text) {
   return (west ? -1 : 1) * (*hours * 3600 + *minutes * 60);
 }
 
+}  // namespace
+
 std::optional<int64_t> ParseTime(absl::string_view text) {
   tm parts = {};
   const auto take = [&](size_t count, absl::string_view after) -> std::optional<int> {
@@ -85,8 +85,6 @@ std::optional<int64_t> ParseTime(absl::string_view text) {
   if (parts.tm_mday != *day) return std::nullopt;  // there is no 31st of February
   return (seconds - *zone) * 1000 + *milliseconds;
 }
-
-}  // namespace
 
 StatusOr<int64_t> ParseSince(const std::string& text, WallTime now) {
   std::optional<int64_t> at = ParseTime(text);

@@ -58,6 +58,7 @@ void ToProto(const Instance& instance, v1::Instance* proto) {
   proto->set_revision(observed.revision);
   proto->set_failures(static_cast<uint32_t>(observed.failures));
   if (observed.next_start) proto->set_next_start_at_ms(UnixMilliseconds(*observed.next_start));
+  proto->set_overloaded(observed.state == State::kHealthy && instance.slot()->load().overloaded());
   proto->set_outdated(observed.state != State::kStopped &&
                       observed.revision != instance.class_state()->revision);
 }

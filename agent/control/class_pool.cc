@@ -1,7 +1,5 @@
 #include "agent/control/class_pool.h"
 
-#include <sys/sysinfo.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -28,35 +26,6 @@ constexpr char kMemoryRunsFull[] = "its memory runs up to its limit: another tak
 constexpr Duration kStartPatience = seconds(30);
 // Of the host's memory, for what is not ours.
 constexpr double kAllocatable = 0.95;
-
-struct HostSize {
-  double cpus = 0;
-  uint64_t memory_bytes = 0;
-};
-
-HostSize SizeOfHost() {
-  struct sysinfo info = {};
-  ::sysinfo(&info);
-  return {static_cast<double>(::get_nprocs()), uint64_t{info.totalram} * info.mem_unit};
-}
-
-const char* NameOf(policy::OverloadCause cause) {
-  switch (cause) {
-    case policy::OverloadCause::kCpu:
-      return "CPU above max_cpu";
-    case policy::OverloadCause::kMemory:
-      return "memory above max_memory";
-    case policy::OverloadCause::kCpuPressure:
-      return "its processes wait for CPU";
-    case policy::OverloadCause::kMemoryPressure:
-      return "its processes wait for memory";
-    case policy::OverloadCause::kInFlight:
-      return "max_concurrency requests are in flight";
-    case policy::OverloadCause::kNone:
-      break;
-  }
-  return "";
-}
 
 // It keeps its place: who cannot start is not to have every other one tried.
 bool IsBacked(const Instance& instance) {
@@ -119,7 +88,8 @@ class ClassPool::Waiting {
 ClassPool::ClassPool(PoolServices& services, std::shared_ptr<ClassState> class_state)
     : services_(services),
       class_(std::move(class_state)),
-      alarm_(services.clock.MakeAlarm(services.executor)) {}
+      alarm_(services.clock.MakeAlarm(services.executor)),
+      usage_(services.runtime, services.events) {}
 
 void ClassPool::Start() {
   Configure();
@@ -289,6 +259,7 @@ awaitable<void> ClassPool::Run(std::shared_ptr<ClassPool>) {
     Serve();
     if (!IsActive()) {
       next_tick_ = now;
+      last_tick_.reset();
       co_await alarm_->WaitUntil(MonoTime::max());
       continue;
     }
@@ -328,18 +299,19 @@ void ClassPool::Sample(MonoTime now) {
 }
 
 void ClassPool::Tick(MonoTime now) {
-  ReadUsage(now);
+  usage_.Read(config(), Members(), now);
   if (scaler_) {
-    const Duration interval =
-        next_tick_ == MonoTime() ? kTickInterval : now - next_tick_ + kTickInterval;
+    const Duration interval = last_tick_ ? now - *last_tick_ : kTickInterval;
     uint64_t served = 0;
     for (const std::shared_ptr<Slot>& slot : Slots()) served += slot->served();
-    const double elapsed = std::chrono::duration<double>(interval).count();
     const double came = served >= served_ ? static_cast<double>(served - served_) : 0;
-    scaler_->Record({.at = now,
-                     .concurrency = samples_ > 0 ? sampled_ / samples_ : 0,
-                     .rps = came / elapsed,
-                     .interval = interval});
+    // Twice at the same time: nothing came in between.
+    if (interval > Duration::zero()) {
+      scaler_->Record({.at = now,
+                       .concurrency = samples_ > 0 ? sampled_ / samples_ : 0,
+                       .rps = came / std::chrono::duration<double>(interval).count(),
+                       .interval = interval});
+    }
     served_ = served;
     sampled_ = 0;
     samples_ = 0;
@@ -347,72 +319,8 @@ void ClassPool::Tick(MonoTime now) {
   } else if (!waiters_.empty()) {
     WakeOne();
   }
+  last_tick_ = now;
   next_tick_ = now + kTickInterval;
-}
-
-void ClassPool::ReadUsage(MonoTime now) {
-  std::erase_if(readings_, [members = Members()](const auto& reading) {
-    auto member = members.find(reading.first);
-    return member == members.end() ||
-           member->second->observed().generation != reading.second.generation;
-  });
-  for (const auto& [index, instance] : Members()) {
-    if (instance->state() == State::kHealthy) ReadUsageOf(index, *instance, now);
-  }
-}
-
-void ClassPool::ReadUsageOf(int index, Instance& instance, MonoTime now) {
-  static const HostSize host = SizeOfHost();
-  Reading& reading = readings_[index];
-  reading.generation = instance.observed().generation;
-  SlotLoad& load = instance.slot()->load();
-  const int ejections = load.ejection().count;
-  if (ejections > reading.ejections) {
-    services_.events.Record({.type = event::kEjected,
-                             .instance = instance.name(),
-                             .generation = reading.generation,
-                             .message = "its requests failed one after the other: it gets none for "
-                                        "a while"});
-  }
-  reading.ejections = ejections;
-  if (!instance.container()) return;
-  StatusOr<ResourceUsage> usage = services_.runtime.Usage(instance.container()->id);
-  if (!usage.ok()) return;
-  policy::OverloadSample sample;
-  const Resources& resources = config().resources;
-  if (reading.at != MonoTime()) {
-    const Duration used = usage->cpu_time - reading.cpu_time;
-    const Duration elapsed = now - reading.at;
-    sample.cpu = policy::CpuShare(used, elapsed, resources.cpus.value_or(0), host.cpus);
-    if (elapsed > Duration::zero()) {
-      reading.cpu = {
-          .cores = static_cast<double>(used.count()) / static_cast<double>(elapsed.count()),
-          .at = now,
-          .window = elapsed};
-    }
-  }
-  reading.cpu_time = usage->cpu_time;
-  reading.at = now;
-  reading.memory_used = static_cast<double>(usage->memory_bytes);
-  sample.memory = policy::MemoryShare(static_cast<uint64_t>(usage->memory_bytes),
-                                      static_cast<uint64_t>(resources.memory_bytes.value_or(0)),
-                                      host.memory_bytes);
-  sample.in_flight = policy::InFlightShare(
-      instance.slot()->in_flight(), static_cast<uint32_t>(config().max_concurrency.value_or(0)));
-  const bool before = reading.overload.overloaded;
-  reading.overload = policy::NextOverload(
-      reading.overload, sample,
-      {.cpu = config().readiness.max_cpu, .memory = config().readiness.max_memory});
-  load.set_overloaded(reading.overload.overloaded);
-  if (reading.overload.overloaded == before) return;
-  // At max_concurrency it is now and then, by the traffic alone: that is no event.
-  const policy::OverloadCause cause = before ? reading.cause : reading.overload.cause;
-  reading.cause = cause;
-  if (cause == policy::OverloadCause::kInFlight) return;
-  services_.events.Record({.type = before ? event::kRelieved : event::kOverloaded,
-                           .instance = instance.name(),
-                           .generation = reading.generation,
-                           .message = before ? "" : NameOf(cause)});
 }
 
 int ClassPool::Queued() const {
@@ -491,10 +399,10 @@ policy::AutoscaleView ClassPool::View(std::vector<policy::ScaledInstance>& insta
     }
     scaled.started_at = instance->started_at();
     scaled.ready_changed_at = instance->healthy_at();
-    auto reading = readings_.find(index);
-    if (reading != readings_.end() && reading->second.generation == scaled.generation) {
-      scaled.cpu = reading->second.cpu;
-      scaled.memory_used = reading->second.memory_used;
+    if (const ClassUsage::Reading* reading = usage_.Find(index, scaled.generation)) {
+      scaled.cpu = reading->cpu;
+      scaled.memory_used = reading->memory_used;
+      scaled.memory_pressure = reading->memory_pressure * 100;
     }
     instances.push_back(scaled);
   }
@@ -518,10 +426,9 @@ policy::AutoscaleView ClassPool::View(std::vector<policy::ScaledInstance>& insta
 // By memory alone: a limit of CPU is no claim to it, while what is over the host's memory is
 // killed.
 int ClassPool::HostCapacity(int live) const {
-  static const HostSize host = SizeOfHost();
   const int64_t each = config().resources.memory_bytes.value_or(0);
   if (each == 0) return config().max_instances;
-  double room = static_cast<double>(host.memory_bytes) * kAllocatable;
+  double room = static_cast<double>(SizeOfHost().memory_bytes) * kAllocatable;
   for (const auto& [name, instance] : services_.instances) {
     if (instance->state() == State::kStopped) continue;
     room -=

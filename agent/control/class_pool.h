@@ -11,10 +11,10 @@
 #include <string>
 #include <vector>
 
+#include "agent/control/class_usage.h"
 #include "agent/control/instance.h"
 #include "agent/policy/autoscale.h"
 #include "agent/policy/nearest.h"
-#include "agent/policy/overload.h"
 
 namespace ctr {
 
@@ -85,17 +85,6 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
     std::optional<StatusOr<Passage>> outcome;
   };
   class Waiting;
-  // What was read of one start of an instance.
-  struct Reading {
-    uint64_t generation = 0;
-    Duration cpu_time{0};
-    MonoTime at;
-    std::optional<policy::CpuSample> cpu;
-    double memory_used = 0;
-    policy::Overload overload;
-    policy::OverloadCause cause = policy::OverloadCause::kNone;  // of the newest overload
-    int ejections = 0;
-  };
 
   const ClassConfig& config() const { return *class_->config; }
   std::map<int, std::shared_ptr<Instance>> Members() const;
@@ -111,8 +100,6 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   Status CheckHope() const;
   void Sample(MonoTime now);
   void Tick(MonoTime now);
-  void ReadUsage(MonoTime now);
-  void ReadUsageOf(int index, Instance& instance, MonoTime now);
   void WakeOne();
   void Scale(MonoTime now);
   policy::AutoscaleView View(std::vector<policy::ScaledInstance>& instances) const;
@@ -131,13 +118,14 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   std::mt19937_64 random_{std::random_device()()};
 
   std::set<int> pending_;  // asked to start, and not known to do so yet
-  std::map<int, Reading> readings_;
+  ClassUsage usage_;
   std::optional<policy::Autoscaler> scaler_;
   std::optional<policy::AutoscaleDecision> decision_;
   std::deque<Told> history_;
   MonoTime next_sample_;
   MonoTime next_tick_;
-  double sampled_ = 0;  // in flight, added up since the last tick
+  std::optional<MonoTime> last_tick_;  // none: it was not active
+  double sampled_ = 0;                 // in flight, added up since the last tick
   int samples_ = 0;
   uint64_t served_ = 0;  // requests, until the last tick
 };

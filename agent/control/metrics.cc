@@ -22,12 +22,11 @@ using Labels = std::vector<ClientMetric::Label>;
 // The families of metrics, in the order in which they were first named.
 class Families {
  public:
-  void Count(const char* name, const char* help, Labels labels, uint64_t value) {
-    Add(name, help, MetricType::Counter, std::move(labels)).counter.value =
-        static_cast<double>(value);
+  void Count(const char* name, const char* help, Labels labels, double value) {
+    Add(name, help, MetricType::Counter, std::move(labels)).counter.value = value;
   }
-  void Gauge(const char* name, const char* help, Labels labels, uint64_t value) {
-    Add(name, help, MetricType::Gauge, std::move(labels)).gauge.value = static_cast<double>(value);
+  void Gauge(const char* name, const char* help, Labels labels, double value) {
+    Add(name, help, MetricType::Gauge, std::move(labels)).gauge.value = value;
   }
   void Durations(const char* name, const char* help, Labels labels,
                  const DurationHistogram& durations) {
@@ -63,17 +62,19 @@ class Families {
 void AddTraffic(Families& families, const std::string& name, const Traffic::Sums& sums) {
   for (size_t i = 0; i < sums.answers.size(); ++i) {
     families.Count("ctr_requests_total", "Requests that were answered, by the status's class.",
-                   {{"class", name}, {"status", absl::StrCat(i + 1, "xx")}}, sums.answers[i]);
+                   {{"class", name}, {"status", absl::StrCat(i + 1, "xx")}},
+                   static_cast<double>(sums.answers[i]));
   }
   families.Durations("ctr_request_duration_seconds",
                      "From a request's head read to its answer's end.", {{"class", name}},
                      sums.took);
   families.Count("ctr_connections_total",
                  "Connections to TCP ports, WebSockets and the like, ended.", {{"class", name}},
-                 sums.connections);
+                 static_cast<double>(sums.connections));
   families.Count("ctr_bytes_total", "Bytes from clients (in) and to them (out).",
-                 {{"class", name}, {"direction", "in"}}, sums.bytes_in);
-  families.Count("ctr_bytes_total", "", {{"class", name}, {"direction", "out"}}, sums.bytes_out);
+                 {{"class", name}, {"direction", "in"}}, static_cast<double>(sums.bytes_in));
+  families.Count("ctr_bytes_total", "", {{"class", name}, {"direction", "out"}},
+                 static_cast<double>(sums.bytes_out));
 }
 
 void AddWakes(Families& families, const std::string& name, const WakeTimes& times) {
@@ -89,46 +90,77 @@ void AddWakes(Families& families, const std::string& name, const WakeTimes& time
     families.Durations("ctr_wake_duration_seconds", kHelp, {{"class", name}, {"phase", phase}},
                        *durations);
   }
-  families.Count("ctr_wakes_failed_total", "Starts that failed.", {{"class", name}}, times.failed);
+  families.Count("ctr_wakes_failed_total", "Starts that failed.", {{"class", name}},
+                 static_cast<double>(times.failed));
 }
 
 struct Now {
   uint64_t in_flight = 0;
   uint64_t tunnels = 0;
   uint64_t held = 0;
+  uint64_t overloaded = 0;
   std::map<State, uint64_t> states;
 };
 
+void AddNow(Families& families, const std::string& name, const Now& now) {
+  families.Gauge("ctr_in_flight", "Requests and connections in instances.", {{"class", name}},
+                 static_cast<double>(now.in_flight));
+  families.Gauge("ctr_connections", "Those of them that are connections.", {{"class", name}},
+                 static_cast<double>(now.tunnels));
+  families.Gauge("ctr_held", "Requests and connections that wait for an instance.",
+                 {{"class", name}}, static_cast<double>(now.held));
+  for (State each : {State::kStopped, State::kStarting, State::kRunning, State::kHealthy,
+                     State::kFrozen, State::kStopping}) {
+    auto found = now.states.find(each);
+    families.Gauge("ctr_instances", "Instances, by state.",
+                   {{"class", name}, {"state", std::string(ToString(each))}},
+                   found == now.states.end() ? 0 : static_cast<double>(found->second));
+  }
+  families.Gauge("ctr_overloaded", "Healthy instances that routing avoids.", {{"class", name}},
+                 static_cast<double>(now.overloaded));
+}
+
+void AddScale(Families& families, const std::string& name, const ClassPool& pool) {
+  if (!pool.decision()) return;
+  families.Gauge("ctr_autoscale_desired", "Instances that there are to be.", {{"class", name}},
+                 pool.decision()->desired);
+  families.Gauge("ctr_autoscale_panic", "1 while the traffic is in panic mode.", {{"class", name}},
+                 pool.decision()->panicking.has_value());
+}
+
+void AddUse(Families& families, const std::string& name, const ClassMeter::Use& use) {
+  families.Count("ctr_cpu_seconds_total", "CPU time of instances, every ten seconds.",
+                 {{"class", name}}, std::chrono::duration<double>(use.cpu_time).count());
+  families.Gauge("ctr_memory_bytes",
+                 "Memory of instances, every ten seconds, without cache that the kernel can drop.",
+                 {{"class", name}}, static_cast<double>(use.memory_bytes));
+}
+
 }  // namespace
 
-std::string MetricsText(const Supervisor& supervisor) {
+std::string MetricsText(const Supervisor& supervisor, WallTime now) {
   Families families;
+  // First: where several scrapes stand one after the other, it says where one begins.
+  families.Gauge("ctr_time_seconds", "Unix time of this text.", {},
+                 std::chrono::duration<double>(now.time_since_epoch()).count());
   std::map<std::string, Now> classes;
-  for (const auto& [name, state] : supervisor.classes()) classes[name];
   for (const auto& [name, instance] : supervisor.instances()) {
-    Now& now = classes[name.class_name];
-    now.in_flight += instance->slot()->in_flight();
-    now.tunnels += instance->slot()->tunnels();
-    now.held += instance->held();
-    ++now.states[instance->state()];
+    Now& of_class = classes[name.class_name];
+    const State state = instance->state();
+    of_class.in_flight += instance->slot()->in_flight();
+    of_class.tunnels += instance->slot()->tunnels();
+    of_class.held += instance->held();
+    of_class.overloaded += state == State::kHealthy && instance->slot()->load().overloaded();
+    ++of_class.states[state];
   }
   for (const auto& [name, state] : supervisor.classes()) {
+    const std::shared_ptr<ClassPool> pool = supervisor.FindPool(name);
+    if (pool) classes[name].held += pool->queued();
     AddTraffic(families, name, state->traffic->Read());
     AddWakes(families, name, state->wake_times);
-    const Now& now = classes[name];
-    families.Gauge("ctr_in_flight", "Requests and connections in instances.", {{"class", name}},
-                   now.in_flight);
-    families.Gauge("ctr_connections", "Those of them that are connections.", {{"class", name}},
-                   now.tunnels);
-    families.Gauge("ctr_held", "Requests and connections that wait for a wake.", {{"class", name}},
-                   now.held);
-    for (State each : {State::kStopped, State::kStarting, State::kRunning, State::kHealthy,
-                       State::kFrozen, State::kStopping}) {
-      auto found = now.states.find(each);
-      families.Gauge("ctr_instances", "Instances, by state.",
-                     {{"class", name}, {"state", std::string(ToString(each))}},
-                     found == now.states.end() ? 0 : found->second);
-    }
+    AddNow(families, name, classes[name]);
+    AddUse(families, name, supervisor.meter().Of(name));
+    if (pool) AddScale(families, name, *pool);
   }
   return families.Text();
 }

@@ -7,6 +7,6 @@
 namespace ctr {
 
 // What the agent counts, in Prometheus' text format. On the control loop.
-std::string MetricsText(const Supervisor& supervisor);
+std::string MetricsText(const Supervisor& supervisor, WallTime now);
 
 }  // namespace ctr

@@ -62,6 +62,7 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   co_await disk_.Look();
   SpawnOrDie(executor_, KeepReconciled(), "reconciliation");
   SpawnOrDie(executor_, disk_.KeepLooking(), "disk guard");
+  SpawnOrDie(executor_, meter_.Run(), "class meter");
   co_return absl::OkStatus();
 }
 

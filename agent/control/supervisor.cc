@@ -88,6 +88,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       hook_queue_(services.executor, services.clock, options_.parallel_hooks),
       events_(services.store, services.clock, services.executor),
       disk_(executor_, services.work, services.clock, events_, options_.disk, options_.data_dir),
+      meter_(services.clock, services.runtime, events_, classes_, instances_),
       services_{services.executor,
                 services.work,
                 services.clock,

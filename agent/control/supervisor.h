@@ -9,6 +9,7 @@
 
 #include "agent/base/semaphore.h"
 #include "agent/control/addresses.h"
+#include "agent/control/class_meter.h"
 #include "agent/control/class_pool.h"
 #include "agent/control/disk_guard.h"
 #include "agent/control/instance.h"
@@ -128,6 +129,7 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<InstancePtr>> Route(std::string class_name, int n, MonoTime deadline,
                                          std::string cause);
   EventLog& events() { return events_; }
+  const ClassMeter& meter() const { return meter_; }
   // Of a class whose policy is `nearest`; else null.
   std::shared_ptr<ClassPool> FindPool(const std::string& class_name) const;
 
@@ -178,6 +180,7 @@ class Supervisor final : public Waker {
   bool held_ = false;
   EventLog events_;
   DiskGuard disk_;
+  ClassMeter meter_;
   InstanceServices services_;
   PoolServices pool_services_;
   std::map<std::string, std::shared_ptr<ClassPool>> pools_;

@@ -39,7 +39,8 @@ inline constexpr char kDestroyed[] = "destroyed";
 // Of a class.
 inline constexpr char kClassApplied[] = "class_applied";
 inline constexpr char kClassRemoved[] = "class_removed";
-inline constexpr char kScaled[] = "scaled";  // its instances: how many there are to be, and why
+inline constexpr char kScaled[] = "scaled";    // its instances: how many there are to be, and why
+inline constexpr char kTraffic[] = "traffic";  // what came to it in a minute
 // Of what routing thinks of an instance.
 inline constexpr char kOverloaded[] = "overloaded";
 inline constexpr char kRelieved[] = "relieved";  // no longer overloaded
@@ -62,7 +63,7 @@ inline constexpr const char* kAll[] = {
     kHook,         kHookFailed,   kExec,         kCopy,         kRefused,     kDestroyed,
     kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped, kRuntimeBack, kStateRebuilt,
     kDiskFull,     kDiskRoom,     kRemoved,      kScaled,       kOverloaded,  kRelieved,
-    kEjected,      kUnready,      kReady};
+    kEjected,      kUnready,      kReady,        kTraffic};
 }  // namespace event
 
 // Something that happened. A row of the store, bounded by age and count.

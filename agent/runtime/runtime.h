@@ -53,6 +53,11 @@ struct ResourceUsage {
   int64_t memory_bytes = 0;              // without what the kernel can take back at once
   std::optional<int64_t> memory_limit_bytes;
   int64_t processes = 0;
+  // Pressure stall information, averaged over 10 s; nothing where the kernel keeps none. Parts of
+  // the time in which some, or all, of its tasks that could work waited for CPU or memory.
+  std::optional<double> cpu_pressure_full;
+  std::optional<double> memory_pressure_some;
+  std::optional<double> memory_pressure_full;
 };
 
 struct ContainerExit {

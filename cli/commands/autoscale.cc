@@ -7,6 +7,7 @@
 #include "cli/arguments.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/options.h"
+#include "cli/trace.h"
 
 namespace ctr::cli {
 namespace {
@@ -30,8 +31,7 @@ constexpr std::array<Setting, 7> kSettings = {{
     {"--window", "window", "DURATION", "what the traffic is averaged over (default 60s)"},
 }};
 
-// What an agent's API takes at once.
-constexpr size_t kMaxTraceBytes = size_t{4} << 20;
+constexpr size_t kMaxTraceBytes = size_t{512} << 20;
 
 struct OnFlags {
   std::string class_name;
@@ -93,6 +93,11 @@ int Off(const std::string& class_name, Context& context) {
   return PrintSet(request, context);
 }
 
+Json ParsedOrNull(const std::string& text) {
+  Json json = Json::parse(text, nullptr, false);
+  return json.is_discarded() ? Json() : json;
+}
+
 Json JsonOf(const v1::AutoscaleStatus& status) {
   Json json;
   json["class"] = status.class_();
@@ -104,8 +109,7 @@ Json JsonOf(const v1::AutoscaleStatus& status) {
   json["mode"] = status.panic() ? "panic" : "stable";
   json["bound"] = status.bound().empty() ? Json() : Json(status.bound());
   json["reason"] = status.reason();
-  json["settings"] = Json::parse(status.settings_json(), nullptr, false);
-  if (json["settings"].is_discarded()) json["settings"] = nullptr;
+  json["settings"] = ParsedOrNull(status.settings_json());
   json["signals"] = Json::array();
   for (const auto& signal : status.signals()) {
     json["signals"].push_back({{"name", signal.name()},
@@ -164,50 +168,15 @@ struct SimulateFlags {
   uint32_t instances = 0;
 };
 
-// One line of a trace: {"time":0,"arrivals":10,"service":0.05,"cpu":0.01,"memory":0}.
-StatusOr<v1::SimulateAutoscaleRequest::Row> RowOf(const std::string& line) {
-  const Json json = Json::parse(line, nullptr, false);
-  if (!json.is_object()) return absl::InvalidArgumentError("it is no JSON object");
-  v1::SimulateAutoscaleRequest::Row row;
-  for (const auto& [key, value] : json.items()) {
-    if (!value.is_number()) return absl::InvalidArgumentError(key + " is no number");
-    const double number = value.get<double>();
-    if (key == "time") {
-      row.set_at(number);
-    } else if (key == "arrivals") {
-      row.set_arrivals(number);
-    } else if (key == "service") {
-      row.set_service(number);
-    } else if (key == "cpu") {
-      row.set_cpu(number);
-    } else if (key == "memory") {
-      row.set_memory(number);
-    } else {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "\"", key, "\" is unknown; a line has time, arrivals, service, cpu and memory"));
-    }
-  }
-  if (!json.contains("time") || !json.contains("arrivals") || !json.contains("service")) {
-    return absl::InvalidArgumentError("it needs time, arrivals and service");
-  }
-  return row;
-}
-
 Status ReadTrace(const std::string& path, const Context& context,
                  v1::SimulateAutoscaleRequest& request) {
   CTR_ASSIGN_OR_RETURN(const std::string text, ReadText(path, context.io().input, kMaxTraceBytes));
-  int number = 0;
-  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
-    ++number;
-    if (absl::StripAsciiWhitespace(line).empty()) continue;
-    StatusOr<v1::SimulateAutoscaleRequest::Row> row = RowOf(std::string(line));
-    if (!row.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ":", number, ": ", row.status().message()));
-    }
-    *request.add_rows() = *std::move(row);
+  StatusOr<std::vector<v1::SimulateAutoscaleRequest::Row>> rows =
+      ParseTrace(text, request.class_());
+  if (!rows.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", rows.status().message()));
   }
-  if (request.rows().empty()) return absl::InvalidArgumentError(path + ": there is no line in it");
+  for (v1::SimulateAutoscaleRequest::Row& row : *rows) *request.add_rows() = std::move(row);
   return absl::OkStatus();
 }
 
@@ -224,7 +193,7 @@ Json JsonOf(const v1::SimulateAutoscaleResponse& response) {
   json["starts"] = response.starts();
   json["most"] = response.most();
   json["start_seconds"] = response.start_seconds();
-  json["settings"] = Json::parse(response.settings_json(), nullptr, false);
+  json["settings"] = ParsedOrNull(response.settings_json());
   json["steps"] = Json::array();
   for (const auto& step : response.steps()) {
     json["steps"].push_back(

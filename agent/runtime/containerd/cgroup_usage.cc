@@ -14,6 +14,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "agent/base/fd.h"
 #include "agent/runtime/containerd/cgroup.h"
 
@@ -77,6 +78,21 @@ StatusOr<Duration> ReadCpuTime(const std::string& cpuacct, const std::string& un
   return std::chrono::microseconds(microseconds);
 }
 
+// "some avg10=1.53 avg60=…" is 0.0153 (Linux, Documentation/accounting/psi.rst). Nothing without
+// such a line, or file: version 1 alone, psi=0, or a kernel before 5.13 for "full" of CPU.
+std::optional<double> ReadPressure(const std::string& path, absl::string_view which) {
+  StatusOr<std::string> text = ReadFile(path);
+  if (!text.ok()) return std::nullopt;
+  for (absl::string_view line : absl::StrSplit(*text, '\n')) {
+    double percent = 0;
+    if (absl::ConsumePrefix(&line, which) && absl::ConsumePrefix(&line, " avg10=") &&
+        absl::SimpleAtod(line.substr(0, line.find(' ')), &percent)) {
+      return percent / 100;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 StatusOr<ResourceUsage> Cgroups::Usage(const std::string& path) const {
@@ -101,6 +117,12 @@ StatusOr<ResourceUsage> Cgroups::Usage(const std::string& path) const {
   const std::string pids = pids_mount_.empty() ? unified : in(pids_mount_);
   CTR_ASSIGN_OR_RETURN(std::optional<int64_t> processes, ReadNumber(pids + "/pids.current"));
   usage.processes = processes.value_or(0);
+
+  if (!unified.empty()) {
+    usage.cpu_pressure_full = ReadPressure(unified + "/cpu.pressure", "full");
+    usage.memory_pressure_some = ReadPressure(unified + "/memory.pressure", "some");
+    usage.memory_pressure_full = ReadPressure(unified + "/memory.pressure", "full");
+  }
   return usage;
 }
 

@@ -65,6 +65,11 @@ std::string FakeAgent::Last() const {
   return last_;
 }
 
+v1::SetAutoscaleRequest FakeAgent::autoscale_set() const {
+  std::lock_guard lock(mutex_);
+  return autoscale_set_;
+}
+
 std::string FakeAgent::archive() const {
   std::lock_guard lock(mutex_);
   return archive_;
@@ -213,6 +218,39 @@ grpc::Status FakeAgent::WaitInstance(Context* context, const v1::WaitInstanceReq
     changed_.wait_for(lock, kPatience, [&] { return ended_; });
   }
   return Answer(context, request->ref(), response);
+}
+
+grpc::Status FakeAgent::ExplainRoute(Context* context, const v1::RouteRequest* request,
+                                     v1::ExplainRouteResponse* response) {
+  Record(*request);
+  *response = explained_route;
+  return Check(context, request->class_());
+}
+
+grpc::Status FakeAgent::SetAutoscale(Context* context, const v1::SetAutoscaleRequest* request,
+                                     v1::ApplyClassResponse* response) {
+  Record(*request);
+  {
+    std::lock_guard lock(mutex_);
+    autoscale_set_ = *request;
+  }
+  *response = applied;
+  return Check(context, request->class_());
+}
+
+grpc::Status FakeAgent::GetAutoscale(Context* context, const v1::GetAutoscaleRequest* request,
+                                     v1::AutoscaleStatus* response) {
+  Record(*request);
+  *response = autoscale_status;
+  return Check(context, request->class_());
+}
+
+grpc::Status FakeAgent::SimulateAutoscale(Context* context,
+                                          const v1::SimulateAutoscaleRequest* request,
+                                          v1::SimulateAutoscaleResponse* response) {
+  Record(*request);
+  *response = simulated;
+  return Check(context, request->class_());
 }
 
 grpc::Status FakeAgent::Route(Context* context, const v1::RouteRequest* request,

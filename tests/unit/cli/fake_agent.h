@@ -47,6 +47,7 @@ class FakeAgent final : public v1::Agent::Service {
 
   // The newest request of its kind, in protobuf's text format.
   std::string Last() const;
+  v1::SetAutoscaleRequest autoscale_set() const;
   std::string archive() const;
   size_t largest_piece() const;
   // Waits until an import has begun.
@@ -63,6 +64,9 @@ class FakeAgent final : public v1::Agent::Service {
   v1::ExplainInstanceResponse explained;
   std::vector<v1::ListStatsResponse> stats;  // of one call each, the last one again and again
   v1::ApplyClassResponse applied;
+  v1::AutoscaleStatus autoscale_status;
+  v1::SimulateAutoscaleResponse simulated;
+  v1::ExplainRouteResponse explained_route;
   v1::LogRecords logs;  // of every instance; a run's output, too
   int run_exit_code = 0;
   bool refuse_import = false;
@@ -90,6 +94,11 @@ class FakeAgent final : public v1::Agent::Service {
   // "frozen" is never reached: the call stays until the agent goes.
   Status WaitInstance(Context*, const v1::WaitInstanceRequest*, v1::Instance*) override;
   Status Route(Context*, const v1::RouteRequest*, v1::Instance*) override;
+  Status ExplainRoute(Context*, const v1::RouteRequest*, v1::ExplainRouteResponse*) override;
+  Status SetAutoscale(Context*, const v1::SetAutoscaleRequest*, v1::ApplyClassResponse*) override;
+  Status GetAutoscale(Context*, const v1::GetAutoscaleRequest*, v1::AutoscaleStatus*) override;
+  Status SimulateAutoscale(Context*, const v1::SimulateAutoscaleRequest*,
+                           v1::SimulateAutoscaleResponse*) override;
   Status ImportImage(Context*, grpc::ServerReader<v1::ImportImageRequest>*,
                      v1::ImportImageResponse*) override;
   Status ListImages(Context*, const v1::ListImagesRequest*, v1::ListImagesResponse*) override;
@@ -130,6 +139,7 @@ class FakeAgent final : public v1::Agent::Service {
   bool import_begun_ = false;
   bool import_cancelled_ = false;
   std::string last_;
+  v1::SetAutoscaleRequest autoscale_set_;
   std::string archive_;
   size_t largest_piece_ = 0;
   std::map<std::string, Failure> failures_;

@@ -42,7 +42,7 @@ TEST_CASE("an instance has every key, null where there is nothing to say") {
         R"("url":"http://127.77.0.2:8080","address":"127.77.0.2","generation":3,)"
         R"("since":"2026-11-23T20:59:48.250Z","created_at":"2026-11-23T20:00:00.250Z",)"
         R"("in_flight":2,"message":null,"revision":"abc","outdated":false,)"
-        R"("failures":0,"next_start":null})");
+        R"("failures":0,"next_start":null,"overloaded":false})");
   Json job = ToJson(Job("j", "exited", 0));
   CHECK(job["exit_code"] == 0);
   CHECK(job["reason"] == "exited");

@@ -100,6 +100,25 @@ TEST_CASE("where both versions are mounted, the controllers are version 1's") {
   CHECK(host.Usage()->processes == 3);
 }
 
+TEST_CASE("pressure is that of the last ten seconds, wherever version 2 is mounted") {
+  Hierarchies host;
+  FillV1(host);
+  CHECK_FALSE(host.Usage()->memory_pressure_some);
+  host.MountV2("unified");
+  host.Write("unified", "memory.pressure",
+             "some avg10=12.50 avg60=3.00 avg300=1.00 total=174607208\n"
+             "full avg10=7.25 avg60=2.00 avg300=0.50 total=157339796\n");
+  host.Write("unified", "cpu.pressure", "some avg10=99.00 avg60=3.00 avg300=1.00 total=1\n");
+  CHECK(host.Usage()->memory_pressure_some == doctest::Approx(0.125));
+  CHECK(host.Usage()->memory_pressure_full == doctest::Approx(0.0725));
+  // A kernel before 5.13 has no "full" of CPU, and one with psi=0 no file that can be read.
+  CHECK_FALSE(host.Usage()->cpu_pressure_full);
+  host.Write("unified", "cpu.pressure",
+             "some avg10=99.00 avg60=3.00 avg300=1.00 total=1\n"
+             "full avg10=50.00 avg60=2.00 avg300=0.50 total=1\n");
+  CHECK(host.Usage()->cpu_pressure_full == doctest::Approx(0.5));
+}
+
 TEST_CASE("no memory limit is none in either version's way of writing it") {
   Hierarchies v1;
   FillV1(v1);
