@@ -16,7 +16,7 @@
 //
 // Environment: CTR_ID; ECHO=1: no HTTP, what comes goes back; PORT (8080); BIND (0.0.0.0);
 // SLOWER=N: /work takes N times as long; LISTEN_DELAY_MS: starts to listen that late;
-// IGNORE_TERM=1: SIGTERM does nothing.
+// IGNORE_TERM=1: SIGTERM does nothing; UNAVAILABLE=1: every page is a 503.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -68,6 +68,7 @@ static int epoll_fd, listener;
 static int64_t listening_us, first_byte_us;  // when; 0: not yet
 static uint64_t request_count;
 static bool echo;
+static bool unavailable;
 extern char** environ;
 
 static int64_t NowUs(void) {
@@ -201,7 +202,9 @@ static void Compute(uint64_t milliseconds) {
 
 static void Respond(struct Connection* c, const char* path) {
   uint64_t n;
-  if (c->is_echo) {
+  if (unavailable) {
+    AnswerText(c, 503, "not today\n");
+  } else if (c->is_echo) {
     AnswerEcho(c);
   } else if (strcmp(path, "/env") == 0) {
     AnswerEnvironment(c);
@@ -541,6 +544,8 @@ int main(void) {
   const char* delay = getenv("LISTEN_DELAY_MS");
   const char* echo_text = getenv("ECHO");
   echo = echo_text != NULL && strcmp(echo_text, "1") == 0;
+  const char* unavailable_text = getenv("UNAVAILABLE");
+  unavailable = unavailable_text != NULL && strcmp(unavailable_text, "1") == 0;
   if (delay != NULL) usleep((useconds_t)atoi(delay) * 1000);
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   Listen();

@@ -176,6 +176,49 @@ class Autoscale(Case):
             self.assertEqual(status, 504, body)
             self.assertIn(b"response_timeout", body)
 
+    def test_one_that_answers_503_at_once_is_no_magnet(self):
+        broken = 'test $CTR_ID = instance-1 && export UNAVAILABLE=1; exec /bin/server'
+        self.agent.apply(WEB + f'entrypoint = ["/bin/sh", "-c", "{broken}"]\n[autoscale]\nmin = 4\nmax = 4\n')
+        wait_for(lambda: self.agent.json("autoscale", "status", "web")["healthy"] == 4, "four instances")
+        with Clients(self.agent, 8, "/sleep?s=0.005") as clients:
+            wait_for(lambda: len(clients.answers) > 2000, "many answers")
+        self.assertTrue(clients.failures)  # it was tried
+        self.assertLess(len(clients.failures), 0.03 * len(clients.answers))
+        self.assertEqual({status for status, _ in clients.failures}, {503})
+        self.assertEqual({event["id"] for event in self.of_type("ejected") if event["class"] == "web"}, {"instance-1"})
+
+    def test_traffic_that_needs_cpu_scales_out_on_that_alone(self):
+        self.agent.apply(WEB + '[resources]\ncpus = 0.2\n[autoscale]\ntarget_concurrency = 1000\n')
+        with Clients(self.agent, 2, "/cpu/0.05") as clients:
+            wait_for(lambda: len(self.live()) >= 2, "a second instance")
+            signals = {signal["name"]: signal for signal in self.agent.json("autoscale", "status", "web")["signals"]}
+            self.assertGreaterEqual(signals["cpu"]["wish"], 2, signals)
+            self.assertLessEqual(signals["traffic"]["wish"], 1, signals)
+        self.assertEqual(clients.failures, [])
+        self.assertTrue(any("cpu" in event["message"].lower() for event in self.of_type("scaled")))
+
+    def fill(self, name, mebibytes):
+        self.agent.ctr("exec", name, "--", "/bin/dd", "if=/dev/zero", "of=/dev/shm/filled", "bs=1M", f"count={mebibytes}")
+
+    def test_traffic_that_needs_memory_scales_out_on_that_alone(self):
+        self.agent.apply(WEB + '[resources]\nmemory = "64MiB"\n[autoscale]\nmin = 1\ntarget_memory = 0.5\n')
+        wait_for(lambda: self.agent.json("autoscale", "status", "web")["healthy"] == 1, "one instance")
+        with Clients(self.agent, 1, "/sleep?s=0.01") as clients:
+            self.fill("web/instance-0", 40)
+            wait_for(lambda: len(self.live()) == 2, "a second instance")
+            signals = {signal["name"]: signal for signal in self.agent.json("autoscale", "status", "web")["signals"]}
+            self.assertEqual(signals["memory"]["wish"], 2, signals)
+            self.assertLessEqual(signals["traffic"]["wish"], 1, signals)
+        self.assertEqual(clients.failures, [])
+
+    def test_idle_instances_at_sixty_percent_of_their_memory_do_not_hold_the_scale_up(self):
+        self.agent.apply(WEB + 'max_concurrency = 4\n[resources]\nmemory = "64MiB"\n[autoscale]\nmin = 1\nwindow = "6s"\n')
+        with Clients(self.agent, 8):
+            wait_for(lambda: self.agent.json("autoscale", "status", "web")["healthy"] >= 2, "two instances")
+            for id_ in self.live():
+                self.fill(f"web/{id_}", 37)
+        wait_for(lambda: len(self.live()) == 1, "all but one to go", timeout=90)
+
     def test_one_whose_memory_runs_full_is_replaced_and_no_request_is_lost(self):
         self.agent.apply(WEB + '[resources]\nmemory = "64MiB"\n[autoscale]\nmin = 2\nmax = 4\n')
         wait_for(lambda: self.agent.json("autoscale", "status", "web")["healthy"] == 2, "two instances")
@@ -231,12 +274,23 @@ class Autoscale(Case):
         self.assertIn("times the ideal", text)
         self.assertIs(self.agent.json("class", "show", "web")["settings"]["autoscale"], False)
         self.assertEqual(self.live(), [])
-        for bad, told in (("nonsense\n", "-:1: it is no JSON object"), ('{"time":0}\n', "needs time, arrivals"),
-                          ('{"time":0,"arrivals":1,"service":1,"x":1}\n', '"x" is unknown'), ("", "no line"),
+        for bad, told in (("nonsense\n", "-: line 1: it is no JSON object"), ('{"time":0}\n', "needs time, arrivals"),
+                          ('{"time":0,"arrivals":1,"service":1,"x":1}\n', '"x" is unknown'), ("", "nothing in it"),
                           ('{"time":0,"arrivals":-1,"service":1}\n', "row 1")):
             refused = self.agent.ctr(*words, stdin=bad, check=False)
             self.assertEqual(refused.returncode, 2, (bad, refused.stderr))
             self.assertIn(told, refused.stderr)
+
+    def test_what_the_agent_recorded_itself_is_a_trace(self):
+        self.agent.apply(WEB.replace("web", "traced"))
+        self.addCleanup(self.agent.ctr, "class", "rm", "traced", "--force")
+        self.agent.ctr("get", "traced/a")
+        for _ in range(10):
+            self.assertEqual(self.agent.get("/sleep?s=0.02", host="a.traced.localhost")[0], 200)
+        wait_for(lambda: [event for event in self.of_type("traffic") if event["class"] == "traced"], "a minute's event", 90)
+        trace = self.agent.ctr("-o", "jsonl", "events")
+        simulated = self.agent.ctr("-o", "json", "autoscale", "simulate", "traced", "--trace", "-", stdin=trace)
+        self.assertEqual(json.loads(simulated)["requests"], 10)
 
     def server_of(self, name):
         container = self.agent.json("inspect", name)["container_id"]

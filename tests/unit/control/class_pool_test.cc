@@ -1,6 +1,10 @@
 // Requests to a class whose policy is `nearest`, and how many instances they have.
 #include "agent/control/class_pool.h"
 
+#include <cmath>
+#include <numbers>
+#include <random>
+
 #include <doctest/doctest.h>
 
 #include "tests/unit/control/world.h"
@@ -135,6 +139,56 @@ TEST_CASE("with autoscale a class goes from zero to what its queue needs, and ba
   const auto& instance = world.supervisor->instances().begin()->second;
   CHECK(instance->observed().reason == StopReason::kSlept);
   CHECK(world.Await(world.Route()).ok());
+}
+
+TEST_CASE("through an hour of load that comes and goes no request loses its instance") {
+  struct Request {
+    std::shared_ptr<std::optional<StatusOr<Passage>>> passage;
+    uint64_t generation = 0;
+    int steps = 0;  // that it has yet to take
+  };
+  World world;
+  world.Apply(Scaled("target_concurrency = 1\nmax = 6\nwindow = \"6s\"\n"));
+  std::minstd_rand dice(1);
+  std::vector<Request> requests;
+  size_t failed = 0, cut = 0, done = 0;
+  int fewest = 6, most = 0;
+  constexpr Duration kStep = 250ms;
+  for (Duration at = 0s; at < 1h; at += kStep) {
+    const double phase = std::chrono::duration<double>(at).count() / 120 * 2 * std::numbers::pi;
+    while (static_cast<double>(requests.size()) < 8 * std::sin(phase)) {
+      requests.push_back({world.Spawn(world.Route()), 0, 1 + static_cast<int>(dice() % 40)});
+    }
+    world.Advance(kStep);
+    for (Request& request : requests) {
+      if (!request.passage->has_value()) continue;
+      if (!(*request.passage)->ok()) {
+        ++failed;
+        request.steps = 0;
+        continue;
+      }
+      const Passage& passage = ***request.passage;
+      const auto& instance = world.supervisor->instances().at(passage.slot()->name());
+      if (request.generation == 0) request.generation = instance->observed().generation;
+      const bool there =
+          instance->container() && instance->observed().generation == request.generation;
+      if (!there) ++cut;
+      if (!there || --request.steps <= 0) {
+        request.steps = 0;
+        ++done;
+      }
+    }
+    std::erase_if(requests, [](const Request& request) {
+      return request.steps == 0 && request.passage->has_value();
+    });
+    fewest = std::min(fewest, Live(world));
+    most = std::max(most, Live(world));
+  }
+  CHECK(failed == 0);
+  CHECK(cut == 0);
+  CHECK(done > 1000);
+  CHECK(fewest == 0);
+  CHECK(most == 6);
 }
 
 TEST_CASE("min instances are there unasked, and no more than max") {
