@@ -6,11 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "agent/control/supervisor.h"
-#include "tests/fakes/loop.h"
 #include "tests/unit/sim/judge.h"
-#include "tests/unit/sim/sim_runtime.h"
-#include "tests/unit/sim/sim_store.h"
+#include "tests/unit/sim/sim_host.h"
 
 namespace ctr::sim {
 
@@ -24,15 +21,13 @@ struct Client {
   asio::cancellation_signal gone;
 };
 
-// One run: a supervisor, the real one, among a runtime, a disk, processes and clients that fail it,
-// all in virtual time and from one seed. The agent is killed and started again; faults come and
-// end; the judge looks on.
-class SimWorld {
+// One run: clients of every kind on a host that fails them; faults come and end; the judge looks
+// on.
+class SimWorld final : public SimHost {
  public:
   // With `trace`, the last steps are kept as text.
   SimWorld(uint64_t seed, bool trace);
-  ~SimWorld();
-  SimWorld(const SimWorld&) = delete;
+  ~SimWorld() override;
 
   // Runs it to its end. "" or the promise that was broken, with the virtual time.
   std::string Run();
@@ -41,28 +36,15 @@ class SimWorld {
   int events() const { return events_; }
 
  private:
-  // One life of the agent.
-  struct Life {
-    Life() : work(asio::make_work_guard(io)) {}
-    Loop io;
-    asio::executor_work_guard<asio::io_context::executor_type> work;
-    RoutePublisher publisher;
-    Routes routes{publisher,
-                  {[](uint32_t, uint16_t) { return absl::OkStatus(); }, [](uint32_t, uint16_t) {}},
-                  {"localhost"}};
-    LocalCluster cluster;
-    std::unique_ptr<Supervisor> supervisor;
-    bool recovered = false;
-  };
   using ClientPtr = std::shared_ptr<Client>;
 
-  bool broken() const { return !judge_.failure().empty(); }
-  Supervisor* supervisor() { return life_ && life_->recovered ? life_->supervisor.get() : nullptr; }
-  SupervisorOptions Options();
-  void StartAgent();
-  void Crash();
-  void RunReady();
-  void RunFor(Duration duration);
+  bool broken() const override { return !judge_.failure().empty(); }
+  void Fail(const std::string& what) override { judge_.Fail(what); }
+  void Note(const std::string& step) override { judge_.OnTrace(step); }
+  void AgentStarts() override { judge_.AgentStarts(); }
+  void AgentRecovered() override { judge_.AgentRecovered(life_->supervisor.get()); }
+  void AgentDied() override;
+  void Look() override { judge_.Look(); }
 
   // The plan.
   void DrawClasses();
@@ -94,15 +76,6 @@ class SimWorld {
   static awaitable<Status> Request(SimWorld* world, ClientPtr client, Duration lasts);
   static awaitable<Status> Visiting(SimWorld* world, ClientPtr client, Duration lasts);
 
-  static inline SimClock* current_clock_ = nullptr;
-
-  const uint64_t seed_;
-  Dice dice_;
-  Faults faults_;
-  SimClock clock_;
-  SimRuntime runtime_;
-  SimStore store_;
-  int parallel_starts_;
   Judge judge_;
   std::deque<std::string> steps_;
   const MonoTime began_;
@@ -112,10 +85,7 @@ class SimWorld {
   double busy_ = 1;
   int revision_ = 0;
   int events_ = 0;
-  int crash_after_ = 0;  // so many more handlers of the loop; 0: not planned
-  MonoTime looked_at_;
   std::list<ClientPtr> open_;
-  std::unique_ptr<Life> life_;
 };
 
 }  // namespace ctr::sim
