@@ -13,8 +13,8 @@ inline constexpr char kResolvConfFile[] = "resolv.conf";
 // What an instance is called, and how it finds others.
 struct EtcFilesInput {
   std::string hostname;
-  std::vector<std::string> addresses;    // its own, as text: the hostname leads there
-  std::vector<std::string> nameservers;  // none: names are looked up nowhere
+  std::vector<std::string> addresses = {};    // its own, as text: the hostname leads there
+  std::vector<std::string> nameservers = {};  // none: names are looked up nowhere
 };
 
 // The texts of /etc/hosts, /etc/hostname and /etc/resolv.conf, as Docker writes them.

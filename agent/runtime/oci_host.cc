@@ -94,6 +94,7 @@ OciHost DetectOciHost() {
   host.capabilities = OwnCapabilities();
   host.recursive_read_only = kernel >= KernelVersion{5, 12};  // mount_setattr
   host.masked_paths = ThermalThrottlePaths();
+  host.cgroup_v1 = !Exists("/sys/fs/cgroup/cgroup.controllers");
   host.swap_limit = CanLimitSwap();
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) host.nofile_hard = files.rlim_max;

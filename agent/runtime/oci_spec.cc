@@ -177,6 +177,30 @@ json VolumeMount(const Volume& volume, const OciHost& host) {
           {"options", {"rbind", "rprivate", access}}};
 }
 
+bool IsBelow(const std::string& path, const std::string& folder) {
+  return path == folder || absl::StartsWith(path, folder + "/");
+}
+
+// The part of a read-only root that can be written: a mount of the same folder, which the runtime
+// makes before it makes the root's own mount read-only. No link is in the path, or it could lead
+// anywhere on the host.
+json ImageVolumeMount(const std::string& path) {
+  return {{"destination", path},
+          {"type", "bind"},
+          {"source", "rootfs" + path},
+          {"options", {"bind", "rprivate", "rw"}}};
+}
+
+// Whether something else is mounted there, or may not be.
+bool IsTaken(const std::string& path, const std::vector<Volume>& volumes) {
+  for (const char* folder : {"/proc", "/sys", "/dev"}) {
+    if (IsBelow(path, folder)) return true;
+  }
+  return path == "/" || std::any_of(volumes.begin(), volumes.end(), [&](const Volume& volume) {
+           return IsBelow(path, volume.path);
+         });
+}
+
 json EtcMount(const OciSpecInput& input, const char* name) {
   return {{"destination", absl::StrCat("/etc/", name)},
           {"type", "bind"},
@@ -199,8 +223,8 @@ json DefaultMounts() {
   };
 }
 
-// The default ones, then the class's, an outer one before what is in it, and at last our files of
-// /etc. A volume takes the place of what would be there otherwise.
+// The default ones, the image's volumes, then the class's, an outer one before what is in it, and
+// at last our files of /etc. A volume takes the place of what would be there otherwise.
 json Mounts(const OciSpecInput& input, const OciHost& host) {
   std::vector<Volume> volumes = input.volumes;
   std::sort(volumes.begin(), volumes.end(),
@@ -212,6 +236,9 @@ json Mounts(const OciSpecInput& input, const OciHost& host) {
   json mounts = json::array();
   for (json& mount : DefaultMounts()) {
     if (!is_volume(mount)) mounts.push_back(std::move(mount));
+  }
+  for (const std::string& path : input.image_volumes) {
+    if (input.read_only && !IsTaken(path, volumes)) mounts.push_back(ImageVolumeMount(path));
   }
   for (const Volume& volume : volumes) mounts.push_back(VolumeMount(volume, host));
   if (input.etc_folder.empty()) return mounts;
@@ -265,6 +292,17 @@ json MaskedPaths(const OciHost& host) {
   return masked;
 }
 
+json ReadOnlyPaths(const Security& security, const OciHost& host) {
+  json paths = json::array();
+  if (security.masked_paths) {
+    paths = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+  }
+  // runc 1.1 mounts the hierarchies of v1 into a tmpfs that it forgets to make read-only: as much
+  // memory as one likes, beside every limit of a volume.
+  if (host.cgroup_v1) paths.push_back("/sys/fs/cgroup");
+  return paths;
+}
+
 json Linux(const OciSpecInput& input, const OciHost& host) {
   json namespaces = json::array();
   for (const char* type : {"pid", "ipc", "uts", "mount", "network", "cgroup"}) {
@@ -278,11 +316,8 @@ json Linux(const OciSpecInput& input, const OciHost& host) {
                  {{"net.ipv4.ip_unprivileged_port_start", "0"},
                   {"net.ipv4.ping_group_range", "0 2147483647"}}}};
   if (input.security.seccomp) linux["seccomp"] = nullptr;
-  if (input.security.masked_paths) {
-    linux["maskedPaths"] = MaskedPaths(host);
-    linux["readonlyPaths"] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
-                              "/proc/sysrq-trigger"};
-  }
+  if (input.security.masked_paths) linux["maskedPaths"] = MaskedPaths(host);
+  linux["readonlyPaths"] = ReadOnlyPaths(input.security, host);
   return linux;
 }
 

@@ -39,6 +39,7 @@ struct OciHost {
   std::string kernel;                     // its release, "6.1.0-13-amd64"
   std::vector<std::string> masked_paths;  // beyond the constant ones: the CPUs' thermal_throttle
   std::vector<std::string> capabilities;  // that we have, and so can give
+  bool cgroup_v1 = false;                 // its hierarchies, or hybrid; else v2 alone
   bool swap_limit = false;                // cgroups can limit swap, too
   bool recursive_read_only = false;       // mounts below a mount can be made read-only with it
   uint64_t nofile_hard = 1024;            // our own hard limit of open files
@@ -61,6 +62,7 @@ struct OciSpecInput {
   bool read_only = false;
   std::optional<std::string> workdir;  // over the image's
   std::vector<Volume> volumes;
+  std::vector<std::string> image_volumes;  // folders of the root file system, paths without links
   Security security;
   std::string etc_folder;  // on the host, with an instance's EtcFiles; "": the image's own files
   std::map<std::string, std::string> annotations;

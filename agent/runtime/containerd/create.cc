@@ -11,7 +11,6 @@
 #include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
-#include "agent/runtime/containerd/image_volumes.h"
 #include "agent/runtime/containerd/instance_files.h"
 #include "agent/runtime/containerd/remove.h"
 #include "github.com/containerd/containerd/runtime/v2/runc/options/oci.pb.h"
@@ -31,6 +30,7 @@ StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
   OciSpecInput input;
   input.image = image.config;
   input.user = std::move(files.user);
+  input.image_volumes = std::move(files.image_volumes);
   input.etc_folder = std::move(files.etc_folder);
   input.entrypoint = spec.entrypoint;
   input.command = spec.command;
@@ -137,8 +137,8 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
   CTR_CO_ASSIGN_OR_RETURN(
       InstanceFiles files,
-      co_await OnWork(core->work, [spec, user = image.config.user, mounts = rootfs.mounts] {
-        return PrepareFiles(spec, user, mounts);
+      co_await OnWork(core->work, [spec, config = image.config, mounts = rootfs.mounts] {
+        return PrepareFiles(spec, config, mounts);
       }));
   CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(files)));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
@@ -149,11 +149,6 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
                                                        spec.image, std::move(rootfs.mounts)));
   CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
   CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
-  if (!image.config.volumes.empty()) {
-    CTR_CO_ASSIGN_OR_RETURN(ContainerFiles inside, OpenFiles(*core, spec.id, opened.process));
-    CTR_CO_RETURN_IF_ERROR(
-        co_await OpenImageVolumes(core, std::move(inside), image.config.volumes, spec.read_only));
-  }
   core->processes[spec.id] = opened.process;
 
   Container container;

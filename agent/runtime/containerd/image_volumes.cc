@@ -1,6 +1,7 @@
 #include "agent/runtime/containerd/image_volumes.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -8,22 +9,21 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
-#include <functional>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "agent/base/fd.h"
-#include "agent/base/work.h"
 
 namespace ctr {
 namespace {
 
-// A folder as the container's processes would find it, within its root file system alone: no link
-// leads out of it, or into another mount, which an image could hide that way.
+// A folder as the container's processes would find it: no link leads out of the root.
 UniqueFd OpenFolder(int root, const std::string& path) {
   open_how how = {};
   how.flags = O_PATH | O_DIRECTORY | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   return UniqueFd(static_cast<int>(syscall(SYS_openat2, root, path.c_str(), &how, sizeof(how))));
 }
 
@@ -33,92 +33,83 @@ Status CannotBe(const std::string& path, int error) {
                             " can't be made: ", ErrnoError(error, "").message()));
 }
 
-// Makes it, and what it is in, if it is not there. An invalid one lies below another mount.
+// Opens it, and makes it, and what it is in, if it is not there.
 StatusOr<UniqueFd> MakeFolder(int root, std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   UniqueFd folder = OpenFolder(root, path);
-  if (folder.valid() || errno == EXDEV) return folder;
-  const size_t slash = path.rfind('/');
+  if (folder.valid()) return folder;
   if (errno != ENOENT || path.empty() || path == "/") return CannotBe(path, errno);
+  const size_t slash = path.rfind('/');
   const std::string parent_path = slash == std::string::npos ? "/" : path.substr(0, slash + 1);
   CTR_ASSIGN_OR_RETURN(UniqueFd parent, MakeFolder(root, parent_path));
-  if (!parent.valid()) return parent;
-  const std::string name = path.substr(slash + 1);  // all of it, if there is none
+  const std::string name = path.substr(slash + 1);  // all of it, if there is no slash
   if (::mkdirat(parent.get(), name.c_str(), 0755) != 0) return CannotBe(path, errno);
   folder = OpenFolder(root, path);
-  if (!folder.valid() && errno != EXDEV) return CannotBe(path, errno);
+  if (!folder.valid()) return CannotBe(path, errno);
   return folder;
 }
 
-// Below a writable root they are just folders.
-Status MakeFolders(const ContainerFiles& container, const std::vector<std::string>& paths) {
-  const std::string root_path = absl::StrCat("/proc/", container.process->pid(), "/root");
+// Where a descriptor's file is, as the calling thread sees it; "" if that can't be told.
+std::string PathOf(int fd) {
+  char path[PATH_MAX];
+  const ssize_t size =
+      ::readlink(absl::StrCat("/proc/thread-self/fd/", fd).c_str(), path, sizeof(path));
+  return size > 0 ? std::string(path, size) : "";
+}
+
+StatusOr<std::vector<std::string>> MakeFolders(const std::string& root_path,
+                                               const std::vector<std::string>& paths) {
   UniqueFd root(::open(root_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  const int error = errno;
-  // If it lives now, its pid was its own all the while.
-  if (container.process->HasExited()) return absl::NotFoundError("the container has exited");
-  if (!root.valid()) return ErrnoError(error, absl::StrCat("cannot open ", root_path));
+  if (!root.valid()) return ErrnoError(errno, absl::StrCat("cannot open ", root_path));
+  const std::string prefix = PathOf(root.get());
+  std::vector<std::string> made;
   for (const std::string& path : paths) {
-    CTR_RETURN_IF_ERROR(MakeFolder(root.get(), path).status());
-  }
-  return absl::OkStatus();
-}
-
-Status MountFailed(const char* call) {
-  return ErrnoError(errno, absl::StrCat("cannot make the image's volumes writable below a "
-                                        "read-only root (Linux 5.12 or later can): ",
-                                        call));
-}
-
-// Puts a writable mount of the root file system's folder over the read-only one. In the container's
-// mount namespace.
-Status MountWritable(const std::vector<std::string>& paths) {
-  UniqueFd root(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
-  UniqueFd writable(::open_tree(AT_FDCWD, "/", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!root.valid() || !writable.valid()) return MountFailed("open_tree");
-  mount_attr attributes = {};
-  attributes.attr_clr = MOUNT_ATTR_RDONLY;
-  if (::mount_setattr(writable.get(), "", AT_EMPTY_PATH, &attributes, sizeof(attributes)) != 0) {
-    return MountFailed("mount_setattr");
-  }
-  for (const std::string& path : paths) {
-    CTR_ASSIGN_OR_RETURN(UniqueFd folder, MakeFolder(writable.get(), path));
-    UniqueFd place = OpenFolder(root.get(), path);
-    if (!place.valid() && errno == EXDEV) continue;
-    if (!place.valid()) return CannotBe(path, errno);
-    UniqueFd mount(
-        ::open_tree(folder.get(), "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-    if (!mount.valid() || ::move_mount(mount.get(), "", place.get(), "",
-                                       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
-      return MountFailed("move_mount");
+    CTR_ASSIGN_OR_RETURN(UniqueFd folder, MakeFolder(root.get(), path));
+    const std::string place = PathOf(folder.get());
+    if (prefix.empty() || place.compare(0, prefix.size(), prefix) != 0) {
+      return absl::InternalError(absl::StrCat("the place of the VOLUME ", path, " is unknown"));
     }
+    made.push_back(place.size() == prefix.size() ? "/" : place.substr(prefix.size()));
   }
-  return absl::OkStatus();
+  return made;
 }
 
-// On a thread of its own, which never comes back out of the namespace.
-Status InMountNamespace(int mount_namespace, const std::function<Status()>& body) {
-  Status status;
-  std::thread thread([&] {
-    if (::unshare(CLONE_FS) != 0 || ::setns(mount_namespace, CLONE_NEWNS) != 0) {
-      status = ErrnoError(errno, "cannot enter the container's mount namespace");
-    } else {
-      status = body();
-    }
-  });
-  thread.join();
-  return status;
+// Mounts the root file system over its own snapshot's folder, works in it, and unmounts it. In a
+// mount namespace of the calling thread's own, so that nobody sees it and nothing is left if we
+// are killed.
+StatusOr<std::vector<std::string>> MakeFoldersMounted(const Mounts& mounts,
+                                                      const std::string& snapshot,
+                                                      const std::vector<std::string>& paths) {
+  // Relative to the folder of all snapshots: the options of many layers would be longer than a
+  // page, which is all that the kernel takes.
+  const std::string all = snapshot.substr(0, snapshot.rfind('/'));
+  const std::string options =
+      absl::StrReplaceAll(absl::StrJoin(mounts[0].options(), ","), {{all + "/", ""}});
+  const std::string place = snapshot.substr(all.size() + 1);
+  if (::unshare(CLONE_NEWNS | CLONE_FS) != 0 ||
+      ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 || ::chdir(all.c_str()) != 0 ||
+      ::mount("overlay", place.c_str(), mounts[0].type().c_str(), 0, options.c_str()) != 0) {
+    return ErrnoError(errno, "cannot mount the root file system for the image's volumes");
+  }
+  StatusOr<std::vector<std::string>> made = MakeFolders(place, paths);
+  // Here and not with the thread, whose end the kernel clears up later: nobody else may have it
+  // mounted when the container gets it.
+  if (::umount2(place.c_str(), 0) != 0) return ErrnoError(errno, "cannot unmount the volumes");
+  return made;
 }
 
 }  // namespace
 
-awaitable<Status> OpenImageVolumes(std::shared_ptr<Core> core, ContainerFiles container,
-                                   std::vector<std::string> paths, bool read_only) {
-  auto files = std::make_shared<const ContainerFiles>(std::move(container));
-  co_return co_await OnWork(core->work, [files, paths = std::move(paths), read_only] {
-    if (!read_only) return MakeFolders(*files, paths);
-    return InMountNamespace(files->mount_namespace.get(), [&] { return MountWritable(paths); });
-  });
+StatusOr<std::vector<std::string>> MakeImageVolumes(const Mounts& mounts,
+                                                    const std::vector<std::string>& paths) {
+  if (paths.empty()) return std::vector<std::string>();
+  CTR_ASSIGN_OR_RETURN(std::string snapshot, SnapshotFolder(mounts));
+  // An image without layers has no overlay.
+  if (mounts[0].type() != "overlay") return MakeFolders(mounts[0].source(), paths);
+  StatusOr<std::vector<std::string>> made = absl::InternalError("");
+  std::thread thread([&] { made = MakeFoldersMounted(mounts, snapshot, paths); });
+  thread.join();
+  return made;
 }
 
 }  // namespace ctr

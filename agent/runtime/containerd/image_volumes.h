@@ -1,19 +1,17 @@
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "agent/runtime/containerd/core.h"
-#include "agent/runtime/runtime.h"
+#include "agent/runtime/containerd/disk.h"
 
 namespace ctr {
 
-// An image's VOLUMEs (`paths`) in a container that is made and not started. They are folders of its
-// root file system, with what the image has there, and live as long as that. One that is missing is
-// made; where the root is read-only, they are writable all the same. What lies below another mount
-// is left as it is. FAILED_PRECONDITION for a path that can't be a folder.
-awaitable<Status> OpenImageVolumes(std::shared_ptr<Core> core, ContainerFiles container,
-                                   std::vector<std::string> paths, bool read_only);
+// An image's VOLUMEs are folders of an instance's root file system, with what the image has there,
+// and live as long as that. Makes those of `paths` that are missing, in a root file system that is
+// not in use, and gives the paths of all, as there are no links in them. FAILED_PRECONDITION for
+// one that can't be a folder. Blocks.
+StatusOr<std::vector<std::string>> MakeImageVolumes(const Mounts& mounts,
+                                                    const std::vector<std::string>& paths);
 
 }  // namespace ctr

@@ -9,44 +9,20 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "agent/base/fd.h"
 #include "agent/base/ipv4.h"
 #include "agent/base/netns.h"
+#include "agent/runtime/containerd/image_volumes.h"
 #include "agent/runtime/containerd/user.h"
 #include "agent/runtime/etc_files.h"
 
 namespace ctr {
 namespace {
 
-// The value of an overlay's option, "" if it has none.
-std::string OptionOf(const Mounts& mounts, absl::string_view name) {
-  for (const auto& mount : mounts) {
-    for (const std::string& option : mount.options()) {
-      absl::string_view value = option;
-      if (absl::ConsumePrefix(&value, absl::StrCat(name, "="))) return std::string(value);
-    }
-  }
-  return "";
-}
-
 // The directories of the image's layers, the topmost first.
 std::vector<std::string> LowerDirs(const Mounts& mounts) {
   std::string folders = OptionOf(mounts, "lowerdir");
   return folders.empty() ? std::vector<std::string>() : absl::StrSplit(folders, ':');
-}
-
-// Where the snapshotter keeps all that is this root file system's own.
-StatusOr<std::string> SnapshotFolder(const Mounts& mounts) {
-  std::string upper = OptionOf(mounts, "upperdir");
-  // An image without layers has no overlay.
-  if (upper.empty() && !mounts.empty()) upper = mounts[0].source();
-  const size_t slash = upper.rfind('/');
-  if (slash == std::string::npos || slash == 0) {
-    return absl::InternalError(
-        absl::StrCat("containerd gave a root file system of an unknown form, \"", upper, "\""));
-  }
-  return upper.substr(0, slash);
 }
 
 // A new file: of one that an earlier start had, the instance may have changed everything.
@@ -89,11 +65,12 @@ Status CheckVolumes(const std::vector<Volume>& volumes) {
 
 }  // namespace
 
-StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const std::string& image_user,
+StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
                                      const Mounts& mounts) {
   CTR_RETURN_IF_ERROR(CheckVolumes(spec.volumes));
   InstanceFiles files;
-  CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image_user), LowerDirs(mounts)));
+  CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
+  CTR_ASSIGN_OR_RETURN(files.image_volumes, MakeImageVolumes(mounts, image.volumes));
   EtcFilesInput etc;
   etc.hostname = spec.hostname;
   etc.addresses = {FormatIpv4(ntohl(NetworkNamespace::kInstanceAddress))};

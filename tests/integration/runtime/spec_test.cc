@@ -55,7 +55,8 @@ TEST_CASE_FIXTURE(SpecFixture, "an instance can't make namespaces, mount, or rea
   std::string output = OutputOf(
       Shell("for c in 'unshare -U true' 'unshare -m true' 'mount -t tmpfs x /tmp' 'umount /proc' "
             "'mknod /tmp/kmsg c 1 11' 'cat /tmp/kmsg' 'touch /sys/x' 'touch /proc/sys/kernel/x' "
-            "'mkdir /sys/fs/cgroup/memory/x' 'dmesg'; do /bin/busybox $c >/dev/null && echo \"did "
+            "'mkdir /sys/fs/cgroup/x' 'mkdir /sys/fs/cgroup/memory/x' 'dmesg'; do /bin/busybox $c "
+            ">/dev/null && echo \"did "
             "$c\"; done; "
             "echo -n kcore; cat /proc/kcore | wc -c; ls /sys/firmware | wc -l"));
   CAPTURE(output);
@@ -175,9 +176,9 @@ TEST_CASE_FIXTURE(SpecFixture, "volumes: a folder of the host, read-only or not,
   ContainerSpec spec = Shell(
       "echo in > /shared/file; echo x > /seen/file; cat /seen/file; echo y > /mem/y && cat /mem/y; "
       "head -c 2000000 /dev/zero > /mem/big; df -k /mem | tail -n 1; mount | grep ' /mem '");
-  spec.volumes = {{.path = "/shared", .host = folder_ + "/shared"},
-                  {.path = "/seen", .host = folder_ + "/shared", .read_only = true},
-                  {.path = "/mem", .size_bytes = 1 << 20}};
+  spec.volumes = {{"/shared", folder_ + "/shared", false, 0},
+                  {"/seen", folder_ + "/shared", true, 0},
+                  {"/mem", "", false, 1 << 20}};
   std::string output = OutputOf(spec);
   CAPTURE(output);
   CHECK(ReadWholeFile(folder_ + "/shared/file") == "in\n");
@@ -187,7 +188,7 @@ TEST_CASE_FIXTURE(SpecFixture, "volumes: a folder of the host, read-only or not,
   CHECK(absl::StrContains(output, "nosuid,nodev,noexec"));
 
   spec = Spec({"/bin/true"});
-  spec.volumes = {{.path = "/data", .host = folder_ + "/nowhere"}};
+  spec.volumes = {{"/data", folder_ + "/nowhere", false, 0}};
   std::string id = spec.id;
   auto refused = Run(runtime_->Create(std::move(spec)));
   CHECK(refused.status().code() == absl::StatusCode::kFailedPrecondition);

@@ -100,7 +100,7 @@ TEST_CASE("impossible volumes are refused with their line and what to do") {
         std::string::npos);
   CHECK(RefusalOf(volume + "path = \"/a\"\ntmpfs = true\nread_only = true").find("no sense") !=
         std::string::npos);
-  CHECK(RefusalOf(volume + "path = \"/a\"\nsource = \"/b\"").find("unknown key") !=
+  CHECK(RefusalOf(volume + "path = \"/a\"\nhost = \"/b\"\nmode = 1").find("unknown key") !=
         std::string::npos);
 }
 

@@ -1,6 +1,7 @@
 #include "agent/model/isolation.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <doctest/doctest.h>
 
@@ -8,6 +9,13 @@ namespace ctr {
 namespace {
 
 using Strings = std::vector<std::string>;
+
+Security Changed(Strings add, Strings drop = {}) {
+  Security security;
+  security.cap_add = std::move(add);
+  security.cap_drop = std::move(drop);
+  return security;
+}
 
 Strings CapabilitiesWith(const Security& security) {
   return CapabilitiesOf(security, KnownCapabilities());
@@ -31,12 +39,12 @@ TEST_CASE("the default is Docker's, less NET_RAW, MKNOD and AUDIT_WRITE, in the 
 }
 
 TEST_CASE("capabilities are added and dropped as Docker does it") {
-  CHECK(CapabilitiesWith({.cap_drop = {"ALL"}}).empty());
-  CHECK(CapabilitiesWith({.cap_add = {"CAP_CHOWN"}, .cap_drop = {"ALL"}}) == Strings{"CAP_CHOWN"});
-  CHECK(Has(CapabilitiesWith({.cap_add = {"CAP_NET_RAW"}}), "CAP_NET_RAW"));
-  CHECK(!Has(CapabilitiesWith({.cap_drop = {"CAP_CHOWN"}}), "CAP_CHOWN"));
-  CHECK(CapabilitiesWith({.cap_add = {"ALL"}}) == KnownCapabilities());
-  CHECK(CapabilitiesOf({.cap_add = {"ALL"}, .cap_drop = {"CAP_KILL"}}, {"CAP_KILL", "CAP_BPF"}) ==
+  CHECK(CapabilitiesWith(Changed({}, {"ALL"})).empty());
+  CHECK(CapabilitiesWith(Changed({"CAP_CHOWN"}, {"ALL"})) == Strings{"CAP_CHOWN"});
+  CHECK(Has(CapabilitiesWith(Changed({"CAP_NET_RAW"})), "CAP_NET_RAW"));
+  CHECK(!Has(CapabilitiesWith(Changed({}, {"CAP_CHOWN"})), "CAP_CHOWN"));
+  CHECK(CapabilitiesWith(Changed({"ALL"})) == KnownCapabilities());
+  CHECK(CapabilitiesOf(Changed({"ALL"}, {"CAP_KILL"}), {"CAP_KILL", "CAP_BPF"}) ==
         Strings{"CAP_BPF"});
 }
 
@@ -50,16 +58,13 @@ TEST_CASE("capabilities are named with or without CAP_, in any case") {
 TEST_CASE("what loosens an instance is said in words, and nothing by default") {
   CHECK(Loosened({}, {}).empty());
   // Fewer capabilities, one that is there anyway, and memory loosen nothing.
-  CHECK(Loosened({.cap_add = {"CAP_CHOWN"}, .cap_drop = {"CAP_KILL"}}, {{.path = "/tmp"}}).empty());
-  CHECK(Loosened({.cap_add = {"CAP_NET_RAW", "CAP_SYS_PTRACE"}}, {}) ==
+  CHECK(Loosened(Changed({"CAP_CHOWN"}, {"CAP_KILL"}), {{"/tmp", "", false, 4096}}).empty());
+  CHECK(Loosened(Changed({"CAP_NET_RAW", "CAP_SYS_PTRACE"}), {}) ==
         Strings{"it may have more capabilities (cap_add): NET_RAW, SYS_PTRACE"});
-  const Strings all =
-      Loosened({.cap_add = {"ALL"},
-                .seccomp = false,
-                .masked_paths = false,
-                .no_new_privileges = false,
-                .apparmor = "unconfined"},
-               {{.path = "/a", .host = "/srv", .read_only = true}, {.path = "/b", .host = "/var"}});
+  Security loose = Changed({"ALL"});
+  loose.seccomp = loose.masked_paths = loose.no_new_privileges = false;
+  loose.apparmor = "unconfined";
+  const Strings all = Loosened(loose, {{"/a", "/srv", true, 0}, {"/b", "/var", false, 0}});
   CHECK(all == Strings{"it may have every capability (cap_add)",
                        "no system call is filtered (seccomp)",
                        "setuid programs raise privileges (no_new_privileges)",

@@ -46,6 +46,7 @@ json Build(const OciSpecInput& input, const OciHost& host = TestHost()) {
 // A host with cgroup v1 as Debian boots it: without swap accounting.
 OciHost CgroupV1Host() {
   OciHost host = TestHost();
+  host.cgroup_v1 = true;
   host.swap_limit = false;
   return host;
 }
@@ -88,10 +89,12 @@ TEST_CASE("a container's whole spec is what the golden files say, with cgroup v1
   input.etc_folder = "/var/lib/ctr/snapshots/1/etc";
   input.annotations = {{"org.example.note", "\"seccomp\":null"}};
   CHECK(Build(input).dump(2) + "\n" == ReadGolden("oci_spec.golden.json"));
-  // runc turns the same limits into either's files; swap alone differs.
+  // runc turns the same limits into either's files. What differs is swap, and what runc leaves
+  // open.
   json v1 = Build(input, CgroupV1Host());
-  CHECK(v1["linux"]["resources"].dump(2) + "\n" == ReadGolden("oci_spec.cgroup1.golden.json"));
+  CHECK(v1["linux"].dump(2) + "\n" == ReadGolden("oci_spec.cgroup1.golden.json"));
   v1["linux"]["resources"]["memory"]["swap"] = 256 << 20;
+  v1["linux"]["readonlyPaths"].erase(5);
   CHECK(v1 == Build(input));
 }
 
@@ -180,7 +183,8 @@ TEST_CASE("a capability that was added brings its system calls; the default prof
   };
   const json& rules = spec["linux"]["seccomp"]["syscalls"];
   CHECK(std::any_of(rules.begin(), rules.end(), allows_mount));
-  input.security = {.cap_drop = {"ALL"}};
+  input.security = Security();
+  input.security.cap_drop = {"ALL"};
   CHECK(Build(input)["process"]["capabilities"]["bounding"].empty());
 }
 
@@ -203,12 +207,15 @@ TEST_CASE("what loosens an instance is only what its class says") {
   json tight = Build(input);
   CHECK(tight["process"]["noNewPrivileges"] == true);
   CHECK(tight["linux"]["maskedPaths"].size() == 13);
-  input.security = {.seccomp = false, .masked_paths = false, .no_new_privileges = false};
+  input.security.seccomp = false;
+  input.security.masked_paths = false;
+  input.security.no_new_privileges = false;
   json loose = Build(input);
   CHECK(loose["process"]["noNewPrivileges"] == false);
   CHECK(!loose["linux"].contains("seccomp"));
   CHECK(!loose["linux"].contains("maskedPaths"));
-  CHECK(!loose["linux"].contains("readonlyPaths"));
+  CHECK(loose["linux"]["readonlyPaths"].empty());
+  CHECK(Build(input, CgroupV1Host())["linux"]["readonlyPaths"] == json::array({"/sys/fs/cgroup"}));
 }
 
 TEST_CASE("an AppArmor profile holds where the kernel has AppArmor") {
@@ -230,10 +237,10 @@ TEST_CASE("an AppArmor profile holds where the kernel has AppArmor") {
 TEST_CASE("volumes are mounted, an outer one first, in place of what would be there otherwise") {
   OciSpecInput input = TestInput();
   input.etc_folder = "/etc-of-alice";
-  input.volumes = {{"/srv/a/b", "/host/b"},
-                   {"/srv/a", "/host/a", true},
+  input.volumes = {{"/srv/a/b", "/host/b", false, 0},
+                   {"/srv/a", "/host/a", true, 0},
                    {"/dev/shm", "", false, 1 << 30},
-                   {"/etc/hosts", "/host/hosts"}};
+                   {"/etc/hosts", "/host/hosts", false, 0}};
   json spec = Build(input);
   CHECK(MountAt(spec, "/dev/shm")["options"] ==
         json({"nosuid", "noexec", "nodev", "mode=1777", "size=1073741824"}));
@@ -246,6 +253,20 @@ TEST_CASE("volumes are mounted, an outer one first, in place of what would be th
   OciHost old = TestHost();
   old.recursive_read_only = false;
   CHECK(MountAt(Build(input, old), "/srv/a")["options"] == json({"rbind", "rprivate", "ro"}));
+}
+
+TEST_CASE(
+    "an image's volumes are mounts only where the root is read-only, and nothing else is there") {
+  OciSpecInput input = TestInput();
+  input.image_volumes = {"/data", "/srv/a/b", "/proc/x", "/dev", "/"};
+  input.volumes = {{"/srv", "", false, 1 << 20}};
+  CHECK(MountAt(Build(input), "/data").is_null());
+  input.read_only = true;
+  json spec = Build(input);
+  CHECK(MountAt(spec, "/data")["source"] == "rootfs/data");
+  CHECK(MountAt(spec, "/data")["options"] == json({"bind", "rprivate", "rw"}));
+  CHECK(MountAt(spec, "/dev")["type"] == "tmpfs");
+  for (const char* path : {"/srv/a/b", "/proc/x", "/"}) CHECK(MountAt(spec, path).is_null());
 }
 
 TEST_CASE("the files of /etc can be written unless the root is read-only") {
