@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <system_error>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -33,17 +34,32 @@ Status CannotBe(const std::string& path, int error) {
                             " can't be made: ", ErrnoError(error, "").message()));
 }
 
-// Opens it, and makes it, and what it is in, if it is not there.
-StatusOr<UniqueFd> MakeFolder(int root, std::string path) {
+// Where a link in the folder leads, which is not there; "" if it is no link.
+std::string TargetOf(int parent, const std::string& parent_path, const std::string& name) {
+  char target[PATH_MAX];
+  const ssize_t size = ::readlinkat(parent, name.c_str(), target, sizeof(target));
+  if (size <= 0) return "";
+  const std::string text(target, size);
+  return text[0] == '/' ? text : absl::StrCat(parent_path, "/", text);
+}
+
+// Opens it, and makes it, and what it is in, if it is not there. `links`: how many may yet lead to
+// what is not there.
+StatusOr<UniqueFd> MakeFolder(int root, std::string path, int links = 40) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   UniqueFd folder = OpenFolder(root, path);
   if (folder.valid()) return folder;
   if (errno != ENOENT || path.empty() || path == "/") return CannotBe(path, errno);
   const size_t slash = path.rfind('/');
   const std::string parent_path = slash == std::string::npos ? "/" : path.substr(0, slash + 1);
-  CTR_ASSIGN_OR_RETURN(UniqueFd parent, MakeFolder(root, parent_path));
+  CTR_ASSIGN_OR_RETURN(UniqueFd parent, MakeFolder(root, parent_path, links));
   const std::string name = path.substr(slash + 1);  // all of it, if there is no slash
-  if (::mkdirat(parent.get(), name.c_str(), 0755) != 0) return CannotBe(path, errno);
+  if (::mkdirat(parent.get(), name.c_str(), 0755) != 0) {
+    const int error = errno;
+    const std::string target = TargetOf(parent.get(), parent_path, name);
+    if (error != EEXIST || target.empty() || links == 0) return CannotBe(path, error);
+    return MakeFolder(root, target, links - 1);
+  }
   folder = OpenFolder(root, path);
   if (!folder.valid()) return CannotBe(path, errno);
   return folder;

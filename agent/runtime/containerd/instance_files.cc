@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -55,10 +56,11 @@ Status CheckVolumes(const std::vector<Volume>& volumes) {
   for (const Volume& volume : volumes) {
     struct stat info{};
     if (volume.host.empty() || ::stat(volume.host.c_str(), &info) == 0) continue;
-    return Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed,
-                 absl::StrCat("the volume ", volume.path, " is ", volume.host,
-                              " on the host, which can't be had (", ErrnoError(errno, "").message(),
-                              "): make it there, or change `host` in the class"));
+    return Error(
+        absl::StatusCode::kFailedPrecondition, code::kStartFailed,
+        absl::StrCat("the volume ", volume.path, " is ", volume.host,
+                     " on the host, which can't be had (", std::generic_category().message(errno),
+                     "): make it there, or change `host` in the class"));
   }
   return absl::OkStatus();
 }

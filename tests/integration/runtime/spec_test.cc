@@ -159,16 +159,12 @@ TEST_CASE_FIXTURE(SpecFixture, "an instance has its own hosts, hostname and reso
   CHECK(absl::StartsWith(output, "127.0.0.1\tlocalhost\n"));
   CHECK(absl::StrContains(output, "\n169.254.77.2\talice\nalice\n22\nalice\n-rw-r--r--"));
   CHECK(absl::EndsWith(output, "\nwritten\n"));
-  spec = Shell(
-      "wc -c < /etc/resolv.conf; echo x >> /etc/hosts; ping -c 1 169.254.77.2 > /dev/null && echo "
-      "pong");
+  spec = Shell("wc -c < /etc/resolv.conf; echo x >> /etc/hosts");
   spec.read_only = true;
   output = OutputOf(spec);
   CAPTURE(output);
   CHECK(absl::StartsWith(output, "0\n"));
   CHECK(absl::StrContains(output, "Read-only file system"));
-  // Without CAP_NET_RAW.
-  CHECK(absl::EndsWith(output, "pong\n"));
 }
 
 TEST_CASE_FIXTURE(SpecFixture, "volumes: a folder of the host, read-only or not, and memory") {
@@ -184,7 +180,7 @@ TEST_CASE_FIXTURE(SpecFixture, "volumes: a folder of the host, read-only or not,
   CHECK(ReadWholeFile(folder_ + "/shared/file") == "in\n");
   CHECK(absl::StrContains(output, "Read-only file system"));
   CHECK(absl::StrContains(output, "\nin\ny\n"));
-  CHECK(absl::StrContains(output, "No space left on device"));
+  CHECK(absl::StrContains(output, " 100% /mem\n"));
   CHECK(absl::StrContains(output, "nosuid,nodev,noexec"));
 
   spec = Spec({"/bin/true"});
@@ -226,7 +222,9 @@ TEST_CASE_FIXTURE(SpecFixture,
   kept.keep_disk = true;
   CHECK(absl::StartsWith(OutputOf(kept), "3\n"));
   ContainerSpec again = kept;
-  again.id = Spec({}).id;
+  const ContainerSpec fresh = Spec({});
+  again.id = fresh.id;
+  again.log = fresh.log;
   CHECK(absl::StartsWith(OutputOf(again), "4\ny\ny\n"));
   CHECK(Run(runtime_->RemoveDisk(kept.name)).ok());
 }
