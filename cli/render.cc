@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -45,6 +46,21 @@ Json Ports(const v1::Class& class_, const Json& settings) {
   return ports;
 }
 
+// In the order of their names.
+Json LiveRevisions(const v1::Class& class_) {
+  const std::map<std::string, uint32_t> sorted(class_.live_revisions().begin(),
+                                               class_.live_revisions().end());
+  Json revisions = Json::object();
+  for (const auto& [revision, count] : sorted) revisions[revision] = count;
+  return revisions;
+}
+
+Json Words(const google::protobuf::RepeatedPtrField<std::string>& words) {
+  Json array = Json::array();
+  for (const std::string& word : words) array.push_back(word);
+  return array;
+}
+
 Json ToJson(const v1::Class& class_, const Json& settings) {
   bool job = class_.default_port() == 0;
   Json json;
@@ -58,6 +74,8 @@ Json ToJson(const v1::Class& class_, const Json& settings) {
   json["ports"] = Ports(class_, settings);
   json["instances"] = class_.instances();
   json["live_instances"] = class_.live_instances();
+  json["live_revisions"] = LiveRevisions(class_);
+  json["loosened"] = Words(class_.loosened());
   json["applied_at"] = TimeOrNull(class_.applied_at_ms());
   return json;
 }
@@ -76,6 +94,11 @@ Cell StateCell(const v1::Instance& instance) {
   if (state == "frozen") return {state, Colour::kCyan};
   if (state == "stopped") return {state, Colour::kDim};
   return {state, Colour::kYellow};
+}
+
+Cell RevisionCell(const v1::Instance& instance) {
+  if (instance.outdated()) return {instance.revision() + " (old)", Colour::kYellow};
+  return {instance.revision()};
 }
 
 std::string ReasonText(const v1::Instance& instance) {
@@ -172,6 +195,7 @@ Json ToJson(const v1::Info& info) {
   json["classes"] = info.classes();
   json["instances"] = info.instances();
   json["live_instances"] = info.live_instances();
+  json["warnings"] = Words(info.warnings());
   return json;
 }
 
@@ -194,7 +218,7 @@ std::string Compact(const Json& json) { return Dump(json, -1); }
 
 std::string InstanceTable(const google::protobuf::RepeatedPtrField<v1::Instance>& instances,
                           WallTime now, Style style) {
-  Table table({"INSTANCE", "STATE", "REASON", "AGE", "URL", "STARTS", "IN-FLIGHT"});
+  Table table({"INSTANCE", "STATE", "REASON", "AGE", "URL", "STARTS", "IN-FLIGHT", "REVISION"});
   for (const v1::Instance& instance : instances) {
     table.Add({{NameOf(instance)},
                StateCell(instance),
@@ -202,7 +226,8 @@ std::string InstanceTable(const google::protobuf::RepeatedPtrField<v1::Instance>
                {FormatAge(instance.since_ms(), now)},
                {instance.url()},
                {absl::StrCat(instance.generation())},
-               {absl::StrCat(instance.in_flight())}});
+               {absl::StrCat(instance.in_flight())},
+               RevisionCell(instance)});
   }
   return table.Render(style);
 }

@@ -19,11 +19,15 @@ InstanceSettings SettingsOf(const google::protobuf::Map<std::string, std::string
   return {{env.begin(), env.end()}, {entrypoint.begin(), entrypoint.end()}, std::nullopt};
 }
 
-int CountOf(const Supervisor& supervisor, const std::string& class_name) {
-  int count = 0;
-  for (const auto& [name, instance] : supervisor.instances())
-    count += name.class_name == class_name;
-  return count;
+InstanceCounts CountOf(const Supervisor& supervisor, const std::string& class_name) {
+  InstanceCounts counts;
+  for (const auto& [name, instance] : supervisor.instances()) {
+    if (name.class_name != class_name) continue;
+    ++counts.known;
+    const Observed& observed = instance->record().observed;
+    if (observed.state != State::kStopped) ++counts.live_revisions[observed.revision];
+  }
+  return counts;
 }
 
 v1::ApplyClassResponse::Result ToProto(ApplyResult result) {
@@ -280,6 +284,7 @@ void AgentService::FillInfo(v1::Info* info) const {
   for (const auto& [name, state] : supervisor_.classes())
     live += static_cast<uint32_t>(state->live);
   info->set_live_instances(live);
+  for (std::string& warning : runtime_.Warnings()) info->add_warnings(std::move(warning));
 }
 
 grpc::ServerUnaryReactor* AgentService::ApplyClass(grpc::CallbackServerContext* context,

@@ -86,7 +86,7 @@ void ToProto(const LogRecord& record, v1::LogRecord* proto) {
   proto->set_lost_bytes(record.lost_bytes);
 }
 
-void ToProto(const ClassState& state, int instances, v1::Class* proto) {
+void ToProto(const ClassState& state, const InstanceCounts& instances, v1::Class* proto) {
   const ClassConfig& config = *state.config;
   proto->set_name(config.name);
   proto->set_source(state.record.source);
@@ -98,9 +98,15 @@ void ToProto(const ClassState& state, int instances, v1::Class* proto) {
   if (config.default_port) proto->set_default_protocol(DefaultProtocol(config));
   proto->set_url(UrlOf(state.record.address, config));
   proto->set_applied_at_ms(UnixMilliseconds(state.record.applied_at));
-  proto->set_instances(static_cast<uint32_t>(instances));
+  proto->set_instances(instances.known);
   proto->set_live_instances(static_cast<uint32_t>(state.live));
   proto->set_settings_json(SettingsJson(config));
+  for (std::string& words : Loosened(config.security, config.volumes)) {
+    proto->add_loosened(std::move(words));
+  }
+  for (const auto& [revision, count] : instances.live_revisions) {
+    (*proto->mutable_live_revisions())[revision] = count;
+  }
 }
 
 }  // namespace ctr

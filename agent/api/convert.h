@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "agent/control/instance.h"
@@ -22,8 +23,13 @@ std::string AsUtf8(std::string text);
 
 void ToProto(const LogRecord& record, v1::LogRecord* proto);
 
-// Writes a class; `instances` is how many IDs of it are known.
-void ToProto(const ClassState& state, int instances, v1::Class* proto);
+// What there is of a class.
+struct InstanceCounts {
+  uint32_t known = 0;                              // IDs
+  std::map<std::string, uint32_t> live_revisions;  // live instances, by what they were started with
+};
+
+void ToProto(const ClassState& state, const InstanceCounts& instances, v1::Class* proto);
 
 // "http://127.77.0.2:8080", or "" if the class has no default port.
 std::string UrlOf(uint32_t address, const ClassConfig& config);

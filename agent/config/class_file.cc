@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/signal_name.h"
+#include "agent/config/class_isolation.h"
 #include "agent/config/memory_size.h"
 #include "agent/config/table_reader.h"
 #include "agent/model/names.h"
@@ -174,25 +175,10 @@ void ReadHooks(TableReader& file, Hooks& hooks) {
   table->Finish(&file);
 }
 
-// A size in bytes, at least `min`.
-std::optional<int64_t> ReadSize(TableReader& table, std::string_view key, int64_t min) {
-  std::optional<std::string> text = table.String(key);
-  if (!text) return std::nullopt;
-  StatusOr<int64_t> bytes = ParseMemorySize(*text);
-  if (!bytes.ok()) {
-    table.Fail(key, std::string(bytes.status().message()));
-  } else if (*bytes < min) {
-    table.Fail(key, absl::StrCat("must be at least ", FormatMemorySize(min)));
-  } else {
-    return *bytes;
-  }
-  return std::nullopt;
-}
-
 void ReadLog(TableReader& file, LogLimits& log) {
   std::optional<TableReader> table = file.Table("log");
   if (!table) return;
-  log.max_size_bytes = ReadSize(*table, "max_size", kMinLogBytes).value_or(log.max_size_bytes);
+  log.max_size_bytes = table->Size("max_size", kMinLogBytes).value_or(log.max_size_bytes);
   log.files = static_cast<int>(table->Integer("files", 1, kMaxLogFiles).value_or(log.files));
   table->Finish(&file);
 }
@@ -201,7 +187,7 @@ void ReadResources(TableReader& file, Resources& resources) {
   std::optional<TableReader> table = file.Table("resources");
   if (!table) return;
   resources.cpus = table->Number("cpus", kMinCpus, kMaxCpus);
-  resources.memory_bytes = ReadSize(*table, "memory", kMinMemoryBytes);
+  resources.memory_bytes = table->Size("memory", kMinMemoryBytes);
   resources.pids = table->Integer("pids", 1, kMaxPids).value_or(resources.pids);
   table->Finish(&file);
 }
@@ -399,7 +385,7 @@ StatusOr<ClassConfig> ParseClassFile(std::string_view toml, std::string_view fil
   ReadHooks(file, config.hooks);
   ReadLog(file, config.log);
   ReadReadiness(file, config.readiness);
-  file.NotBuilt("volume");
+  config::ReadIsolation(file, config);
   ReadRouting(file, config);
   ReadResources(file, config.resources);
   ReadPorts(file, config);

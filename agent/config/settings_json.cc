@@ -108,6 +108,35 @@ Json ReadinessJson(const ReadinessConfig& readiness) {
   return json;
 }
 
+Json VolumesJson(const std::vector<Volume>& volumes) {
+  Json array = Json::array();
+  for (const Volume& volume : volumes) {
+    Json json;
+    json["path"] = volume.path;
+    if (volume.host.empty()) {
+      json["tmpfs"] = true;
+      json["size"] = FormatMemorySize(volume.size_bytes);
+    } else {
+      json["host"] = volume.host;
+      json["read_only"] = volume.read_only;
+    }
+    array.push_back(std::move(json));
+  }
+  return array;
+}
+
+Json SecurityJson(const Security& security) {
+  const auto confined = [](bool is) { return is ? "default" : "unconfined"; };
+  Json json;
+  json["cap_add"] = security.cap_add;
+  json["cap_drop"] = security.cap_drop;
+  json["seccomp"] = confined(security.seccomp);
+  json["apparmor"] = security.apparmor.empty() ? "default" : security.apparmor;
+  json["no_new_privileges"] = security.no_new_privileges;
+  json["systempaths"] = confined(security.masked_paths);
+  return json;
+}
+
 }  // namespace
 
 std::string SettingsJson(const ClassConfig& config) {
@@ -120,6 +149,8 @@ std::string SettingsJson(const ClassConfig& config) {
   json["default_protocol"] = port != nullptr ? Json(Name(port->protocol)) : Json();
   json["required_ports"] = config.required_ports;
   json["entrypoint"] = OrNull(config.entrypoint);
+  json["user"] = OrNull(config.user);
+  json["workdir"] = OrNull(config.workdir);
   json["env"] = config.env;
   json["labels"] = config.labels;
   json["sleep_after"] = config.sleep_after ? FormatDuration(*config.sleep_after) : "never";
@@ -145,6 +176,8 @@ std::string SettingsJson(const ClassConfig& config) {
   json["readiness"] = ReadinessJson(config.readiness);
   json["port"] = ExtraPorts(config);
   json["resources"] = ResourcesJson(config.resources);
+  json["volume"] = VolumesJson(config.volumes);
+  json["security"] = SecurityJson(config.security);
   json["hooks"] = HooksJson(config.hooks);
   json["log"] = {{"max_size", FormatMemorySize(config.log.max_size_bytes)},
                  {"files", config.log.files}};

@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "agent/base/duration.h"
+#include "agent/config/memory_size.h"
 
 namespace ctr::config {
 namespace {
@@ -133,6 +134,20 @@ std::optional<Duration> TableReader::Interval(std::string_view key, Duration min
     return std::nullopt;
   }
   return *duration;
+}
+
+std::optional<int64_t> TableReader::Size(std::string_view key, int64_t min) {
+  std::optional<std::string> text = String(key);
+  if (!text) return std::nullopt;
+  StatusOr<int64_t> bytes = ParseMemorySize(*text);
+  if (!bytes.ok()) {
+    Fail(key, std::string(bytes.status().message()));
+  } else if (*bytes < min) {
+    Fail(key, absl::StrCat("must be at least ", FormatMemorySize(min)));
+  } else {
+    return *bytes;
+  }
+  return std::nullopt;
 }
 
 std::optional<std::vector<std::string>> TableReader::Strings(std::string_view key) {

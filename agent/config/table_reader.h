@@ -56,6 +56,8 @@ class TableReader {
   std::optional<double> Number(std::string_view key, double min, double max);
   // Text as ParseDuration takes it, or a number of seconds.
   std::optional<Duration> Interval(std::string_view key, Duration min);
+  // Bytes, of text as ParseMemorySize takes it.
+  std::optional<int64_t> Size(std::string_view key, int64_t min);
   std::optional<std::vector<std::string>> Strings(std::string_view key);
   std::optional<std::vector<int64_t>> Integers(std::string_view key, int64_t min, int64_t max);
   std::optional<std::map<std::string, std::string>> StringMap(std::string_view key);

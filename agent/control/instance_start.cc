@@ -151,10 +151,14 @@ ContainerSpec Instance::SpecOf(std::string image) const {
   for (const auto& [key, value] : record_.env) spec.env[key] = value;
   spec.env["CTR_CLASS"] = name().class_name;
   spec.env["CTR_ID"] = name().id;
+  spec.user = config.user;
+  spec.workdir = config.workdir;
   spec.hostname = name().id;
   spec.resources = config.resources;
   spec.nofile = config.nofile;
   spec.read_only = config.read_only;
+  spec.volumes = config.volumes;
+  spec.security = config.security;
   spec.keep_disk = config.disk == Disk::kKeep;
   spec.record = EncodeRecoveryRecord(class_->record, record_);
   spec.log = {LogPath(), config.log};

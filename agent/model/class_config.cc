@@ -34,6 +34,23 @@ class Canonical {
     }
   }
 
+  void AddVolume(const Volume& volume) {
+    Add("volume");
+    Add(volume.path);
+    Add(volume.host);
+    Add(volume.read_only);
+    Add(volume.size_bytes);
+  }
+  void AddSecurity(const Security& security) {
+    Add("security");
+    AddList(security.cap_add);
+    AddList(security.cap_drop);
+    Add(security.seccomp);
+    Add(security.masked_paths);
+    Add(security.no_new_privileges);
+    Add(security.apparmor);
+  }
+
   const std::string& text() const { return text_; }
 
  private:
@@ -112,6 +129,10 @@ std::string RevisionOf(const ClassConfig& config) {
     c.AddOptional(readiness.restart_after);
     c.Add(absl::StrCat(readiness.max_cpu, " ", readiness.max_memory));
   }
+  if (config.user) c.Add("user " + *config.user);
+  if (config.workdir) c.Add("workdir " + *config.workdir);
+  for (const Volume& volume : config.volumes) c.AddVolume(volume);
+  if (config.security != Security()) c.AddSecurity(config.security);
 
   unsigned char digest[SHA256_DIGEST_LENGTH];
   SHA256(reinterpret_cast<const unsigned char*>(c.text().data()), c.text().size(), digest);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agent/base/time.h"
+#include "agent/model/isolation.h"
 
 namespace ctr {
 
@@ -111,6 +112,8 @@ struct ClassConfig {
   std::vector<PortConfig> ports;         // every declared port, default_port first
   std::vector<uint16_t> required_ports;  // all must listen before an instance is healthy
   std::optional<std::vector<std::string>> entrypoint;  // none: the image's
+  std::optional<std::string> user;     // "name", "uid", "name:group" …; none: the image's
+  std::optional<std::string> workdir;  // absolute; none: the image's
   std::map<std::string, std::string> env;
   std::map<std::string, std::string> labels;
   std::optional<Duration> sleep_after = std::chrono::minutes(10);  // none: never
@@ -133,6 +136,8 @@ struct ClassConfig {
   Resources resources;
   int nofile = 1024;       // soft limit of open files
   bool read_only = false;  // the root file system
+  std::vector<Volume> volumes;
+  Security security;
   RoutePolicy route_policy = RoutePolicy::kRandom;
   int route_instances = 3;  // over instance-0 … instance-N-1; autoscaled: its max
   std::optional<AutoscaleSettings> autoscale;  // none: off

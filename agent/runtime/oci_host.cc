@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -59,16 +60,41 @@ std::vector<std::string> ThermalThrottlePaths() {
   return paths;
 }
 
+// The set of that name in our own /proc/self/status: "CapPrm:\t000001ffffffffff".
+uint64_t CapabilityBits(const std::string& name) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (absl::StartsWith(line, name + ":")) {
+      return std::strtoull(line.c_str() + name.size() + 1, nullptr, 16);
+    }
+  }
+  return 0;
+}
+
+std::vector<std::string> OwnCapabilities() {
+  const uint64_t bits = CapabilityBits("CapPrm") & CapabilityBits("CapBnd");
+  std::vector<std::string> capabilities;
+  for (size_t i = 0; i < KnownCapabilities().size(); ++i) {
+    if ((bits >> i & 1) != 0) capabilities.push_back(KnownCapabilities()[i]);
+  }
+  return capabilities;
+}
+
 }  // namespace
 
 OciHost DetectOciHost() {
   OciHost host;
   utsname names{};
   uname(&names);
-  host.seccomp = TranslateSeccomp(DefaultSeccompProfile(), DefaultCapabilities(), HostPlatform(),
-                                  ParseKernelVersion(names.release))
-                     .dump();
+  const KernelVersion kernel = ParseKernelVersion(names.release);
+  host.kernel = names.release;
+  host.seccomp =
+      TranslateSeccomp(DefaultSeccompProfile(), DefaultCapabilities(), HostPlatform(), kernel)
+          .dump();
+  host.capabilities = OwnCapabilities();
+  host.recursive_read_only = kernel >= KernelVersion{5, 12};  // mount_setattr
   host.masked_paths = ThermalThrottlePaths();
+  host.cgroup_v1 = !Exists("/sys/fs/cgroup/cgroup.controllers");
   host.swap_limit = CanLimitSwap();
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) host.nofile_hard = files.rlim_max;

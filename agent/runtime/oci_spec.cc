@@ -9,6 +9,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "agent/runtime/etc_files.h"
+#include "agent/runtime/seccomp.h"
 
 namespace ctr {
 namespace {
@@ -77,39 +79,82 @@ StatusOr<std::vector<std::string>> Environment(const OciSpecInput& input) {
   return env;
 }
 
-std::string WorkingDir(const ImageConfig& image) {
+std::string WorkingDir(const OciSpecInput& input) {
+  const ImageConfig& image = input.image;
+  if (input.workdir) return *input.workdir;
   if (absl::StartsWith(image.working_dir, "/")) return image.working_dir;
   return absl::StrCat("/", image.working_dir);
 }
 
-json Capabilities(const ProcessUser& user) {
-  json capabilities = {{"bounding", DefaultCapabilities()}};
-  // Another user than root has none in effect, as after execve; root's are those of the bounding
-  // set. None are inheritable (CVE-2022-24769).
-  if (user.uid == 0) {
-    capabilities["effective"] = DefaultCapabilities();
-    capabilities["permitted"] = DefaultCapabilities();
+bool Contains(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+// The bounding set. We can't give what we don't have: of the default set it is left out, and what
+// was asked for by name is refused.
+StatusOr<std::vector<std::string>> BoundingSet(const Security& security, const OciHost& host) {
+  std::vector<std::string> capabilities;
+  for (const std::string& capability : CapabilitiesOf(security, host.capabilities)) {
+    if (Contains(host.capabilities, capability)) {
+      capabilities.push_back(capability);
+    } else if (Contains(security.cap_add, capability)) {
+      return Refused(absl::StrCat("the agent itself does not have ", capability,
+                                  ", which `cap_add` asks for: take it out, or start the agent "
+                                  "with it"));
+    }
   }
   return capabilities;
 }
 
-StatusOr<json> Process(const OciSpecInput& input, const OciHost& host) {
+json Capabilities(const ProcessUser& user, const std::vector<std::string>& bounding) {
+  json capabilities = {{"bounding", bounding}};
+  // Another user than root has none in effect, as after execve; root's are those of the bounding
+  // set. None are inheritable (CVE-2022-24769).
+  if (user.uid == 0) {
+    capabilities["effective"] = bounding;
+    capabilities["permitted"] = bounding;
+  }
+  return capabilities;
+}
+
+StatusOr<std::string> AppArmorProfile(const Security& security, const OciHost& host) {
+  if (security.apparmor.empty()) return host.apparmor;
+  if (!host.has_apparmor && security.apparmor != "unconfined") {
+    return Refused(absl::StrCat("this kernel has no AppArmor for the profile ", security.apparmor,
+                                ": take `apparmor` out of the class"));
+  }
+  return host.has_apparmor ? security.apparmor : "";
+}
+
+// The profile's rules depend on the capabilities.
+std::string Seccomp(const OciHost& host, const std::vector<std::string>& bounding) {
+  if (bounding == DefaultCapabilities()) return host.seccomp;
+  return TranslateSeccomp(DefaultSeccompProfile(), bounding, HostPlatform(),
+                          ParseKernelVersion(host.kernel))
+      .dump();
+}
+
+StatusOr<json> Process(const OciSpecInput& input, const OciHost& host,
+                       const std::vector<std::string>& bounding) {
+  CTR_ASSIGN_OR_RETURN(std::string apparmor, AppArmorProfile(input.security, host));
   CTR_ASSIGN_OR_RETURN(std::vector<std::string> args, Args(input));
   CTR_ASSIGN_OR_RETURN(std::vector<std::string> env, Environment(input));
   json user = {{"uid", input.user.uid}, {"gid", input.user.gid}};
   if (!input.user.additional_gids.empty()) user["additionalGids"] = input.user.additional_gids;
   uint64_t soft = std::min<uint64_t>(input.nofile, host.nofile_hard);
-  return json{
+  json process = {
       {"terminal", false},
       {"user", std::move(user)},
       {"args", std::move(args)},
       {"env", std::move(env)},
-      {"cwd", WorkingDir(input.image)},
-      {"capabilities", Capabilities(input.user)},
+      {"cwd", WorkingDir(input)},
+      {"capabilities", Capabilities(input.user, bounding)},
       {"rlimits", {{{"type", "RLIMIT_NOFILE"}, {"hard", host.nofile_hard}, {"soft", soft}}}},
-      {"noNewPrivileges", true},
+      {"noNewPrivileges", input.security.no_new_privileges},
       // Else it inherits the runtime's, which may be protected from the OOM killer.
       {"oomScoreAdj", 0}};
+  if (!apparmor.empty()) process["apparmorProfile"] = std::move(apparmor);
+  return process;
 }
 
 json Mount(const char* destination, const char* type, const char* source,
@@ -117,7 +162,54 @@ json Mount(const char* destination, const char* type, const char* source,
   return {{"destination", destination}, {"type", type}, {"source", source}, {"options", options}};
 }
 
-json Mounts() {
+json VolumeMount(const Volume& volume, const OciHost& host) {
+  if (volume.host.empty()) {
+    return {{"destination", volume.path},
+            {"type", "tmpfs"},
+            {"source", "tmpfs"},
+            {"options",
+             {"nosuid", "noexec", "nodev", "mode=1777", absl::StrCat("size=", volume.size_bytes)}}};
+  }
+  const char* access = !volume.read_only ? "rw" : host.recursive_read_only ? "rro" : "ro";
+  return {{"destination", volume.path},
+          {"type", "bind"},
+          {"source", volume.host},
+          {"options", {"rbind", "rprivate", access}}};
+}
+
+bool IsBelow(const std::string& path, const std::string& folder) {
+  return path == folder || absl::StartsWith(path, folder + "/");
+}
+
+// The part of a read-only root that can be written: a mount of the same folder, which the runtime
+// makes before it makes the root's own mount read-only. No link is in the path, or it could lead
+// anywhere on the host.
+json ImageVolumeMount(const std::string& path) {
+  return {{"destination", path},
+          {"type", "bind"},
+          {"source", "rootfs" + path},
+          {"options", {"bind", "rprivate", "rw"}}};
+}
+
+// Whether something else is mounted there, or may not be.
+bool IsTaken(const std::string& path, const std::vector<Volume>& volumes) {
+  for (const char* folder : {"/proc", "/sys", "/dev"}) {
+    if (IsBelow(path, folder)) return true;
+  }
+  return path == "/" || std::any_of(volumes.begin(), volumes.end(), [&](const Volume& volume) {
+           return IsBelow(path, volume.path);
+         });
+}
+
+json EtcMount(const OciSpecInput& input, const char* name) {
+  return {{"destination", absl::StrCat("/etc/", name)},
+          {"type", "bind"},
+          {"source", absl::StrCat(input.etc_folder, "/", name)},
+          {"options",
+           {"bind", "rprivate", "nosuid", "noexec", "nodev", input.read_only ? "ro" : "rw"}}};
+}
+
+json DefaultMounts() {
   return {
       Mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
       Mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
@@ -129,6 +221,32 @@ json Mounts() {
       Mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
       Mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}),
   };
+}
+
+// The default ones, the image's volumes, then the class's, an outer one before what is in it, and
+// at last our files of /etc. A volume takes the place of what would be there otherwise.
+json Mounts(const OciSpecInput& input, const OciHost& host) {
+  std::vector<Volume> volumes = input.volumes;
+  std::sort(volumes.begin(), volumes.end(),
+            [](const Volume& a, const Volume& b) { return a.path < b.path; });
+  const auto is_volume = [&](const json& mount) {
+    return std::any_of(volumes.begin(), volumes.end(),
+                       [&](const Volume& volume) { return mount["destination"] == volume.path; });
+  };
+  json mounts = json::array();
+  for (json& mount : DefaultMounts()) {
+    if (!is_volume(mount)) mounts.push_back(std::move(mount));
+  }
+  for (const std::string& path : input.image_volumes) {
+    if (input.read_only && !IsTaken(path, volumes)) mounts.push_back(ImageVolumeMount(path));
+  }
+  for (const Volume& volume : volumes) mounts.push_back(VolumeMount(volume, host));
+  if (input.etc_folder.empty()) return mounts;
+  for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
+    json mount = EtcMount(input, name);
+    if (!is_volume(mount)) mounts.push_back(std::move(mount));
+  }
+  return mounts;
 }
 
 json Device(int major, int minor) {
@@ -156,58 +274,71 @@ json Resources(const Resources& resources, const OciHost& host) {
   return limits;
 }
 
+// As the newest Docker masks them.
+json MaskedPaths(const OciHost& host) {
+  json masked = {"/proc/acpi",
+                 "/proc/asound",
+                 "/proc/interrupts",
+                 "/proc/kcore",
+                 "/proc/keys",
+                 "/proc/latency_stats",
+                 "/proc/sched_debug",
+                 "/proc/scsi",
+                 "/proc/timer_list",
+                 "/proc/timer_stats",
+                 "/sys/devices/virtual/powercap",
+                 "/sys/firmware"};
+  for (const std::string& path : host.masked_paths) masked.push_back(path);
+  return masked;
+}
+
+json ReadOnlyPaths(const Security& security, const OciHost& host) {
+  json paths = json::array();
+  if (security.masked_paths) {
+    paths = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+  }
+  // runc 1.1 mounts the hierarchies of v1 into a tmpfs that it forgets to make read-only: as much
+  // memory as one likes, beside every limit of a volume.
+  if (host.cgroup_v1) paths.push_back("/sys/fs/cgroup");
+  return paths;
+}
+
 json Linux(const OciSpecInput& input, const OciHost& host) {
-  std::vector<std::string> masked = {"/proc/acpi",
-                                     "/proc/asound",
-                                     "/proc/interrupts",
-                                     "/proc/kcore",
-                                     "/proc/keys",
-                                     "/proc/latency_stats",
-                                     "/proc/sched_debug",
-                                     "/proc/scsi",
-                                     "/proc/timer_list",
-                                     "/proc/timer_stats",
-                                     "/sys/devices/virtual/powercap",
-                                     "/sys/firmware"};
-  masked.insert(masked.end(), host.masked_paths.begin(), host.masked_paths.end());
   json namespaces = json::array();
   for (const char* type : {"pid", "ipc", "uts", "mount", "network", "cgroup"}) {
     namespaces.push_back({{"type", type}});
   }
-  return {{"cgroupsPath", input.cgroups_path},
-          {"namespaces", std::move(namespaces)},
-          {"resources", Resources(input.resources, host)},
-          {"seccomp", nullptr},
-          {"maskedPaths", std::move(masked)},
-          {"readonlyPaths",
-           {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}}};
+  json linux = {{"cgroupsPath", input.cgroups_path},
+                {"namespaces", std::move(namespaces)},
+                {"resources", Resources(input.resources, host)},
+                // As Docker: ping and low ports need no capability in a network of one's own.
+                {"sysctl",
+                 {{"net.ipv4.ip_unprivileged_port_start", "0"},
+                  {"net.ipv4.ping_group_range", "0 2147483647"}}}};
+  if (input.security.seccomp) linux["seccomp"] = nullptr;
+  if (input.security.masked_paths) linux["maskedPaths"] = MaskedPaths(host);
+  linux["readonlyPaths"] = ReadOnlyPaths(input.security, host);
+  return linux;
 }
 
 }  // namespace
 
-const std::vector<std::string>& DefaultCapabilities() {
-  static const auto& capabilities = *new std::vector<std::string>{
-      "CAP_CHOWN",   "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",
-      "CAP_MKNOD",   "CAP_NET_RAW",      "CAP_SETGID",           "CAP_SETUID",
-      "CAP_SETFCAP", "CAP_SETPCAP",      "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT",
-      "CAP_KILL",    "CAP_AUDIT_WRITE"};
-  return capabilities;
-}
-
 StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& host) {
-  CTR_ASSIGN_OR_RETURN(json process, Process(input, host));
+  CTR_ASSIGN_OR_RETURN(std::vector<std::string> bounding, BoundingSet(input.security, host));
+  CTR_ASSIGN_OR_RETURN(json process, Process(input, host, bounding));
   json spec = {{"ociVersion", "1.0.2"},
                {"process", std::move(process)},
                {"root", {{"path", "rootfs"}, {"readonly", input.read_only}}},
                {"hostname", input.hostname},
-               {"mounts", Mounts()},
+               {"mounts", Mounts(input, host)},
                {"linux", Linux(input, host)}};
   if (!input.annotations.empty()) spec["annotations"] = input.annotations;
   // Text that is not UTF-8 would be replaced by the runtime's JSON parser in the same way.
   std::string text = spec.dump(-1, ' ', false, json::error_handler_t::replace);
-  // The profile is the bulk of a spec and always the same: it is put in as text.
+  if (!input.security.seccomp) return text;
+  // The profile is the bulk of a spec and nearly always the same: it is put in as text.
   text.replace(text.find(kSeccompPlace), kSeccompPlace.size(),
-               absl::StrCat(R"("seccomp":)", host.seccomp));
+               absl::StrCat(R"("seccomp":)", Seccomp(host, bounding)));
   return text;
 }
 

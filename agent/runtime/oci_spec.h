@@ -36,9 +36,16 @@ struct ProcessUser {
 // What the spec takes from the machine; found out once.
 struct OciHost {
   std::string seccomp;                    // `linux.seccomp` for DefaultCapabilities(), as JSON text
+  std::string kernel;                     // its release, "6.1.0-13-amd64"
   std::vector<std::string> masked_paths;  // beyond the constant ones: the CPUs' thermal_throttle
+  std::vector<std::string> capabilities;  // that we have, and so can give
+  bool cgroup_v1 = false;                 // its hierarchies, or hybrid; else v2 alone
   bool swap_limit = false;                // cgroups can limit swap, too
+  bool recursive_read_only = false;       // mounts below a mount can be made read-only with it
   uint64_t nofile_hard = 1024;            // our own hard limit of open files
+  bool has_apparmor = false;              // the kernel asks AppArmor
+  std::string apparmor;                   // the profile of an instance; "": none
+  std::vector<std::string> warnings;      // what it can't give, a sentence each
 };
 
 // Everything that differs from one container to the next.
@@ -53,18 +60,21 @@ struct OciSpecInput {
   Resources resources;
   int nofile = 1024;  // soft limit, capped by OciHost::nofile_hard
   bool read_only = false;
+  std::optional<std::string> workdir;  // over the image's
+  std::vector<Volume> volumes;
+  std::vector<std::string> image_volumes;  // folders of the root file system, paths without links
+  Security security;
+  std::string etc_folder;  // on the host, with an instance's EtcFiles; "": the image's own files
   std::map<std::string, std::string> annotations;
 };
-
-// The capabilities that Docker gives a container by default.
-const std::vector<std::string>& DefaultCapabilities();
 
 // Looks at this machine: kernel, architecture, cgroups, limits. A broken seccomp profile is a bug.
 OciHost DetectOciHost();
 
 // The OCI runtime spec (config.json) as Docker would write it, as JSON text, for a root file system
-// at "rootfs". FAILED_PRECONDITION if neither the input nor the image names a program, or if an
-// argument or a variable can't be passed to a process (NUL).
+// at "rootfs". FAILED_PRECONDITION if neither the input nor the image names a program, if an
+// argument or a variable can't be passed to a process (NUL), or if this machine can't give what
+// `security` asks for.
 StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& host);
 
 }  // namespace ctr

@@ -37,10 +37,15 @@ struct ContainerSpec {
       entrypoint;  // replaces the image's entrypoint and its command
   std::optional<std::vector<std::string>> command;  // replaces the image's command alone
   std::map<std::string, std::string> env;  // over the image's; already has CTR_CLASS and CTR_ID
+  std::optional<std::string> user;         // over the image's
+  std::optional<std::string> workdir;      // over the image's
   std::string hostname;
+  std::vector<std::string> nameservers;  // addresses; none: names are looked up nowhere
   Resources resources;
   int nofile = 1024;
   bool read_only = false;
+  std::vector<Volume> volumes;
+  Security security;
   bool keep_disk = false;  // its root file system is the one of its name, and outlives it
   LogTarget log;
   std::string record;  // kept with the container, and with a kept disk, and given back by List:
@@ -169,6 +174,9 @@ class Runtime {
 
   // What it is, to show: "containerd 1.6.20 (private, /run/ctr/containerd/containerd.sock)".
   virtual std::string Describe() const = 0;
+
+  // What instances do without because this machine can't give it, to show; a sentence each.
+  virtual std::vector<std::string> Warnings() const = 0;
 };
 
 }  // namespace ctr

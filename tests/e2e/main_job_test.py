@@ -161,7 +161,7 @@ class MainJob(Case):
         self.assertEqual(self.agent.ctr("wait", "probe/p", "--for", "stopped"), "5")
         lines = self.agent.ctr("logs", "probe/p").splitlines()
         status = dict(line.split(":", 1) for line in lines if ":" in line)
-        self.assertEqual(status["CapEff"].strip(), "00000000a80425fb")
+        self.assertEqual(status["CapEff"].strip(), "00000000800405fb")
         self.assertEqual(status["NoNewPrivs"].strip(), "1")
         self.assertEqual(status["Seccomp"].strip(), "2")
 

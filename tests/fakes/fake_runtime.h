@@ -228,6 +228,7 @@ class FakeRuntime final : public Runtime {
     co_return absl::OkStatus();
   }
   std::string Describe() const override { return "fake"; }
+  std::vector<std::string> Warnings() const override { return {}; }
 
  private:
   awaitable<void> Change() {

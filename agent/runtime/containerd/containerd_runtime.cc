@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
+#include "agent/runtime/apparmor.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/create.h"
@@ -111,8 +113,14 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
     process = std::make_shared<ContainerdProcess>(clock, options.Paths());
     CTR_CO_RETURN_IF_ERROR(co_await process->EnsureRunning());
   }
+  OciHost host = DetectOciHost();
+  AppArmor apparmor = co_await OnWork(work, [] { return LoadAppArmor(); });
+  host.has_apparmor = apparmor.enabled;
+  host.apparmor = apparmor.profile;
+  if (!apparmor.warning.empty()) host.warnings.push_back(apparmor.warning);
+  for (const std::string& warning : host.warnings) spdlog::warn("{}", warning);
   auto core = std::make_shared<Core>(std::move(options), clock, control, std::move(work),
-                                     std::move(cgroups));
+                                     std::move(cgroups), std::move(host));
   StatusOr<version::VersionResponse> version =
       co_await core->client.Call(&VersionApi::Version, {}, {.timeout = std::chrono::seconds(5)});
   if (!version.ok()) {
@@ -242,5 +250,7 @@ std::string ContainerdRuntime::Describe() const {
                       core_->options.external_socket.has_value() ? "external" : "private", ", ",
                       core_->options.Socket(), ")");
 }
+
+std::vector<std::string> ContainerdRuntime::Warnings() const { return core_->host.warnings; }
 
 }  // namespace ctr

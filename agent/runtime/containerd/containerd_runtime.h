@@ -52,6 +52,7 @@ class ContainerdRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;
   awaitable<Status> RemoveImage(std::string reference) override;
   std::string Describe() const override;
+  std::vector<std::string> Warnings() const override;
 
  private:
   ContainerdRuntime(std::shared_ptr<Core> core, std::shared_ptr<ContainerdProcess> process,

@@ -10,13 +10,13 @@
 namespace ctr {
 
 Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
-           asio::any_io_executor work, Cgroups cgroups)
+           asio::any_io_executor work, Cgroups cgroups, OciHost host)
     : options(std::move(options)),
       clock(clock),
       control(std::move(control)),
       work(work),
       cgroups(std::move(cgroups)),
-      host(DetectOciHost()),
+      host(std::move(host)),
       client(this->options.Socket(), ContainerdNamespace(this->options.agent_id)),
       image_store(&client, std::move(work)),
       reconnected(clock->MakeAlarm(this->control)),

@@ -21,7 +21,7 @@ namespace ctr {
 // that one may go on after the runtime is gone. Home loop: control.
 struct Core {
   Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
-       asio::any_io_executor work, Cgroups cgroups);
+       asio::any_io_executor work, Cgroups cgroups, OciHost host = {});
 
   std::string CgroupPath(const std::string& id) const;
 

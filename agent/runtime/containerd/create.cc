@@ -7,12 +7,12 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "agent/base/signal_name.h"
+#include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
+#include "agent/runtime/containerd/instance_files.h"
 #include "agent/runtime/containerd/remove.h"
-#include "agent/runtime/containerd/user.h"
 #include "github.com/containerd/containerd/runtime/v2/runc/options/oci.pb.h"
 
 namespace ctr {
@@ -25,41 +25,24 @@ using std::chrono::seconds;
 constexpr milliseconds kLateTask(2000);
 constexpr int kUndoAttempts = 60;
 
-// The directories of the image's layers, the topmost first, out of the overlay's options.
-std::vector<std::string> LowerDirs(const Mounts& mounts) {
-  for (const auto& mount : mounts) {
-    for (const std::string& option : mount.options()) {
-      absl::string_view folders = option;
-      if (absl::ConsumePrefix(&folders, "lowerdir=")) return absl::StrSplit(folders, ':');
-    }
-  }
-  return {};
-}
-
-awaitable<StatusOr<ProcessUser>> FindUser(std::shared_ptr<Core> core, std::string user,
-                                          Mounts mounts) {
-  if (!NeedsUserFiles(user)) co_return ResolveUser(std::move(user), {});
-  auto look_up = [](std::string name,
-                    std::vector<std::string> folders) -> awaitable<StatusOr<ProcessUser>> {
-    co_return ResolveUser(std::move(name), std::move(folders));
-  };
-  co_return co_await asio::co_spawn(core->work, look_up(std::move(user), LowerDirs(mounts)),
-                                    use_awaitable);
-}
-
 StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
-                               const ResolvedImage& image, ProcessUser user) {
+                               const ResolvedImage& image, InstanceFiles files) {
   OciSpecInput input;
   input.image = image.config;
-  input.user = std::move(user);
+  input.user = std::move(files.user);
+  input.image_volumes = std::move(files.image_volumes);
+  input.etc_folder = std::move(files.etc_folder);
   input.entrypoint = spec.entrypoint;
   input.command = spec.command;
   input.env = spec.env;
+  input.workdir = spec.workdir;
   input.hostname = spec.hostname;
   input.cgroups_path = core.CgroupPath(spec.id);
   input.resources = spec.resources;
   input.nofile = spec.nofile;
   input.read_only = spec.read_only;
+  input.volumes = spec.volumes;
+  input.security = spec.security;
   return BuildOciSpec(input, core.host);
 }
 
@@ -152,9 +135,12 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
                                     ResolvedImage image, std::string& new_disk) {
   CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareRootfs(core, spec, image.chain_id));
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
-  CTR_CO_ASSIGN_OR_RETURN(ProcessUser user,
-                          co_await FindUser(core, image.config.user, rootfs.mounts));
-  CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(user)));
+  CTR_CO_ASSIGN_OR_RETURN(
+      InstanceFiles files,
+      co_await OnWork(core->work, [spec, config = image.config, mounts = rootfs.mounts] {
+        return PrepareFiles(spec, config, mounts);
+      }));
+  CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(files)));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));

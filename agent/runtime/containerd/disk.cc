@@ -7,6 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "agent/runtime/containerd/remove.h"
 
 namespace ctr {
@@ -106,6 +107,28 @@ awaitable<StatusOr<Rootfs>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSp
 
 std::string SnapshotKeyOf(const ContainerSpec& spec) {
   return spec.keep_disk ? DiskKey(spec.name) : spec.id;
+}
+
+std::string OptionOf(const Mounts& mounts, absl::string_view name) {
+  for (const auto& mount : mounts) {
+    for (const std::string& option : mount.options()) {
+      absl::string_view value = option;
+      if (absl::ConsumePrefix(&value, absl::StrCat(name, "="))) return std::string(value);
+    }
+  }
+  return "";
+}
+
+StatusOr<std::string> SnapshotFolder(const Mounts& mounts) {
+  std::string upper = OptionOf(mounts, "upperdir");
+  // An image without layers has no overlay.
+  if (upper.empty() && !mounts.empty()) upper = mounts[0].source();
+  const size_t slash = upper.rfind('/');
+  if (slash == std::string::npos || slash == 0) {
+    return absl::InternalError(
+        absl::StrCat("containerd gave a root file system of an unknown form, \"", upper, "\""));
+  }
+  return upper.substr(0, slash);
 }
 
 void PutRecord(const std::string& record, Labels& labels) {

@@ -29,6 +29,12 @@ struct Rootfs {
   bool is_new = true;  // not a kept disk that was there
 };
 
+// The value of an overlay's option, "" if it has none.
+std::string OptionOf(const Mounts& mounts, absl::string_view name);
+
+// Where the snapshotter keeps all that is this root file system's own.
+StatusOr<std::string> SnapshotFolder(const Mounts& mounts);
+
 // Makes the root file system from the image's `chain_id`, or gives the kept one that is there,
 // whatever image that was made from. What an earlier container of the same disk left goes first:
 // two mounts of one disk would spoil it. Under the snapshot's lock.

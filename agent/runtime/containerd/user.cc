@@ -142,8 +142,8 @@ std::optional<uint32_t> FindGroup(string_view group, string_view name) {
 Status UnknownName(const char* what, string_view name, const char* file) {
   return Error(
       absl::StatusCode::kFailedPrecondition, code::kStartFailed,
-      absl::StrCat("the image's USER names the ", what, " \"", name, "\", which is not in its ",
-                   file, ": add it there, or use a number in USER"));
+      absl::StrCat("the image's USER, or the class's `user`, names the ", what, " \"", name,
+                   "\", which is not in the image's ", file, ": add it there, or use a number"));
 }
 
 struct Wanted {
@@ -158,11 +158,6 @@ Wanted Split(string_view text) {
 }
 
 }  // namespace
-
-bool NeedsUserFiles(const std::string& user) {
-  Wanted wanted = Split(user);
-  return !Number(wanted.user) || !Number(wanted.group);
-}
 
 StatusOr<ProcessUser> ResolveUser(std::string user, std::vector<std::string> lower_dirs) {
   Wanted wanted = Split(user);

@@ -69,9 +69,6 @@ TEST_CASE("users and groups are found as Docker finds them") {
   CHECK(Must("4242:web", layers) == ProcessUser{4242, 1001, {1001}});
   CHECK(Must("7:8", layers) == ProcessUser{7, 8, {8}});
   CHECK(Must(":web", layers) == ProcessUser{0, 1001, {1001}});
-  CHECK(!NeedsUserFiles("7:8"));
-  CHECK(NeedsUserFiles("7"));
-  CHECK(NeedsUserFiles(""));
 }
 
 TEST_CASE("an unknown name is an error that names it, and what to do") {

@@ -63,7 +63,7 @@ TEST_CASE("an exec has the instance's user, limits and environment, and its own 
   REQUIRE_MESSAGE(opened.ok(), opened.status().ToString());
   std::string output = ReadAll(t, opened->streams.output.get());
   CAPTURE(output);
-  CHECK(absl::StrContains(output, "CapEff:\t00000000a80425fb"));
+  CHECK(absl::StrContains(output, "CapEff:\t00000000800405fb"));
   CHECK(absl::StrContains(output, "NoNewPrivs:\t1"));
   CHECK(absl::StrContains(output, "Seccomp:\t2"));
   CHECK(absl::StrContains(output, "alice 1\n/tmp\n1024\n"));

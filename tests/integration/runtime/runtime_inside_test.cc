@@ -62,8 +62,8 @@ TEST_CASE("an instance has Docker's default capabilities and seccomp, and no new
   REQUIRE(t.Run(t.runtime_->Remove(container.id)).ok());
   std::string output = t.Output(container.id);
   CAPTURE(output);
-  CHECK(absl::StrContains(output, "CapEff:\t00000000a80425fb"));
-  CHECK(absl::StrContains(output, "CapBnd:\t00000000a80425fb"));
+  CHECK(absl::StrContains(output, "CapEff:\t00000000800405fb"));
+  CHECK(absl::StrContains(output, "CapBnd:\t00000000800405fb"));
   CHECK(absl::StrContains(output, "CapAmb:\t0000000000000000"));
   CHECK(absl::StrContains(output, "NoNewPrivs:\t1"));
   CHECK(absl::StrContains(output, "Seccomp:\t2"));

@@ -187,9 +187,9 @@ TEST_CASE("ls prints a table, names, an array or lines") {
   agent.Add(Job("one"));
   agent.Add(Job("two"));
   CHECK(RunCtr(agent, {"ls", "-a"}).out ==
-        "INSTANCE   STATE    REASON      AGE  URL  STARTS  IN-FLIGHT\n"
-        "batch/one  stopped  exited (3)  -    -    0       0\n"
-        "batch/two  stopped  exited (3)  -    -    0       0\n");
+        "INSTANCE   STATE    REASON      AGE  URL  STARTS  IN-FLIGHT  REVISION\n"
+        "batch/one  stopped  exited (3)  -    -    0       0          -\n"
+        "batch/two  stopped  exited (3)  -    -    0       0          -\n");
   CHECK(agent.Last() == "all: true");
   CHECK(RunCtr(agent, {"ps", "-q", "-c", "batch"}).out == "batch/one\nbatch/two\n");
   CHECK(agent.Last() == R"(class: "batch")");

@@ -114,10 +114,30 @@ TEST_CASE("the table of instances is aligned, two spaces between columns") {
   *instances.Add() = Job("nightly", "exited", 3);
   *instances.Add() = Job("n", "slept", 0);
   CHECK(InstanceTable(instances, kNow, Style::kPlain) ==
-        "INSTANCE       STATE    REASON      AGE  URL                     STARTS  IN-FLIGHT\n"
-        "web/alice      healthy  -           12s  http://127.77.0.2:8080  3       2\n"
-        "batch/nightly  stopped  exited (3)  2d   -                       0       0\n"
-        "batch/n        stopped  slept       2d   -                       0       0\n");
+        "INSTANCE       STATE    REASON      AGE  URL                     STARTS  IN-FLIGHT  "
+        "REVISION\n"
+        "web/alice      healthy  -           12s  http://127.77.0.2:8080  3       2          abc\n"
+        "batch/nightly  stopped  exited (3)  2d   -                       0       0          -\n"
+        "batch/n        stopped  slept       2d   -                       0       0          -\n");
+}
+
+TEST_CASE("the table says who runs another revision than the class has now") {
+  google::protobuf::RepeatedPtrField<v1::Instance> instances;
+  *instances.Add() = Alice();
+  instances[0].set_outdated(true);
+  CHECK(InstanceTable(instances, kNow, Style::kPlain).find("  abc (old)\n") != std::string::npos);
+}
+
+TEST_CASE("a class says how many run which revision, and what loosens its isolation") {
+  v1::Class class_;
+  class_.set_name("web");
+  CHECK(ToJson(class_)["live_revisions"].dump() == "{}");
+  CHECK(ToJson(class_)["loosened"].dump() == "[]");
+  (*class_.mutable_live_revisions())["b"] = 2;
+  (*class_.mutable_live_revisions())["a"] = 1;
+  class_.add_loosened("no system call is filtered (seccomp)");
+  CHECK(ToJson(class_)["live_revisions"].dump() == R"({"a":1,"b":2})");
+  CHECK(ToJson(class_)["loosened"][0] == "no system call is filtered (seccomp)");
 }
 
 TEST_CASE("the table shows a crash loop, and when the next start is due") {

@@ -294,7 +294,6 @@ TEST_CASE("ports may speak tcp, and idle connections have a time of their own") 
 TEST_CASE("what is not built yet is refused by name") {
   for (const char* setting : {
            "pull_policy = \"always\"",
-           "[[volume]]\nhost = \"/a\"\npath = \"/b\"",
            "[network]\ninternet = true",
        }) {
     CHECK(RefusalOf(setting).ends_with("not built yet in this version"));
@@ -458,7 +457,8 @@ TEST_CASE("the settings of a job are shown with their effective values") {
   CHECK(
       SettingsJson(Parse(kTop)) ==
       R"({"name":"web","image":"demo:latest","pull_policy":"missing","default_port":null,)"
-      R"("default_protocol":null,"required_ports":[],"entrypoint":null,"env":{},"labels":{},)"
+      R"("default_protocol":null,"required_ports":[],"entrypoint":null,"user":null,"workdir":null,)"
+      R"("env":{},"labels":{},)"
       R"("sleep_after":"never","tcp_idle":"never","manual_start":false,"create":"get","max_instances":20,)"
       R"("max_concurrency":null,"start_timeout":"20s","stop_signal":null,"stop_grace":"10s",)"
       R"("drain":"30s","response_timeout":"5m","restart":"never","busy_cpu":null,"disk":"ephemeral",)"
@@ -467,6 +467,8 @@ TEST_CASE("the settings of a job are shown with their effective values") {
       R"("readiness":{"interval":"1s","timeout":"1s","failures":3,"successes":1,)"
       R"("restart_after":null,"max_cpu":0.9,"max_memory":0.95},"port":[],)"
       R"("resources":{"cpus":null,"memory":null,"pids":512},)"
+      R"("volume":[],"security":{"cap_add":[],"cap_drop":[],"seccomp":"default",)"
+      R"("apparmor":"default","no_new_privileges":true,"systempaths":"default"},)"
       R"("hooks":{"on_start":null,"on_stop":null,"on_error":null,"on_activity_expired":null},)"
       R"("log":{"max_size":"10MiB","files":2},)"
       R"("route":{"policy":"random","instances":3},"network":{"internet":false}})");

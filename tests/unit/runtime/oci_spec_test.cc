@@ -1,5 +1,6 @@
 #include "agent/runtime/oci_spec.h"
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -13,9 +14,13 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
+// A host with cgroup v2, where swap can be limited.
 OciHost TestHost() {
   OciHost host;
   host.seccomp = R"({"defaultAction":"SCMP_ACT_ERRNO"})";
+  host.kernel = "6.1.0";
+  host.capabilities = KnownCapabilities();
+  host.recursive_read_only = true;
   host.masked_paths = {"/sys/devices/system/cpu/cpu0/thermal_throttle"};
   host.swap_limit = true;
   host.nofile_hard = 20000;
@@ -38,6 +43,29 @@ json Build(const OciSpecInput& input, const OciHost& host = TestHost()) {
   return json::parse(*text);
 }
 
+// A host with cgroup v1 as Debian boots it: without swap accounting.
+OciHost CgroupV1Host() {
+  OciHost host = TestHost();
+  host.cgroup_v1 = true;
+  host.swap_limit = false;
+  return host;
+}
+
+Status RefusalOf(const OciSpecInput& input, const OciHost& host = TestHost()) {
+  return BuildOciSpec(input, host).status();
+}
+
+// The mount at a place; null if there is none.
+json MountAt(const json& spec, const std::string& destination) {
+  json found;
+  for (const json& mount : spec["mounts"]) {
+    if (mount["destination"] != destination) continue;
+    CHECK(found.is_null());
+    found = mount;
+  }
+  return found;
+}
+
 json ArgsOf(const OciSpecInput& input) { return Build(input)["process"]["args"]; }
 
 std::string ReadGolden(const std::string& name) {
@@ -49,7 +77,7 @@ std::string ReadGolden(const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("a container's whole spec is what oci_spec.golden.json says") {
+TEST_CASE("a container's whole spec is what the golden files say, with cgroup v1 and v2") {
   OciSpecInput input = TestInput();
   input.user = {1000, 1000, {1000, 27}};
   input.env = {{"CTR_CLASS", "web"}, {"CTR_ID", "alice"}, {"LOG_LEVEL", "info"}};
@@ -57,9 +85,17 @@ TEST_CASE("a container's whole spec is what oci_spec.golden.json says") {
   input.resources.cpus = 0.5;
   input.resources.memory_bytes = 256 << 20;
   input.read_only = true;
+  input.volumes = {{"/run", "", false, 1 << 20}, {"/data", "/srv/data", true, 0}};
+  input.etc_folder = "/var/lib/ctr/snapshots/1/etc";
   input.annotations = {{"org.example.note", "\"seccomp\":null"}};
-  std::string built = Build(input).dump(2) + "\n";
-  CHECK(built == ReadGolden("oci_spec.golden.json"));
+  CHECK(Build(input).dump(2) + "\n" == ReadGolden("oci_spec.golden.json"));
+  // runc turns the same limits into either's files. What differs is swap, and what runc leaves
+  // open.
+  json v1 = Build(input, CgroupV1Host());
+  CHECK(v1["linux"].dump(2) + "\n" == ReadGolden("oci_spec.cgroup1.golden.json"));
+  v1["linux"]["resources"]["memory"]["swap"] = 256 << 20;
+  v1["linux"]["readonlyPaths"].erase(5);
+  CHECK(v1 == Build(input));
 }
 
 TEST_CASE(
@@ -117,12 +153,14 @@ TEST_CASE("the working directory is absolute") {
   CHECK(Build(input)["process"]["cwd"] == "/");
   input.image.working_dir = "srv/app";
   CHECK(Build(input)["process"]["cwd"] == "/srv/app");
+  input.workdir = "/class";
+  CHECK(Build(input)["process"]["cwd"] == "/class");
 }
 
-TEST_CASE("root has Docker's capabilities, another user none in effect, nobody inheritable ones") {
+TEST_CASE("root has the default capabilities, another user none in effect, nobody inherits any") {
   OciSpecInput input = TestInput();
   json root = Build(input)["process"]["capabilities"];
-  CHECK(root["effective"].size() == 14);
+  CHECK(root["bounding"] == json(DefaultCapabilities()));
   CHECK(root["effective"] == root["bounding"]);
   CHECK(root["permitted"] == root["bounding"]);
   CHECK(!root.contains("inheritable"));
@@ -131,6 +169,113 @@ TEST_CASE("root has Docker's capabilities, another user none in effect, nobody i
   json other = Build(input)["process"]["capabilities"];
   CHECK(other["bounding"] == root["bounding"]);
   CHECK(other.size() == 1);
+}
+
+TEST_CASE("a capability that was added brings its system calls; the default profile is text") {
+  OciSpecInput input = TestInput();
+  CHECK(Build(input)["linux"]["seccomp"] == json({{"defaultAction", "SCMP_ACT_ERRNO"}}));
+  input.security.cap_add = {"CAP_SYS_ADMIN"};
+  json spec = Build(input);
+  CHECK(spec["process"]["capabilities"]["effective"].size() == DefaultCapabilities().size() + 1);
+  const auto allows_mount = [](const json& rule) {
+    return rule["action"] == "SCMP_ACT_ALLOW" &&
+           rule["names"].dump().find("\"mount\"") != std::string::npos;
+  };
+  const json& rules = spec["linux"]["seccomp"]["syscalls"];
+  CHECK(std::any_of(rules.begin(), rules.end(), allows_mount));
+  input.security = Security();
+  input.security.cap_drop = {"ALL"};
+  CHECK(Build(input)["process"]["capabilities"]["bounding"].empty());
+}
+
+TEST_CASE("a capability that the agent lacks is refused where it was asked for by name") {
+  OciSpecInput input = TestInput();
+  OciHost host = TestHost();
+  host.capabilities = {"CAP_CHOWN", "CAP_KILL"};
+  CHECK(Build(input, host)["process"]["capabilities"]["bounding"] ==
+        json({"CAP_CHOWN", "CAP_KILL"}));
+  input.security.cap_add = {"ALL"};
+  CHECK(Build(input, host)["process"]["capabilities"]["bounding"] ==
+        json({"CAP_CHOWN", "CAP_KILL"}));
+  input.security.cap_add = {"CAP_SYS_RESOURCE"};
+  CHECK(RefusalOf(input, host).code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(RefusalOf(input, host).message().find("CAP_SYS_RESOURCE") != std::string::npos);
+}
+
+TEST_CASE("what loosens an instance is only what its class says") {
+  OciSpecInput input = TestInput();
+  json tight = Build(input);
+  CHECK(tight["process"]["noNewPrivileges"] == true);
+  CHECK(tight["linux"]["maskedPaths"].size() == 13);
+  input.security.seccomp = false;
+  input.security.masked_paths = false;
+  input.security.no_new_privileges = false;
+  json loose = Build(input);
+  CHECK(loose["process"]["noNewPrivileges"] == false);
+  CHECK(!loose["linux"].contains("seccomp"));
+  CHECK(!loose["linux"].contains("maskedPaths"));
+  CHECK(loose["linux"]["readonlyPaths"].empty());
+  CHECK(Build(input, CgroupV1Host())["linux"]["readonlyPaths"] == json::array({"/sys/fs/cgroup"}));
+}
+
+TEST_CASE("an AppArmor profile holds where the kernel has AppArmor") {
+  OciSpecInput input = TestInput();
+  CHECK(!Build(input)["process"].contains("apparmorProfile"));
+  OciHost host = TestHost();
+  host.has_apparmor = true;
+  host.apparmor = "ctr-default";
+  CHECK(Build(input, host)["process"]["apparmorProfile"] == "ctr-default");
+  for (const char* profile : {"mine", "unconfined"}) {
+    input.security.apparmor = profile;
+    CHECK(Build(input, host)["process"]["apparmorProfile"] == profile);
+  }
+  CHECK(!Build(input)["process"].contains("apparmorProfile"));
+  input.security.apparmor = "mine";
+  CHECK(RefusalOf(input).code() == absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_CASE("volumes are mounted, an outer one first, in place of what would be there otherwise") {
+  OciSpecInput input = TestInput();
+  input.etc_folder = "/etc-of-alice";
+  input.volumes = {{"/srv/a/b", "/host/b", false, 0},
+                   {"/srv/a", "/host/a", true, 0},
+                   {"/dev/shm", "", false, 1 << 30},
+                   {"/etc/hosts", "/host/hosts", false, 0}};
+  json spec = Build(input);
+  CHECK(MountAt(spec, "/dev/shm")["options"] ==
+        json({"nosuid", "noexec", "nodev", "mode=1777", "size=1073741824"}));
+  CHECK(MountAt(spec, "/etc/hosts")["source"] == "/host/hosts");
+  CHECK(MountAt(spec, "/etc/resolv.conf")["source"] == "/etc-of-alice/resolv.conf");
+  CHECK(MountAt(spec, "/srv/a")["options"] == json({"rbind", "rprivate", "rro"}));
+  CHECK(MountAt(spec, "/srv/a/b")["options"] == json({"rbind", "rprivate", "rw"}));
+  const std::string text = spec["mounts"].dump();
+  CHECK(text.find("\"/srv/a\"") < text.find("\"/srv/a/b\""));
+  OciHost old = TestHost();
+  old.recursive_read_only = false;
+  CHECK(MountAt(Build(input, old), "/srv/a")["options"] == json({"rbind", "rprivate", "ro"}));
+}
+
+TEST_CASE(
+    "an image's volumes are mounts only where the root is read-only, and nothing else is there") {
+  OciSpecInput input = TestInput();
+  input.image_volumes = {"/data", "/srv/a/b", "/proc/x", "/dev", "/"};
+  input.volumes = {{"/srv", "", false, 1 << 20}};
+  CHECK(MountAt(Build(input), "/data").is_null());
+  input.read_only = true;
+  json spec = Build(input);
+  CHECK(MountAt(spec, "/data")["source"] == "rootfs/data");
+  CHECK(MountAt(spec, "/data")["options"] == json({"bind", "rprivate", "rw"}));
+  CHECK(MountAt(spec, "/dev")["type"] == "tmpfs");
+  for (const char* path : {"/srv/a/b", "/proc/x", "/"}) CHECK(MountAt(spec, path).is_null());
+}
+
+TEST_CASE("the files of /etc can be written unless the root is read-only") {
+  OciSpecInput input = TestInput();
+  CHECK(MountAt(Build(input), "/etc/hosts").is_null());
+  input.etc_folder = "/etc-of-alice";
+  CHECK(MountAt(Build(input), "/etc/hosts")["options"].back() == "rw");
+  input.read_only = true;
+  CHECK(MountAt(Build(input), "/etc/hosts")["options"].back() == "ro");
 }
 
 TEST_CASE("limits: cpus become a quota, memory allows no swap, open files are capped") {

@@ -92,12 +92,22 @@ TEST_CASE("AF_ALG and AF_VSOCK sockets are refused, also with garbage in the upp
   }
 }
 
+TEST_CASE("32-bit programs have no way round the families by socketcall") {
+  auto rules = RulesOf(Translate(), "socketcall");
+  REQUIRE(rules.size() == 1);
+  CHECK(rules[0]["action"] == "SCMP_ACT_ERRNO");
+  // Another errno than the default: runc leaves out rules that say the same as that.
+  CHECK(rules[0]["errnoRet"] == 38);
+}
+
 TEST_CASE("a capability brings its system calls") {
   json admin = Translate({"CAP_SYS_ADMIN"});
   CHECK(AllowedOutright(admin, "mount"));
   CHECK(AllowedOutright(admin, "clone"));
   CHECK(AllowedOutright(admin, "clone3"));
   CHECK(!AllowedOutright(admin, "chroot"));
+  CHECK(AllowedOutright(Translate({"CAP_BPF"}), "bpf"));
+  CHECK(AllowedOutright(Translate({"CAP_PERFMON"}), "perf_event_open"));
 }
 
 TEST_CASE("rules for other architectures and newer kernels are left out") {

@@ -1,0 +1,84 @@
+#include "agent/runtime/containerd/instance_files.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "agent/base/fd.h"
+#include "agent/base/ipv4.h"
+#include "agent/base/netns.h"
+#include "agent/runtime/containerd/image_volumes.h"
+#include "agent/runtime/containerd/user.h"
+#include "agent/runtime/etc_files.h"
+
+namespace ctr {
+namespace {
+
+// The directories of the image's layers, the topmost first.
+std::vector<std::string> LowerDirs(const Mounts& mounts) {
+  std::string folders = OptionOf(mounts, "lowerdir");
+  return folders.empty() ? std::vector<std::string>() : absl::StrSplit(folders, ':');
+}
+
+// A new file: of one that an earlier start had, the instance may have changed everything.
+Status WriteNew(const std::string& path, const std::string& text) {
+  ::unlink(path.c_str());
+  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  // Whatever our umask is.
+  if (!file.valid() || ::fchmod(file.get(), 0644) != 0) {
+    return ErrnoError(errno, absl::StrCat("cannot make ", path));
+  }
+  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return ErrnoError(errno == 0 ? EIO : errno, absl::StrCat("cannot write ", path));
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<std::string> WriteEtcFiles(const Mounts& mounts, const EtcFiles& files) {
+  CTR_ASSIGN_OR_RETURN(std::string folder, SnapshotFolder(mounts));
+  folder += "/etc";
+  if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) {
+    return ErrnoError(errno, absl::StrCat("cannot make ", folder));
+  }
+  CTR_RETURN_IF_ERROR(WriteNew(absl::StrCat(folder, "/", kHostsFile), files.hosts));
+  CTR_RETURN_IF_ERROR(WriteNew(absl::StrCat(folder, "/", kHostnameFile), files.hostname));
+  CTR_RETURN_IF_ERROR(WriteNew(absl::StrCat(folder, "/", kResolvConfFile), files.resolv_conf));
+  return folder;
+}
+
+Status CheckVolumes(const std::vector<Volume>& volumes) {
+  for (const Volume& volume : volumes) {
+    struct stat info{};
+    if (volume.host.empty() || ::stat(volume.host.c_str(), &info) == 0) continue;
+    return Error(
+        absl::StatusCode::kFailedPrecondition, code::kStartFailed,
+        absl::StrCat("the volume ", volume.path, " is ", volume.host,
+                     " on the host, which can't be had (", std::generic_category().message(errno),
+                     "): make it there, or change `host` in the class"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
+                                     const Mounts& mounts) {
+  CTR_RETURN_IF_ERROR(CheckVolumes(spec.volumes));
+  InstanceFiles files;
+  CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
+  CTR_ASSIGN_OR_RETURN(files.image_volumes, MakeImageVolumes(mounts, image.volumes));
+  EtcFilesInput etc;
+  etc.hostname = spec.hostname;
+  etc.addresses = {FormatIpv4(ntohl(NetworkNamespace::kInstanceAddress))};
+  etc.nameservers = spec.nameservers;
+  CTR_ASSIGN_OR_RETURN(files.etc_folder, WriteEtcFiles(mounts, MakeEtcFiles(etc)));
+  return files;
+}
+
+}  // namespace ctr

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/runtime/containerd/disk.h"
+
+namespace ctr {
+
+// What a container's spec takes from file systems.
+struct InstanceFiles {
+  ProcessUser user;
+  std::vector<std::string> image_volumes;  // as MakeImageVolumes gives them
+  std::string etc_folder;  // with the instance's EtcFiles, beside its root file system: it goes
+                           // with that
+};
+
+// Looks up the user (the class's, else the image's), makes the files of /etc anew and the image's
+// VOLUMEs, and looks that the hosts' sides of volumes are there. FAILED_PRECONDITION says what is
+// missing. Blocks. The root file system, `mounts`, is not in use.
+StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
+                                     const Mounts& mounts);
+
+}  // namespace ctr

@@ -1,0 +1,252 @@
+"""What a default instance can and can't do, case by case: each row is what the profile's text (or Docker's list) says, what a
+probe inside found, and what the same probe finds where only the thing in question is loosened. Where both find the same, the
+case proves nothing by itself, and the row says so. scripts/isolation-table prints it, isolation_test.py holds it."""
+
+import collections
+import json
+import os
+import re
+import subprocess
+
+from images import pack
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+PROFILE = ROOT + "/agent/runtime/seccomp/default.json"
+
+DOCKER_CAPABILITIES = """CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE
+    SYS_CHROOT KILL AUDIT_WRITE""".split()
+CAPABILITIES = [name for name in DOCKER_CAPABILITIES if name not in ("NET_RAW", "MKNOD", "AUDIT_WRITE")]
+# Docker 29's, moby/daemon/pkg/oci/defaults.go.
+MASKED = """/proc/acpi /proc/asound /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug /proc/scsi
+    /proc/timer_list /proc/timer_stats /sys/devices/virtual/powercap /sys/firmware""".split()
+READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sys/kernel/hostname /proc/sysrq-trigger".split()
+READ_ONLY_SYS = "/sys /sys/kernel /sys/fs/cgroup".split()
+DEVICES = {f"/dev/{name}" for name in "null zero full random urandom tty console ptmx pts/ptmx".split()}
+# Triggers of pressure stall information, which the kernel bounds, in Docker, too.
+WRITABLE = {f"/proc/pressure/{name}" for name in ("cpu", "io", "memory", "irq")}
+NODES = {"c:1:1": "mem", "c:1:4": "port", "c:1:11": "kmsg", "c:10:200": "net/tun", "c:10:229": "fuse", "c:10:232": "kvm",
+         "c:10:237": "loop-control", "b:7:0": "loop0", "b:8:0": "sda", "b:254:0": "vda", "b:259:0": "nvme0n1"}
+NEW_NAMESPACES = {"NEWTIME": 0x80, "NEWNS": 0x20000, "NEWCGROUP": 0x02000000, "NEWUTS": 0x04000000, "NEWIPC": 0x08000000,
+                  "NEWUSER": 0x10000000, "NEWPID": 0x20000000, "NEWNET": 0x40000000}
+SOCKETS = {"inet": "made", "ping": "made", "raw": "EPERM", "packet": "EPERM", "alg": "EPERM", "vsock": "EPERM",
+           "socketcall-inet": "ENOSYS", "socketcall-alg": "ENOSYS", "socketcall-vsock": "ENOSYS"}
+
+CLASSES = {
+    "probe": "",
+    "probe-user": 'user = "1000:1000"\n',
+    "no-seccomp": '[security]\nseccomp = "unconfined"\n',
+    "no-masks": '[security]\nsystempaths = "unconfined"\n',
+    "mknod": '[security]\ncap_add = ["MKNOD"]\n',
+    "privileges": 'user = "1000:1000"\n[security]\nno_new_privileges = false\n',
+}
+
+# `loosened`: what was found where it does not hold, or None. `good`: what was found is what is wanted.
+Row = collections.namedtuple("Row", "section case wanted found loosened good note")
+
+
+class Profile:
+    """The text of the seccomp profile, and what it says to a call, for a set of capabilities."""
+
+    def __init__(self, capabilities, architecture="amd64"):
+        with open(PROFILE) as file:
+            self.text = json.load(file)
+        self.capabilities = {"CAP_" + name for name in capabilities}
+        self.architecture = architecture
+
+    def applies(self, rule):
+        includes, excludes = rule.get("includes", {}), rule.get("excludes", {})
+        return (self.capabilities.issuperset(includes.get("caps", ()))
+                and self.architecture in includes.get("arches", [self.architecture])
+                and not self.capabilities.intersection(excludes.get("caps", ()))
+                and self.architecture not in excludes.get("arches", ()))
+
+    def decide(self, name, arguments=(0, 0)):
+        """ "allowed", or the errno's name. The kernel's filter compares 64 bits."""
+        holds = {"SCMP_CMP_EQ": lambda value, rule: value == rule["value"],
+                 "SCMP_CMP_LT": lambda value, rule: value < rule["value"],
+                 "SCMP_CMP_MASKED_EQ": lambda value, rule: value & rule["value"] == rule.get("valueTwo", 0)}
+        errno = "EPERM"
+        for rule in self.text["syscalls"]:
+            if name not in rule["names"] or not self.applies(rule):
+                continue
+            if not all(holds[condition["op"]](arguments[condition["index"]], condition) for condition in rule.get("args", ())):
+                continue
+            if rule["action"] == "SCMP_ACT_ALLOW":
+                return "allowed"
+            errno = {1: "EPERM", 38: "ENOSYS"}[rule["errnoRet"]]
+        return errno
+
+
+def build_image(folder):
+    """An image probe:latest of the static probe, and of it as a setuid program; gives its file."""
+    root = folder + "/root"
+    os.makedirs(root + "/etc")
+    source = os.path.dirname(os.path.realpath(__file__)) + "/probe/probe.c"
+    subprocess.run(["clang-19", "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-o", root + "/probe", source], check=True)
+    subprocess.run(["cp", root + "/probe", root + "/suid"], check=True)
+    os.chmod(root + "/suid", 0o4755)
+    with open(root + "/etc/passwd", "w") as file:
+        file.write("root:x:0:0::/:/probe\n")
+    return pack(root, folder + "/probe.tar", "probe:latest")
+
+
+def system_calls():
+    """{name: number} of this architecture, as its headers have them."""
+    text = subprocess.run(["clang-19", "-E", "-dM", "-x", "c", "-"], input="#include <asm/unistd.h>\n", check=True,
+                          capture_output=True, text=True).stdout
+    return {name: int(number) for name, number in re.findall(r"#define __NR_(\w+) (\d+)\n", text)}
+
+
+class Inside:
+    """Runs the probe as a job of a class."""
+
+    def __init__(self, agent):
+        self.agent = agent
+        self.runs = 0
+        for name, settings in CLASSES.items():
+            agent.apply(f'name = "{name}"\nimage = "probe:latest"\n'
+                        + ('entrypoint = ["/suid"]\n' if "user" in settings else 'entrypoint = ["/probe"]\n') + settings)
+
+    def lines(self, class_name, *arguments):
+        self.runs += 1
+        # The class's entrypoint replaces the image's command: what follows is the program's arguments.
+        text = self.agent.ctr("run", f"{class_name}/run-{self.runs}", "--", *arguments, timeout=120)
+        return text.splitlines()
+
+    def ask(self, class_name, *arguments):
+        """{case: result}"""
+        return dict(line.split(" ", 1) for line in self.lines(class_name, *arguments))
+
+
+def note_of(found, loosened):
+    if loosened is None:
+        return ""
+    if loosened == "ENOSYS" != found:
+        return "the kernel lacks it; the errno is the filter's own"
+    return "the same without: by itself it proves nothing" if found == loosened else ""
+
+
+def call_rows(inside):
+    """The filter's decision on every call that the kernel's headers know, and on arguments that matter."""
+    profile = Profile(CAPABILITIES)
+    numbers = system_calls()
+    cases = {name: (name, (0, 0)) for name in numbers}
+    for family in (*range(1, 46), 38 | 1 << 32, 40 | 1 << 32):
+        cases[f"socket({family})"] = ("socket", (family, 0))
+    for name, flag in NEW_NAMESPACES.items():
+        cases[f"clone({name})"] = ("clone", (flag, 0))
+    cases["clone(thread)"] = ("clone", (0x3D0F00, 0))
+    for value in (8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF):
+        cases[f"personality({value:#x})"] = ("personality", (value, 0))
+    words = {case: ":".join(map(str, (numbers[name], *(value for value in arguments if value))))
+             for case, (name, arguments) in cases.items()}
+    wanted = {case: profile.decide(*cases[case]) for case in cases}
+    denied = [case for case in cases if wanted[case] != "allowed"]
+    decided = inside.ask("probe", "decide", *words.values())
+    made = inside.ask("probe", "make", *(words[case] for case in denied))
+    loosened = inside.ask("no-seccomp", "make", *(words[case] for case in denied))
+    rows = []
+    for case in sorted(cases):
+        decision = decided[words[case]]  # ENOSYS: let through, or the filter's own
+        if wanted[case] == "allowed":
+            rows.append(Row("system call", case, "allowed", "allowed" if decision == "ENOSYS" else decision, None,
+                            decision == "ENOSYS", ""))
+            continue
+        found, without = made[words[case]], loosened[words[case]]
+        note = note_of(found, without)
+        if wanted[case] != "ENOSYS" and decision == wanted[case] and found == without:
+            note = "refused without the filter, too; the filter's decision was asked for alone"
+        rows.append(Row("system call", case, wanted[case], found, without,
+                        found == decision == wanted[case] and (wanted[case] != "ENOSYS" or without != "ENOSYS"), note))
+    return rows
+
+
+def other_call_rows(inside):
+    """By the 32-bit gate, which the filter sees as another architecture."""
+    cases = {"socket(inet)": ("i386:359:2", "allowed"), "socket(AF_ALG)": ("i386:359:38", "EPERM"),
+             "socket(AF_VSOCK)": ("i386:359:40", "EPERM"), "io_uring_setup": ("i386:425", "EPERM"),
+             "mount": ("i386:21", "EPERM"), "unshare": ("i386:310", "EPERM"), "keyctl": ("i386:288", "EPERM")}
+    found = inside.ask("probe", "decide", *(word for word, _ in cases.values()))
+    rows = []
+    for case, (word, wanted) in cases.items():
+        decision = "allowed" if found[word] == "ENOSYS" else found[word]
+        rows.append(Row("32-bit call", case, wanted, decision, None, decision == wanted, ""))
+    return rows
+
+
+def socket_rows(inside):
+    found, loosened = inside.ask("probe", "sockets"), inside.ask("no-seccomp", "sockets")
+    return [Row("socket", case, wanted, found[case], loosened[case], found[case] == wanted,
+                "" if wanted == "made" else note_of(found[case], loosened[case])) for case, wanted in SOCKETS.items()]
+
+
+def number_of(capability):
+    with open("/usr/include/linux/capability.h") as file:
+        return int(re.search(rf"#define CAP_{capability}\s+(\d+)", file.read()).group(1))
+
+
+def capability_rows(inside):
+    full = f"{sum(1 << number_of(name) for name in CAPABILITIES):016x}"
+    none = "0" * 16
+    rows = []
+    for class_name, who, mask in (("probe", "root", full), ("probe-user", "uid 1000", none)):
+        status = inside.ask(class_name, "status")
+        for key, wanted in (("CapBnd", full), ("CapPrm", mask), ("CapEff", mask), ("CapInh", none), ("CapAmb", none),
+                            ("NoNewPrivs", "1"), ("Seccomp", "2")):
+            rows.append(Row("capabilities", f"{who} {key}", wanted, status[key], None, status[key] == wanted, ""))
+    euid, loosened = inside.ask("probe-user", "status")["euid"], inside.ask("privileges", "status")["euid"]
+    rows.append(Row("capabilities", "uid 1000 runs a setuid program: euid", "1000", euid, loosened, euid == "1000",
+                    note_of(euid, loosened)))
+    return rows
+
+
+def path_rows(inside):
+    throttle = [f"/sys/devices/system/cpu/{name}/thermal_throttle" for name in sorted(os.listdir("/sys/devices/system/cpu"))
+                if re.fullmatch(r"cpu\d+", name)]
+    names = [*MASKED, *throttle, *READ_ONLY, *READ_ONLY_SYS]
+    found, loosened = inside.ask("probe", "paths", *names), inside.ask("no-masks", "paths", *names)
+    rows = []
+    for name in names:
+        read, write = found[name].split()
+        masked = name in MASKED or name in throttle
+        good = (not masked or read in ("empty", "ENOENT")) and write != "writable"
+        note = "this kernel has none: proves nothing" if read == "ENOENT" else note_of(found[name], loosened[name])
+        rows.append(Row("path", name, "nothing to read, not writable" if masked else "not writable",
+                        f"{read}, {write}", loosened[name].replace(" ", ", "), good, note))
+    writable = {line.split()[0] for line in inside.lines("probe", "writable", "/proc", "/sys")} - WRITABLE
+    rows.append(Row("path", "all else of /proc and /sys", "nothing writable", " ".join(sorted(writable)) or "nothing writable", None,
+                    not writable, ""))
+    return rows
+
+
+def device_rows(inside):
+    rows = [Row("device", name, "only Docker's", result, None, name in DEVICES, "")
+            for name, result in sorted(inside.ask("probe", "devices").items()) if result == "opens"]
+    found, loosened = inside.ask("probe", "nodes", *NODES), inside.ask("mknod", "nodes", *NODES)
+    for node, name in NODES.items():
+        rows.append(Row("device", f"making {name}", "EPERM", found[node].split()[0], loosened[node].split()[0],
+                        found[node] == "EPERM ENOENT", note_of(found[node], loosened[node])))
+        made, opened = loosened[node].split()
+        runc = name == "net/tun" and opened == "opens"  # runc before 1.2 lets everybody; of no use without NET_ADMIN
+        rows.append(Row("device", f"opening {name} made with cap_add = MKNOD", "EPERM", opened, None,
+                        made == "made" and (opened == "EPERM" or runc), "by runc itself, for Docker, too" if runc else ""))
+    return rows
+
+
+def table(agent):
+    """Every row; the agent has the image."""
+    inside = Inside(agent)
+    rows = []
+    for make in (capability_rows, call_rows, other_call_rows, socket_rows, path_rows, device_rows):
+        rows += make(inside)
+    return rows
+
+
+def render(rows):
+    heads = Row("WHAT", "CASE", "WANTED", "FOUND", "LOOSENED", None, "NOTE")
+    lines = []
+    for row in (heads, *rows):
+        good = "" if row.good is None else "ok" if row.good else "DIFFERS"
+        lines.append((row.section, row.case, row.wanted, row.found, row.loosened or "", good, row.note))
+    widths = [min(max(len(line[i]) for line in lines), 44) for i in range(6)]
+    return "\n".join("  ".join([*(cell.ljust(width) for cell, width in zip(line, widths)), line[6]]).rstrip() for line in lines)

@@ -1,0 +1,79 @@
+"""The isolation of a default instance, from inside: see isolation.py."""
+
+import tempfile
+import unittest
+
+import isolation
+from harness import Agent, Case
+
+
+class Isolation(Case):
+    @classmethod
+    def setUpClass(cls):
+        cls.agent = Agent().start()
+        cls.addClassCleanup(cls.agent.purge)
+        cls.agent.import_demo()
+        with tempfile.TemporaryDirectory(prefix="ctr-isolation-") as folder:
+            cls.agent.ctr("image", "import", isolation.build_image(folder))
+
+    def test_every_case_is_as_the_profile_and_dockers_lists_say(self):
+        rows = isolation.table(self.agent)
+        bad = [row for row in rows if not row.good]
+        self.assertFalse(bad, "\n" + isolation.render(bad))
+        # Most of the profile's refusals prove something: without the filter the kernel says another thing.
+        refused = [row for row in rows if row.section == "system call" and row.wanted != "allowed"]
+        self.assertGreater(len(refused), 60)
+        self.assertGreater(sum(row.found != row.loosened for row in refused), len(refused) / 2)
+
+    def test_the_profile_allows_nothing_that_dockers_does_not(self):
+        ours, dockers = (isolation.Profile(names) for names in (isolation.CAPABILITIES, isolation.DOCKER_CAPABILITIES))
+        for rule in ours.text["syscalls"]:
+            for name in rule["names"]:
+                if ours.decide(name) == "allowed":
+                    self.assertEqual(dockers.decide(name), "allowed", name)
+
+    def test_class_show_says_what_is_loosened(self):
+        self.agent.apply('name = "tight"\nimage = "demo:latest"\n')
+        self.assertEqual(self.agent.json("class", "show", "tight")["loosened"], [])
+        self.agent.apply('name = "loose"\nimage = "demo:latest"\n[[volume]]\nhost = "/srv"\npath = "/srv"\n'
+                         '[security]\ncap_add = ["SYS_PTRACE"]\nseccomp = "unconfined"\n')
+        loosened = self.agent.json("class", "show", "loose")["loosened"]
+        self.assertEqual(loosened, ["it may have more capabilities (cap_add): SYS_PTRACE", "no system call is filtered (seccomp)",
+                                    "it writes the host's /srv (volume)"])
+        self.assertIn(loosened[1], self.agent.ctr("class", "show", "loose"))
+
+    def test_a_capability_that_nobody_knows_is_refused(self):
+        refused = self.agent.ctr("class", "apply", "-f", "-", check=False,
+                                 stdin='name = "x"\nimage = "demo:latest"\n[security]\ncap_add = ["SYS_EVERYTHING"]\n')
+        self.assertExit(refused, 2, "SYS_EVERYTHING", "cap_add")
+
+    def test_info_has_no_warning_where_nothing_is_amiss(self):
+        self.assertIsInstance(self.agent.json("info")["warnings"], list)
+
+
+class Changes(Case):
+    """A class that changes: who runs what."""
+
+    def test_running_instances_keep_theirs_until_a_restart_takes_the_new_one(self):
+        web = 'name = "web"\nimage = "demo:latest"\ndefault_port = 8080\n'
+        self.agent.apply(web)
+        self.agent.environment["CTR_CLASS"] = "web"
+        for name in ("alice", "bob"):
+            self.agent.ctr("get", name)
+        first = self.agent.json("class", "show", "web")["revision"]
+        self.agent.apply(web + 'env = { A = "1" }\nworkdir = "/tmp"\n')
+        shown = self.agent.json("class", "show", "web")
+        self.assertNotEqual(shown["revision"], first)
+        self.assertEqual(shown["live_revisions"], {first: 2})
+        self.assertIn(first + " (old)", self.agent.ctr("ls"))
+        self.agent.ctr("restart", "alice")
+        shown = self.agent.json("class", "show", "web")
+        self.assertEqual(shown["live_revisions"], {first: 1, shown["revision"]: 1})
+        self.assertEqual([(it["id"], it["revision"], it["outdated"]) for it in self.agent.json("ls")],
+                         [("alice", shown["revision"], False), ("bob", first, True)])
+        self.assertEqual(self.agent.ctr("exec", "alice", "--", "sh", "-c", 'pwd; echo "$A"'), "/tmp\n1")
+        self.assertEqual(self.agent.ctr("exec", "bob", "--", "sh", "-c", 'pwd; echo "$A"'), "/")
+
+
+if __name__ == "__main__":
+    unittest.main()
