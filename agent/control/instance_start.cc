@@ -155,6 +155,7 @@ ContainerSpec Instance::SpecOf(std::string image) const {
   spec.resources = config.resources;
   spec.nofile = config.nofile;
   spec.read_only = config.read_only;
+  spec.internet = config.internet;
   spec.keep_disk = config.disk == Disk::kKeep;
   spec.record = EncodeRecoveryRecord(class_->record, record_);
   spec.log = {LogPath(), config.log};

@@ -117,8 +117,8 @@ json Mount(const char* destination, const char* type, const char* source,
   return {{"destination", destination}, {"type", type}, {"source", source}, {"options", options}};
 }
 
-json Mounts() {
-  return {
+json Mounts(const OciSpecInput& input) {
+  json mounts = {
       Mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
       Mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
       Mount("/dev/pts", "devpts", "devpts",
@@ -129,6 +129,11 @@ json Mounts() {
       Mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
       Mount("/dev/shm", "tmpfs", "shm", {"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}),
   };
+  if (!input.resolv_conf.empty()) {
+    mounts.push_back(Mount("/etc/resolv.conf", "bind", input.resolv_conf.c_str(),
+                           {"rbind", "rprivate", "ro", "nosuid", "noexec", "nodev"}));
+  }
+  return mounts;
 }
 
 json Device(int major, int minor) {
@@ -200,7 +205,7 @@ StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& hos
                {"process", std::move(process)},
                {"root", {{"path", "rootfs"}, {"readonly", input.read_only}}},
                {"hostname", input.hostname},
-               {"mounts", Mounts()},
+               {"mounts", Mounts(input)},
                {"linux", Linux(input, host)}};
   if (!input.annotations.empty()) spec["annotations"] = input.annotations;
   // Text that is not UTF-8 would be replaced by the runtime's JSON parser in the same way.

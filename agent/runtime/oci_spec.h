@@ -53,6 +53,7 @@ struct OciSpecInput {
   Resources resources;
   int nofile = 1024;  // soft limit, capped by OciHost::nofile_hard
   bool read_only = false;
+  std::string resolv_conf;  // a file on the host, to be seen as /etc/resolv.conf; "" for none
   std::map<std::string, std::string> annotations;
 };
 

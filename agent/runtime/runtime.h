@@ -41,6 +41,7 @@ struct ContainerSpec {
   Resources resources;
   int nofile = 1024;
   bool read_only = false;
+  bool internet = false;   // beside `lo` it gets a way out
   bool keep_disk = false;  // its root file system is the one of its name, and outlives it
   LogTarget log;
   std::string record;  // kept with the container, and with a kept disk, and given back by List:

@@ -3,12 +3,14 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/create.h"
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
 #include "agent/runtime/containerd/exec.h"
+#include "agent/runtime/containerd/internet.h"
 #include "agent/runtime/containerd/observe.h"
 #include "agent/runtime/containerd/remove.h"
 #include "agent/runtime/containerd/shielded.h"
@@ -153,6 +155,12 @@ void ContainerdRuntime::Watch() {
 void ContainerdRuntime::StopWatching() {
   if (stop_watching_) stop_watching_->emit(asio::cancellation_type::terminal);
 }
+
+void ContainerdRuntime::OpenInternet() {
+  SpawnOrDie(core_->control, KeepInternet(core_), "the way out of instances");
+}
+
+Status ContainerdRuntime::InternetStatus() const { return core_->egress_status; }
 
 void ContainerdRuntime::LetGo() {
   core_->changes.Close();

@@ -11,6 +11,7 @@
 #include "agent/base/signal_name.h"
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
+#include "agent/runtime/containerd/internet.h"
 #include "agent/runtime/containerd/remove.h"
 #include "agent/runtime/containerd/user.h"
 #include "github.com/containerd/containerd/runtime/v2/runc/options/oci.pb.h"
@@ -48,7 +49,8 @@ awaitable<StatusOr<ProcessUser>> FindUser(std::shared_ptr<Core> core, std::strin
 }
 
 StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
-                               const ResolvedImage& image, ProcessUser user) {
+                               const ResolvedImage& image, ProcessUser user,
+                               std::string resolv_conf) {
   OciSpecInput input;
   input.image = image.config;
   input.user = std::move(user);
@@ -60,6 +62,7 @@ StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
   input.resources = spec.resources;
   input.nofile = spec.nofile;
   input.read_only = spec.read_only;
+  input.resolv_conf = std::move(resolv_conf);
   return BuildOciSpec(input, core.host);
 }
 
@@ -150,11 +153,16 @@ awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, 
 // `new_disk`, the kept disk that was made for it, or "".
 awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
                                     ResolvedImage image, std::string& new_disk) {
+  std::string resolv_conf;
+  if (spec.internet) {
+    CTR_CO_ASSIGN_OR_RETURN(resolv_conf, co_await AwaitInternet(core));
+  }
   CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareRootfs(core, spec, image.chain_id));
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
   CTR_CO_ASSIGN_OR_RETURN(ProcessUser user,
                           co_await FindUser(core, image.config.user, rootfs.mounts));
-  CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(user)));
+  CTR_CO_ASSIGN_OR_RETURN(std::string text,
+                          SpecText(*core, spec, image, std::move(user), std::move(resolv_conf)));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
@@ -163,6 +171,9 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
                                                        spec.image, std::move(rootfs.mounts)));
   CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
   CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
+  if (spec.internet) {
+    CTR_CO_RETURN_IF_ERROR(co_await GiveInternet(core, spec.id, opened.netns));
+  }
   core->processes[spec.id] = opened.process;
 
   Container container;
