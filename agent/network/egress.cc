@@ -72,10 +72,10 @@ uint32_t AddressCount(const IpRange& subnet) {
 }
 
 // Others' routes: our own claim and those to our instances are none.
-std::vector<IpRange> TakenBy(const std::vector<Route>& routes, uint32_t owner,
+std::vector<IpRange> TakenBy(const std::vector<HostRoute>& routes, uint32_t owner,
                              const std::optional<IpRange>& ours) {
   std::vector<IpRange> taken;
-  for (const Route& route : routes) {
+  for (const HostRoute& route : routes) {
     if (route.destination.prefix == 0) continue;
     const bool is_claim = route.protocol == kRouteProtocol && route.metric == owner;
     const bool is_inward = route.protocol == kRouteProtocol && ours &&
@@ -114,7 +114,7 @@ Status Egress::Open() {
 }
 
 Status Egress::DecideSubnets() {
-  CTR_ASSIGN_OR_RETURN(std::vector<Route> routes, ListRoutes());
+  CTR_ASSIGN_OR_RETURN(std::vector<HostRoute> routes, ListRoutes());
   mtu_ = UplinkMtu(routes);
   subnets_.ipv6 = UniqueLocalSubnet(options_.agent_id);
   const StatusOr<Subnets> kept = ParseSubnets(ReadLine(SubnetPath()));
@@ -144,7 +144,7 @@ Status Egress::DecideSubnets() {
 
 // Two agents that start at once may both find the same network free: who sees that another claimed
 // it, too, goes on to the next.
-Status Egress::ClaimFree(std::vector<Route>& routes,
+Status Egress::ClaimFree(std::vector<HostRoute>& routes,
                          const std::function<std::vector<IpRange>()>& taken) {
   for (int candidate = 0;;) {
     const auto chosen = ChooseSubnet(options_.agent_id, candidate, taken());

@@ -57,7 +57,8 @@ class Egress {
 
  private:
   Status DecideSubnets();
-  Status ClaimFree(std::vector<Route>& routes, const std::function<std::vector<IpRange>()>& taken);
+  Status ClaimFree(std::vector<HostRoute>& routes,
+                   const std::function<std::vector<IpRange>()>& taken);
   Status Claim(const IpRange& subnet);
   Status Release(const IpRange& subnet) const;
   Status PutRules();

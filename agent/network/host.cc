@@ -109,9 +109,9 @@ std::vector<IpRange> HostAddresses() {
   return addresses;
 }
 
-uint32_t UplinkMtu(const std::vector<Route>& routes) {
+uint32_t UplinkMtu(const std::vector<HostRoute>& routes) {
   uint32_t least = kEthernetMtu;
-  for (const Route& route : routes) {
+  for (const HostRoute& route : routes) {
     if (route.destination.prefix != 0 || route.interface == 0) continue;
     const uint32_t mtu = MtuOf(route.interface);
     if (mtu >= kLeastMtu) least = std::min(least, mtu);

@@ -17,7 +17,7 @@ std::vector<IpRange> HostAddresses();
 
 // Of the interface that the default route of either family leads out of; 1500 if there is none, or
 // if it takes more.
-uint32_t UplinkMtu(const std::vector<Route>& routes);
+uint32_t UplinkMtu(const std::vector<HostRoute>& routes);
 
 // Whether the host has an IPv6 address by which it may reach others.
 bool HasIpv6(const std::vector<IpRange>& addresses);

@@ -39,13 +39,13 @@ StatusOr<std::vector<FoundLink>> ListLinks(const std::string& prefix);
 Status RemoveLinkByName(const std::string& name);
 
 // One route of the host, in whichever table.
-struct Route {
+struct HostRoute {
   IpRange destination;
   uint32_t interface = 0;  // its index; 0: none
   uint32_t metric = 0;
   uint8_t protocol = 0;  // who made it
 };
-StatusOr<std::vector<Route>> ListRoutes();
+StatusOr<std::vector<HostRoute>> ListRoutes();
 
 // Takes a network for an agent, which `owner` stands for: a route by which what belongs to no
 // instance ends here, with `owner` as its metric. OK if it has it.

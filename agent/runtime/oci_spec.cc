@@ -177,7 +177,11 @@ json Linux(const OciSpecInput& input, const OciHost& host) {
   masked.insert(masked.end(), host.masked_paths.begin(), host.masked_paths.end());
   json namespaces = json::array();
   for (const char* type : {"pid", "ipc", "uts", "mount", "network", "cgroup"}) {
-    namespaces.push_back({{"type", type}});
+    json entry = {{"type", type}};
+    if (entry["type"] == "network" && !input.network_namespace.empty()) {
+      entry["path"] = input.network_namespace;
+    }
+    namespaces.push_back(std::move(entry));
   }
   return {{"cgroupsPath", input.cgroups_path},
           {"namespaces", std::move(namespaces)},

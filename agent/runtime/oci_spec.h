@@ -53,7 +53,8 @@ struct OciSpecInput {
   Resources resources;
   int nofile = 1024;  // soft limit, capped by OciHost::nofile_hard
   bool read_only = false;
-  std::string resolv_conf;  // a file on the host, to be seen as /etc/resolv.conf; "" for none
+  std::string network_namespace;  // the path of one to join; "" for a new one
+  std::string resolv_conf;        // a file on the host, to be seen as /etc/resolv.conf; "" for none
   std::map<std::string, std::string> annotations;
 };
 

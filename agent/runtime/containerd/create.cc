@@ -50,7 +50,7 @@ awaitable<StatusOr<ProcessUser>> FindUser(std::shared_ptr<Core> core, std::strin
 
 StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
                                const ResolvedImage& image, ProcessUser user,
-                               std::string resolv_conf) {
+                               const std::optional<Internet>& internet) {
   OciSpecInput input;
   input.image = image.config;
   input.user = std::move(user);
@@ -62,7 +62,10 @@ StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
   input.resources = spec.resources;
   input.nofile = spec.nofile;
   input.read_only = spec.read_only;
-  input.resolv_conf = std::move(resolv_conf);
+  if (internet) {
+    input.network_namespace = internet->NamespacePath();
+    input.resolv_conf = internet->resolv_conf;
+  }
   return BuildOciSpec(input, core.host);
 }
 
@@ -149,13 +152,22 @@ awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, 
   co_return StartError(task.status(), image);
 }
 
+// The interface is made while containerd and runc make the task, which takes longer.
+awaitable<StatusOr<int>> CreateWithInternet(std::shared_ptr<Core> core, std::string id,
+                                            Internet internet, awaitable<StatusOr<int>> task) {
+  using asio::experimental::awaitable_operators::operator&&;
+  auto [pid, given] = co_await (std::move(task) && GiveInternet(core, id, internet.netns));
+  CTR_CO_RETURN_IF_ERROR(given);
+  co_return pid;
+}
+
 // Everything between the image and the task; what fails here is undone by the caller, together with
 // `new_disk`, the kept disk that was made for it, or "".
 awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
                                     ResolvedImage image, std::string& new_disk) {
-  std::string resolv_conf;
+  std::optional<Internet> internet;
   if (spec.internet) {
-    CTR_CO_ASSIGN_OR_RETURN(resolv_conf, co_await AwaitInternet(core));
+    CTR_CO_ASSIGN_OR_RETURN(internet, co_await PrepareInternet(core));
   }
   CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareRootfs(core, spec, image.chain_id));
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
@@ -167,13 +179,14 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
   if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
-  CTR_CO_ASSIGN_OR_RETURN(int pid, co_await CreateTask(core, spec.id, LoggerUrl(*core, spec),
-                                                       spec.image, std::move(rootfs.mounts)));
-  CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
+  awaitable<StatusOr<int>> task =
+      CreateTask(core, spec.id, LoggerUrl(*core, spec), spec.image, std::move(rootfs.mounts));
+  StatusOr<int> pid = internet
+                          ? co_await CreateWithInternet(core, spec.id, *internet, std::move(task))
+                          : co_await std::move(task);
+  if (!pid.ok()) co_return pid.status();
+  CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, *pid));
   CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
-  if (spec.internet) {
-    CTR_CO_RETURN_IF_ERROR(co_await GiveInternet(core, spec.id, opened.netns));
-  }
   core->processes[spec.id] = opened.process;
 
   Container container;
@@ -182,7 +195,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   container.generation = spec.generation;
   container.revision = std::move(spec.revision);
   container.phase = ContainerPhase::kCreated;
-  container.pid = pid;
+  container.pid = *pid;
   container.netns = std::move(opened.netns);
   container.stop_signal = stop_signal;
   container.record = std::move(spec.record);

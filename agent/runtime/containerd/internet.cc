@@ -1,5 +1,7 @@
 #include "agent/runtime/containerd/internet.h"
 
+#include <unistd.h>
+
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -40,10 +42,17 @@ awaitable<void> KeepInternet(std::shared_ptr<Core> core) {
   }
 }
 
-awaitable<StatusOr<std::string>> AwaitInternet(std::shared_ptr<Core> core) {
+std::string Internet::NamespacePath() const {
+  return absl::StrCat("/proc/", ::getpid(), "/fd/", netns->fd());
+}
+
+awaitable<StatusOr<Internet>> PrepareInternet(std::shared_ptr<Core> core) {
   co_await core->egress_known.Pass();
   if (!core->egress_status.ok()) co_return Refusal(core->egress_status);
-  co_return core->egress.ResolvConfPath();
+  CTR_CO_ASSIGN_OR_RETURN(NetworkNamespace netns,
+                          co_await OnWork(core->work, [] { return NetworkNamespace::Make(); }));
+  co_return Internet{core->egress.ResolvConfPath(),
+                     std::make_shared<const NetworkNamespace>(std::move(netns))};
 }
 
 awaitable<Status> GiveInternet(std::shared_ptr<Core> core, std::string container_id,
@@ -52,13 +61,9 @@ awaitable<Status> GiveInternet(std::shared_ptr<Core> core, std::string container
       core->work, [core, id = container_id, netns] { return core->egress.Attach(*netns, id); }));
   if (core->egress_status.ok()) co_return absl::OkStatus();
   // Cut off meanwhile, maybe before this one was there to be.
-  CTR_CO_RETURN_IF_ERROR(co_await TakeInternet(core, container_id));
+  CTR_CO_RETURN_IF_ERROR(
+      co_await OnWork(core->work, [core, id = container_id] { return core->egress.Detach(id); }));
   co_return Refusal(core->egress_status);
-}
-
-awaitable<Status> TakeInternet(std::shared_ptr<Core> core, std::string container_id) {
-  co_return co_await OnWork(core->work,
-                            [core, container_id] { return core->egress.Detach(container_id); });
 }
 
 }  // namespace ctr

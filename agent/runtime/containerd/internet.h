@@ -13,14 +13,22 @@ namespace ctr {
 // client.
 awaitable<void> KeepInternet(std::shared_ptr<Core> core);
 
-// What a container with a way out gets as its /etc/resolv.conf. Waits until the way out was tried;
-// FAILED_PRECONDITION, with what to do, where instances can't have one.
-awaitable<StatusOr<std::string>> AwaitInternet(std::shared_ptr<Core> core);
+// What a container with a way out is made with. Its namespace is there before its task, so that the
+// interface can be made meanwhile.
+struct Internet {
+  std::string resolv_conf;  // to be seen as its /etc/resolv.conf
+  std::shared_ptr<const NetworkNamespace> netns;
 
-// Between the task's creation and its start.
+  // Where runc finds it, as long as this agent holds it.
+  std::string NamespacePath() const;
+};
+
+// Waits until the way out was tried. FAILED_PRECONDITION, with what to do, where instances can't
+// have one.
+awaitable<StatusOr<Internet>> PrepareInternet(std::shared_ptr<Core> core);
+
+// Makes the interface in the namespace, with which it goes.
 awaitable<Status> GiveInternet(std::shared_ptr<Core> core, std::string container_id,
                                std::shared_ptr<const NetworkNamespace> netns);
-// OK if it has none.
-awaitable<Status> TakeInternet(std::shared_ptr<Core> core, std::string container_id);
 
 }  // namespace ctr

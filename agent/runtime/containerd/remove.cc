@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
-#include "agent/runtime/containerd/internet.h"
 #include "agent/runtime/containerd/remains.h"
 
 namespace ctr {
@@ -87,7 +86,6 @@ awaitable<Status> DeleteRecord(std::shared_ptr<Core> core, std::string id) {
 awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id) {
   CTR_CO_RETURN_IF_ERROR(co_await DeleteTask(core, id));
   core->processes.erase(id);
-  CTR_CO_RETURN_IF_ERROR(co_await TakeInternet(core, id));
   if (core->cgroups.Exists(core->CgroupPath(id))) {
     CTR_CO_RETURN_IF_ERROR(
         co_await OnWork(core->work, [core, id] { return RemoveRemains(*core, id); }));
