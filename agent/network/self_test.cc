@@ -168,7 +168,7 @@ Status TestLinks() {
       made = ErrnoError(errno, "cannot make a network namespace");
       return;
     }
-    made = AddLink(inner, {.name = "ctr-test",
+    made = AddLink(inner, {.name = "ctr-probe",
                            .container_id = "test",
                            .ipv4 = IpRangeOf(std::string_view("\x0a\xc0\x00\x02", 4), 32),
                            .ipv6 = std::nullopt});

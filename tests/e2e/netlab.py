@@ -21,20 +21,20 @@ NOT_PUBLIC = ["10.66.6.6", "172.16.9.9", "172.31.9.9", "192.168.9.9", "100.64.9.
               "192.0.0.9", "0.1.2.3", "fd66::9", "fc00::9", "fec0::9", "64:ff9b::a42:606", "2002:a42:606::1", "100::9"]
 PORT = 9000
 
-# Serves TCP and UDP at every address of its namespace: tells a client what its address is. UDP payloads go to standard output.
+# Serves TCP at every address of its namespace, and UDP at those given, since an answer must come from there: tells a client what
+# its address is. UDP payloads go to standard output.
 SERVER = """
 import selectors, socket, sys
 port, selector = int(sys.argv[1]), selectors.DefaultSelector()
-for family in (socket.AF_INET, socket.AF_INET6):
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        s = socket.socket(family, kind)
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        s.bind(("", port))
-        if kind == socket.SOCK_STREAM:
-            s.listen(64)
-        selector.register(s, selectors.EVENT_READ)
+for kind, address in [(socket.SOCK_STREAM, a) for a in ("0.0.0.0", "::")] + [(socket.SOCK_DGRAM, a) for a in sys.argv[2:]]:
+    s = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if ":" in address:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind((address, port))
+    if kind == socket.SOCK_STREAM:
+        s.listen(64)
+    selector.register(s, selectors.EVENT_READ)
 print("ready", flush=True)
 while True:
     for key, _ in selector.select():
@@ -117,17 +117,16 @@ class Lab:
         # So that one that gets out with an address of its own is seen, and one that gets in would be answered.
         run("ip", "-n", peer, "route", "add", "default", "via", HOST4)
         run("ip", "-n", peer, "-6", "route", "add", "default", "via", HOST6)
-        for netns in (self.host, self.peer):
-            self.serve(netns, PORT)
-        self.serve(self.peer, 53)
+        self.serve(self.host, PORT, HOST4, HOST6)
+        self.serve(self.peer, PORT, *PUBLIC, *NOT_PUBLIC)
 
     @staticmethod
     def nodad(address):
         return ["nodad"] if ":" in address else []
 
-    def serve(self, netns, port):
+    def serve(self, netns, port, *addresses):
         output = os.memfd_create("server")
-        server = subprocess.Popen(within(netns, sys.executable, "-c", SERVER, str(port)), stdout=output,
+        server = subprocess.Popen(within(netns, sys.executable, "-c", SERVER, str(port), *addresses), stdout=output,
                                   stdin=subprocess.DEVNULL)
         self.servers.append(server)
         self.outputs.append(output)

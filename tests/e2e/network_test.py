@@ -215,6 +215,7 @@ s.send(b"\\x33\\x33\\0\\0\\0\\1" + mac + b"\\x86\\xdd" + struct.pack("!IHBB", 6 
         server = next(s for s in servers if ":" not in s)
         run("ip", "-n", self.lab.names[1], "address", "replace", server, "dev", "lo")
         self.addCleanup(run, "ip", "-n", self.lab.names[1], "address", "delete", server, "dev", "lo", check=False)
+        self.lab.serve(self.lab.peer, 53, server)
         results = self.probe("open/names", [["udp", server, 53], ["tcp", server, 53], ["tcp", server, PORT], ["udp", server, PORT]])
         self.assertTrue(results["udp", server, 53].startswith("ok"), results)
         self.assertTrue(results["tcp", server, 53].startswith("ok"), results)

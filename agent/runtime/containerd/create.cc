@@ -174,7 +174,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   CTR_CO_ASSIGN_OR_RETURN(ProcessUser user,
                           co_await FindUser(core, image.config.user, rootfs.mounts));
   CTR_CO_ASSIGN_OR_RETURN(std::string text,
-                          SpecText(*core, spec, image, std::move(user), std::move(resolv_conf)));
+                          SpecText(*core, spec, image, std::move(user), internet));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
