@@ -48,8 +48,11 @@ std::string ReadLine(const std::string& path) {
   return line;
 }
 
+// Milliseconds as a rule. What takes so long on a busy host must not cut instances off.
+constexpr Duration kNftLimit = std::chrono::seconds(60);
+
 Status RunNft(const std::string& text) {
-  Status done = RunCommand({"nft", "-f", "-"}, text).status();
+  Status done = RunCommand({"nft", "-f", "-"}, text, kNftLimit).status();
   if (absl::IsNotFound(done)) {
     return absl::NotFoundError("there is no nft: install the package nftables");
   }
@@ -57,7 +60,8 @@ Status RunNft(const std::string& text) {
 }
 
 StatusOr<std::string> ListRules(const std::string& agent_id) {
-  return RunCommand({"nft", "--stateless", "list", "table", "inet", RuleTable(agent_id)});
+  return RunCommand({"nft", "--stateless", "list", "table", "inet", RuleTable(agent_id)}, "",
+                    kNftLimit);
 }
 
 std::string InterfaceName(const std::string& prefix, uint32_t number) {

