@@ -2,15 +2,17 @@
 
 import concurrent.futures
 import json
+import os
 import random
 import re
-import subprocess
+import signal
 import sys
 import time
 import unittest
 
 import audit
-from harness import Case, read, wait_for
+import kills
+from harness import read, wait_for
 from netlab import HOST4, HOST6, NOT_PUBLIC, PEER4, PEER6, PORT, PUBLIC, Lab, LabAgent, probe, run, within
 
 WEB = """
@@ -67,7 +69,7 @@ class Network(unittest.TestCase):
         results = self.probe("open/out", [[kind, address, PORT] for kind in ("tcp", "udp") for address in PUBLIC])
         self.assertEqual({result for (_, address, _), result in results.items() if ":" not in address}, {f"ok {HOST4}"})
         self.assertEqual({result for (_, address, _), result in results.items() if ":" in address}, {f"ok {HOST6}"})
-        # And by the instance's own tools, through its resolv.conf's way.
+        # And by the instance's own tools.
         shell = self.agent.ctr("exec", "open/out", "--", "sh", "-c", f"nc -w 3 {PEER4} {PORT} < /dev/null")
         self.assertEqual(shell, HOST4)
 
@@ -131,7 +133,7 @@ class Network(unittest.TestCase):
         results = self.probe("closed/a", [[kind, address, PORT] for kind in ("tcp", "udp")
                                           for address in [*PUBLIC, *NOT_PUBLIC, HOST4, HOST6]])
         self.assertLessEqual(set(results.values()), {"ENETUNREACH", "EADDRNOTAVAIL", "EHOSTUNREACH", "EINVAL"})
-        self.assertNotIn(" ", audit.interfaces(self.agent).get(self.agent.json("inspect", "closed/a")["container_id"], ""))
+        self.assertNotIn(self.agent.json("inspect", "closed/a")["container_id"], audit.interfaces(self.agent))
 
     def test_an_address_that_is_not_its_own_gets_nowhere(self):
         for name in ("open/liar", "open/victim"):
@@ -152,7 +154,7 @@ for label, source in json.loads(sys.argv[1]).items():
         packed, to = socket.inet_pton(socket.AF_INET6, source), sys.argv[3]
         destination = socket.inet_pton(socket.AF_INET6, to)
         total = packed + destination + struct.pack("!IHBB", len(udp) + len(payload), 0, 0, 17) + udp + payload
-        words = struct.unpack(f"!{len(total + total[:0]) // 2}H", total[:len(total) // 2 * 2])
+        words = struct.unpack(f"!{len(total) // 2}H", total[:len(total) // 2 * 2])
         value = sum(words) + (total[-1] << 8 if len(total) % 2 else 0)
         while value >> 16:
             value = (value & 0xffff) + (value >> 16)
@@ -223,6 +225,15 @@ s.send(b"\\x33\\x33\\0\\0\\0\\1" + mac + b"\\x86\\xdd" + struct.pack("!IHBB", 6 
             self.assertFalse(results["tcp", server, PORT].startswith("ok"), results)
             self.assertFalse(results["udp", server, PORT].startswith("ok"), results)
 
+    def test_doctor_tells_what_the_agent_alone_knows_too(self):
+        answer = self.agent.json("doctor")
+        outcomes = {finding["check"]: finding["outcome"] for finding in answer["findings"]}
+        self.assertTrue(answer["ok"])
+        self.assertEqual([outcomes[check] for check in ("containerd", "runc", "cgroups", "packet filter", "interfaces", "internet")],
+                         ["ok"] * 6)
+        self.assertIn("runtime", outcomes)
+        self.assertRegex(self.agent.ctr("doctor"), r"(?m)^ok +internet  ")
+
     def test_large_packets_get_through_whatever_the_uplink_takes(self):
         self.agent.ctr("get", "open/large")
         link = json.loads(run(*within(self.agent.netns("open/large"), "ip", "-j", "link", "show", "eth0")))[0]
@@ -266,8 +277,6 @@ class Remains(unittest.TestCase):
         self.agent.apply(web("open"))
 
     def test_a_hundred_starts_and_stops_leave_no_interface(self):
-        names = [f"open/i{n % 10}" for n in range(100)]
-
         def turn(id):
             for _ in range(10):
                 self.agent.ctr("get", f"open/i{id}")
@@ -275,7 +284,7 @@ class Remains(unittest.TestCase):
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
             list(pool.map(turn, range(10)))
-        self.assertEqual(len(names), sum(i["generation"] for i in self.agent.json("ls", "-a")))
+        self.assertEqual(100, sum(i["generation"] for i in self.agent.json("ls", "-a")))
         wait_for(lambda: not interfaces(self.agent), "the interfaces to be gone")
         audit.assert_clean(self.agent)
         routes = run(*within(self.lab.host, "ip", "route", "show", "table", "all"))
@@ -283,14 +292,14 @@ class Remains(unittest.TestCase):
 
     def test_an_agent_that_is_killed_in_the_middle_leaves_nothing_and_cuts_nobody_off(self):
         self.agent.ctr("get", "open/stays")
-        address = self.agent.addresses("open/stays")
+        address, netns = self.agent.addresses("open/stays"), self.agent.netns("open/stays")
         chance = random.Random(3)
         for n in range(6):
             for id in range(4):
                 self.agent.ctr("start", f"open/k{id}", "--no-wait", check=False)
             time.sleep(chance.uniform(0, 0.25))
             self.agent.kill()
-            self.assertEqual(probe(self.agent_netns("stays"), [["tcp", PEER4, PORT], ["tcp", HOST4, PORT]]),
+            self.assertEqual(probe(netns, [["tcp", PEER4, PORT], ["tcp", HOST4, PORT]]),
                              [f"ok {HOST4}", "ECONNREFUSED"])
             self.agent.start()
             for id in range(4):
@@ -299,21 +308,9 @@ class Remains(unittest.TestCase):
         self.assertEqual(len(interfaces(self.agent)), 1)
         self.assertEqual(self.agent.addresses("open/stays"), address)
 
-    def agent_netns(self, id):
-        if not hasattr(self, "pids"):
-            self.pids = {}
-        if id not in self.pids:
-            # Asked while the agent still answers: the first kill comes after the first look.
-            self.pids[id] = next(pid for pid, args in audit.processes() if args[0] == "/bin/server" and
-                                 f"CTR_ID={id}" in read(f"/proc/{pid}/environ"))
-        return f"/proc/{self.pids[id]}/ns/net"
-
     def test_containerd_killed_and_a_shim_killed_leave_no_interface(self):
-        import kills
         self.agent.ctr("get", "open/a")
         pid = kills.containerd_pid(self.agent)
-        import os
-        import signal
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: kills.containerd_pid(self.agent) != pid, "another containerd")
         kept = self.agent.addresses("open/a")
@@ -348,11 +345,20 @@ class Remains(unittest.TestCase):
         self.assertNotEqual(refused.returncode, 0)
         for word in ("nft", "internet = false", "ctr doctor"):
             self.assertIn(word, refused.stderr)
+        doctor = self.agent.ctr("doctor", "-o", "json", check=False)
+        self.assertEqual(doctor.returncode, 1)
+        told = {finding["check"]: finding for finding in json.loads(doctor.stdout)["findings"]}
+        self.assertEqual((told["nft"]["outcome"], told["internet"]["outcome"]), ("warning", "missing"))
+        self.assertIn("apt-get install nftables", told["nft"]["advice"])
         # What ran without rules that can be looked after is cut off.
         wait_for(lambda: not interfaces(self.agent), "the interfaces to be gone")
         self.agent.apply(web("closed", CLOSED))
         self.assertTrue(self.agent.ctr("get", "closed/a").startswith("http://"))
         self.agent.kill()
+        # Without an agent its program looks at the machine.
+        alone = self.agent.ctr("doctor", "-o", "json", check=False)
+        self.assertEqual(alone.returncode, 0, alone.stdout + alone.stderr)
+        self.assertIn("runc", [finding["check"] for finding in json.loads(alone.stdout)["findings"]])
         self.agent.before = within(self.lab.host)
         self.agent.start()
         self.agent.ctr("get", "open/after")
