@@ -19,6 +19,7 @@
 #include "agent/control/metrics.h"
 #include "agent/control/routes.h"
 #include "agent/control/waker_relay.h"
+#include "agent/doctor/host_checks.h"
 #include "agent/proxy/ingress.h"
 #include "agent/runtime/containerd/containerd_runtime.h"
 #include "agent/runtime/containerd/purge.h"
@@ -43,6 +44,8 @@ ContainerdOptions OptionsFor(const AgentConfig& config, std::string agent_id,
   options.agent_id = std::move(agent_id);
   options.data_dir = config.data_dir;
   options.run_dir = config.run_dir;
+  options.subnet = config.network.subnet;
+  options.allow = config.network.allow;
   if (!containerd.empty()) options.external_socket = containerd;
   return options;
 }
@@ -143,6 +146,7 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   }
   if (predecessor != nullptr) predecessor->Begin(executor, clock, supervisor, waker);
   CTR_CO_RETURN_IF_ERROR(co_await supervisor.Recover(RecoveryStepsOf(beginning)));
+  runtime->OpenInternet();
   asio::cancellation_signal stop_metrics;
   if (metrics.valid()) {
     ServeMetrics(
@@ -162,7 +166,8 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
                    "ctr-" + agent_id,
                    ingress.steering().Describe(),
                    config.instance_range.ToString(),
-                   config.class_range.ToString()};
+                   config.class_range.ToString(),
+                   [&runtime] { return runtime->InternetStatus(); }};
   AgentService service(executor, work.get_executor(), clock, supervisor, *runtime, facts);
   CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<ApiServer> server,
                           ApiServer::Listen(config.run_dir + "/agent.sock", service, fd_store,
@@ -269,6 +274,10 @@ int Main(int argc, char** argv) {
   ReserveDescriptors();
   StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
   if (!command_line.ok()) return Fail(command_line.status());
+  if (command_line->doctor) {
+    std::puts(ToJson(CheckHost()).c_str());
+    return 0;
+  }
   if (!command_line->help.empty()) {
     std::fputs(command_line->help.c_str(), stdout);
     return 0;

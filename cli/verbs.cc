@@ -142,6 +142,8 @@ std::vector<Verb> MakeVerbs() {
       {"image rm", "", kClasses, "remove an image", "ctr image rm demo:latest", DefineImageRm},
       {"info", "", kHost, "what the agent is and where it keeps things", "ctr info -o json",
        DefineInfo},
+      {"doctor", "", kHost, "what this machine lacks for ctr, and what to do about it",
+       "ctr doctor -o json | jq '.findings[] | select(.outcome != \"ok\")'", DefineDoctor},
       {"completion", "", kHost, "a script that completes verbs, flags, IDs, classes and images",
        "source <(ctr completion bash)", DefineCompletion},
       {"version", "", kHost, "versions of ctr and of the agent", "ctr version", DefineVersion},

@@ -27,6 +27,8 @@ struct AgentFacts {
   std::string steering;
   std::string instance_range;
   std::string class_range;
+  // What is in the way of instances with internet = true.
+  std::function<Status()> internet;
 };
 
 // ctr.v1.Agent: proto <-> model, nothing else. Its handlers run on the control loop; those that
@@ -106,6 +108,9 @@ class AgentService final : public v1::Agent::CallbackService {
   grpc::ServerUnaryReactor* RemoveImage(grpc::CallbackServerContext* context,
                                         const v1::RemoveImageRequest* request,
                                         v1::RemoveImageResponse* response) override;
+  grpc::ServerUnaryReactor* Diagnose(grpc::CallbackServerContext* context,
+                                     const v1::DiagnoseRequest* request,
+                                     v1::Diagnosis* response) override;
   grpc::ServerUnaryReactor* GetInfo(grpc::CallbackServerContext* context,
                                     const v1::GetInfoRequest* request, v1::Info* response) override;
   grpc::ServerWriteReactor<v1::ListEventsResponse>* ListEvents(

@@ -19,71 +19,47 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/descriptors.h"
+#include "agent/base/netlink.h"
 
 namespace ctr {
 namespace {
 
 constexpr uint8_t kTcpListen = 10;  // TCP_LISTEN of the kernel's net/tcp_states.h
+constexpr int kLoopbackIndex = 1;   // lo is the first interface of every namespace
 
 int HomeNamespace() {
   static const int fd = ::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
   return fd;
 }
 
-// Sends one netlink request and reads until its acknowledgement. EEXIST counts as done.
-Status NetlinkCall(int fd, const void* request, size_t size) {
-  if (::send(fd, request, size, 0) < 0) return ErrnoError(errno, "netlink send");
-  std::array<char, 4096> buffer;
-  ssize_t received = ::recv(fd, buffer.data(), buffer.size(), 0);
-  if (received < 0) return ErrnoError(errno, "netlink receive");
-  const auto* header = reinterpret_cast<const nlmsghdr*>(buffer.data());
-  if (!NLMSG_OK(header, static_cast<size_t>(received)) || header->nlmsg_type != NLMSG_ERROR) {
-    return absl::InternalError("netlink: unexpected answer");
-  }
-  int error = static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
-  if (error != 0 && error != -EEXIST) return ErrnoError(-error, "netlink request");
-  return absl::OkStatus();
+// EEXIST counts as done.
+Status Done(const Status& status) {
+  return absl::IsAlreadyExists(status) ? absl::OkStatus() : status;
 }
 
-Status AddAddress(int fd, uint32_t ipv4) {
-  struct {
-    nlmsghdr header;
-    ifaddrmsg message;
-    rtattr attribute;
-    uint32_t address;
-    rtattr local_attribute;
-    uint32_t local;
-  } request = {};
-  request.header.nlmsg_len = sizeof request;
-  request.header.nlmsg_type = RTM_NEWADDR;
-  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-  request.message.ifa_family = AF_INET;
-  request.message.ifa_prefixlen = 32;
-  request.message.ifa_scope = RT_SCOPE_HOST;
-  request.message.ifa_index = 1;  // lo is the first interface of every namespace
-  request.attribute = {.rta_len = RTA_LENGTH(4), .rta_type = IFA_ADDRESS};
-  request.address = ipv4;
-  request.local_attribute = {.rta_len = RTA_LENGTH(4), .rta_type = IFA_LOCAL};
-  request.local = ipv4;
-  return NetlinkCall(fd, &request, sizeof request);
+Status AddAddress(NetlinkSocket& socket, uint32_t ipv4) {
+  const ifaddrmsg message{.ifa_family = AF_INET,
+                          .ifa_prefixlen = 32,
+                          .ifa_flags = 0,
+                          .ifa_scope = RT_SCOPE_HOST,
+                          .ifa_index = kLoopbackIndex};
+  NetlinkRequest request(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, message);
+  request.Add(IFA_ADDRESS, ipv4);
+  request.Add(IFA_LOCAL, ipv4);
+  return Done(socket.Call(request, "an address for lo"));
 }
 
-Status RaiseLoopback(int fd) {
-  struct {
-    nlmsghdr header;
-    ifinfomsg message;
-  } request = {};
-  request.header.nlmsg_len = sizeof request;
-  request.header.nlmsg_type = RTM_NEWLINK;
-  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-  request.message.ifi_family = AF_UNSPEC;
-  request.message.ifi_index = 1;
-  request.message.ifi_flags = IFF_UP;
-  request.message.ifi_change = IFF_UP;
-  return NetlinkCall(fd, &request, sizeof request);
+Status RaiseLoopback(NetlinkSocket& socket) {
+  ifinfomsg message = {};
+  message.ifi_index = kLoopbackIndex;
+  message.ifi_flags = IFF_UP;
+  message.ifi_change = IFF_UP;
+  return Done(socket.Call(NetlinkRequest(RTM_NEWLINK, 0, message), "bringing lo up"));
 }
 
 bool IsIpv6Only(const nlmsghdr* header, const inet_diag_msg* message) {
@@ -130,6 +106,20 @@ StatusOr<NetworkNamespace> NetworkNamespace::OfProcess(int pid) {
 
 StatusOr<NetworkNamespace> NetworkNamespace::Current() { return Open("/proc/thread-self/ns/net"); }
 
+// On a thread of its own, which ends: no thread that serves is ever in a wrong namespace for it.
+StatusOr<NetworkNamespace> NetworkNamespace::Make() {
+  StatusOr<NetworkNamespace> made = absl::InternalError("");
+  std::thread maker([&made] {
+    if (::unshare(CLONE_NEWNET) != 0) {
+      made = ErrnoError(errno, "cannot make a network namespace");
+    } else {
+      made = Current();
+    }
+  });
+  maker.join();
+  return made;
+}
+
 StatusOr<NetworkNamespace> NetworkNamespace::FromDescriptor(UniqueFd fd) {
   if (::ioctl(fd.get(), NS_GET_NSTYPE) != CLONE_NEWNET) {
     return absl::InvalidArgumentError("it is no network namespace");
@@ -159,9 +149,10 @@ StatusOr<UniqueFd> NetworkNamespace::Socket(int domain, int type, int protocol) 
 
 Status NetworkNamespace::PrepareLoopback() const {
   CTR_ASSIGN_OR_RETURN(UniqueFd fd, Socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
-  CTR_RETURN_IF_ERROR(RaiseLoopback(fd.get()));
-  CTR_RETURN_IF_ERROR(AddAddress(fd.get(), kAgentAddress));
-  return AddAddress(fd.get(), kInstanceAddress);
+  NetlinkSocket socket(std::move(fd));
+  CTR_RETURN_IF_ERROR(RaiseLoopback(socket));
+  CTR_RETURN_IF_ERROR(AddAddress(socket, kAgentAddress));
+  return AddAddress(socket, kInstanceAddress);
 }
 
 StatusOr<ListenProbe> ListenProbe::In(const NetworkNamespace& netns) {

@@ -34,6 +34,9 @@ class NetworkNamespace {
   // That of the calling thread.
   static StatusOr<NetworkNamespace> Current();
 
+  // A new one, with nothing in it but a lo that is down. It lives as long as it is held.
+  static StatusOr<NetworkNamespace> Make();
+
   // One that another process had open. INVALID_ARGUMENT if it is something else.
   static StatusOr<NetworkNamespace> FromDescriptor(UniqueFd fd);
 

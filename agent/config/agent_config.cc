@@ -101,6 +101,36 @@ void ReadIngressLimits(TableReader& file, AgentConfig& config) {
   }
 }
 
+// Large enough for instances, and none that others need.
+StatusOr<IpRange> ParseSubnet(std::string_view text) {
+  CTR_ASSIGN_OR_RETURN(IpRange range, ParseIpRange(text));
+  if (!range.is_ipv4() || range.prefix < 8 || range.prefix > 28) {
+    return Refused(text, "must be an IPv4 network with a prefix from 8 to 28, as 10.200.0.0/16 is");
+  }
+  const int first = range.address[0];
+  if (first == 0 || first == 127 || first >= 224) {
+    return Refused(text, "can't be of instances; take a private network like 10.200.0.0/16");
+  }
+  return range;
+}
+
+void ReadNetwork(TableReader& file, NetworkConfig& network) {
+  std::optional<TableReader> table = file.Table("network");
+  if (!table) return;
+  if (table->Find("subnet") != nullptr) {
+    ReadAs(*table, "subnet", ParseSubnet, network.subnet.emplace());
+  }
+  for (const std::string& text : table->Strings("allow").value_or(std::vector<std::string>())) {
+    StatusOr<IpRange> range = ParseIpRange(text);
+    if (range.ok()) {
+      network.allow.push_back(*range);
+    } else {
+      table->Fail("allow", std::string(range.status().message()));
+    }
+  }
+  table->Finish(&file);
+}
+
 }  // namespace
 
 AgentConfig::AgentConfig()
@@ -191,6 +221,7 @@ StatusOr<AgentConfig> ParseAgentConfig(std::string_view toml, std::string_view f
     ReadAs(file, "metrics", ParseHttpAddress, config.metrics.emplace());
   }
   ReadAs(file, "access_log", ParseAbsolutePath, config.access_log);
+  ReadNetwork(file, config.network);
   file.Finish();
   CTR_RETURN_IF_ERROR(errors.First());
   return config;

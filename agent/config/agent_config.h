@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agent/base/error.h"
+#include "agent/base/ip_range.h"
 #include "agent/base/ipv4.h"
 #include "agent/base/time.h"
 
@@ -23,6 +24,12 @@ struct HttpAddress {
 
   // "127.0.0.1:8080", "[::1]:8080".
   std::string ToString() const;
+};
+
+// [network]: the way out of instances with `internet = true`.
+struct NetworkConfig {
+  std::optional<IpRange> subnet;  // of their addresses; none: a free one is chosen
+  std::vector<IpRange> allow;     // not public, and may be reached all the same
 };
 
 // What the agent is told by its file and its command line. A value; read once, at the start.
@@ -48,8 +55,9 @@ struct AgentConfig {
   bool limits_loopback = false;
   int data_threads;                    // by default one for each core, at most four
   std::optional<HttpAddress> metrics;  // where /metrics is served; none: nowhere
-  std::string access_log;              // a file, absolute; "": none
-  std::string log_level = "info";      // as spdlog names them
+  NetworkConfig network;
+  std::string access_log;          // a file, absolute; "": none
+  std::string log_level = "info";  // as spdlog names them
 
   AgentConfig();
 };

@@ -287,7 +287,7 @@ void ReadRouting(TableReader& file, ClassConfig& config) {
     config.max_concurrency = static_cast<int>(*limit);
   }
   if (std::optional<TableReader> network = file.Table("network")) {
-    network->OnlyFalse("internet");
+    config.internet = network->Bool("internet").value_or(config.internet);
     network->Finish(&file);
   }
 }

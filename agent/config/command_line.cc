@@ -53,6 +53,9 @@ void Define(CLI::App& app, Flags& flags, CommandLine& line) {
   app.add_flag("--reload", line.reload,
                "Have the agent that runs start a new one that takes over from it, and exit when "
                "that serves");
+  app.add_flag("--doctor", line.doctor,
+               "Look at what this machine has of what the agent needs, print it as JSON, and exit "
+               "(ctr doctor shows it)");
   app.add_flag("--version", line.version, "Print the version and exit");
 }
 
@@ -134,7 +137,7 @@ StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
     return absl::InvalidArgumentError(
         absl::StrCat(error.what(), "; ctr-agent --help lists the flags"));
   }
-  if (line.version) return line;
+  if (line.version || line.doctor) return line;
   if (line.purge + line.takeover + line.reload > 1) {
     return absl::InvalidArgumentError("give one of --purge, --takeover and --reload");
   }

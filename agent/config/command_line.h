@@ -15,6 +15,7 @@ struct CommandLine {
   bool purge = false;
   bool takeover = false;  // from the agent that runs, if one does
   bool reload = false;    // have the agent that runs replaced by a new one
+  bool doctor = false;    // look at the host, print findings as JSON, and exit
   bool version = false;
   std::string help;  // to print instead of anything else; "" if it was not asked for
 };

@@ -183,7 +183,7 @@ std::string SettingsJson(const ClassConfig& config) {
                  {"files", config.log.files}};
   json["route"] = {{"policy", config.route_policy == RoutePolicy::kRandom ? "random" : "nearest"},
                    {"instances", config.route_instances}};
-  json["network"] = {{"internet", false}};
+  json["network"] = {{"internet", config.internet}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -143,7 +143,7 @@ Status DataDir::Purge() const {
   std::vector<std::string> names;
   std::error_code error;
   if (IsInUse()) {
-    names = {"logs", "reserve", "containerd-socket.new", "agent-id.new"};
+    names = {"logs", "reserve", "containerd-socket.new", "agent-id.new", "network", "network.new"};
     for (std::filesystem::directory_iterator it(path_, error), end; !error && it != end;
          it.increment(error)) {
       std::string name = it->path().filename();

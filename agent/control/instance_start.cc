@@ -159,6 +159,7 @@ ContainerSpec Instance::SpecOf(std::string image) const {
   spec.read_only = config.read_only;
   spec.volumes = config.volumes;
   spec.security = config.security;
+  spec.internet = config.internet;
   spec.keep_disk = config.disk == Disk::kKeep;
   spec.record = EncodeRecoveryRecord(class_->record, record_);
   spec.log = {LogPath(), config.log};

@@ -115,6 +115,7 @@ std::string RevisionOf(const ClassConfig& config) {
                        config.response_timeout.value_or(Duration::zero()).count()));
   }
   if (config.route_policy != RoutePolicy::kRandom) c.Add("nearest");
+  if (!config.internet) c.Add("no internet");
   if (config.readiness != ReadinessConfig()) {
     const ReadinessConfig& readiness = config.readiness;
     c.Add("readiness");

@@ -141,6 +141,7 @@ struct ClassConfig {
   RoutePolicy route_policy = RoutePolicy::kRandom;
   int route_instances = 3;  // over instance-0 … instance-N-1; autoscaled: its max
   std::optional<AutoscaleSettings> autoscale;  // none: off
+  bool internet = true;                        // a way out, beside `lo`, to public addresses
   ReadinessConfig readiness;
   std::optional<int> max_concurrency;  // in-flight requests an instance; none: no limit
   Hooks hooks;

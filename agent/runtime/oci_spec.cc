@@ -201,12 +201,24 @@ bool IsTaken(const std::string& path, const std::vector<Volume>& volumes) {
          });
 }
 
-json EtcMount(const OciSpecInput& input, const char* name) {
+json EtcMount(const char* name, const std::string& source, bool read_only) {
   return {{"destination", absl::StrCat("/etc/", name)},
           {"type", "bind"},
-          {"source", absl::StrCat(input.etc_folder, "/", name)},
-          {"options",
-           {"bind", "rprivate", "nosuid", "noexec", "nodev", input.read_only ? "ro" : "rw"}}};
+          {"source", source},
+          {"options", {"bind", "rprivate", "nosuid", "noexec", "nodev", read_only ? "ro" : "rw"}}};
+}
+
+// Our files of /etc; with a way out, the nameservers are those that all instances share.
+std::vector<json> EtcMounts(const OciSpecInput& input) {
+  std::vector<json> mounts;
+  for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
+    if (name == kResolvConfFile && !input.resolv_conf.empty()) {
+      mounts.push_back(EtcMount(name, input.resolv_conf, true));
+    } else if (!input.etc_folder.empty()) {
+      mounts.push_back(EtcMount(name, absl::StrCat(input.etc_folder, "/", name), input.read_only));
+    }
+  }
+  return mounts;
 }
 
 json DefaultMounts() {
@@ -241,9 +253,7 @@ json Mounts(const OciSpecInput& input, const OciHost& host) {
     if (input.read_only && !IsTaken(path, volumes)) mounts.push_back(ImageVolumeMount(path));
   }
   for (const Volume& volume : volumes) mounts.push_back(VolumeMount(volume, host));
-  if (input.etc_folder.empty()) return mounts;
-  for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
-    json mount = EtcMount(input, name);
+  for (json& mount : EtcMounts(input)) {
     if (!is_volume(mount)) mounts.push_back(std::move(mount));
   }
   return mounts;
@@ -306,7 +316,11 @@ json ReadOnlyPaths(const Security& security, const OciHost& host) {
 json Linux(const OciSpecInput& input, const OciHost& host) {
   json namespaces = json::array();
   for (const char* type : {"pid", "ipc", "uts", "mount", "network", "cgroup"}) {
-    namespaces.push_back({{"type", type}});
+    json entry = {{"type", type}};
+    if (entry["type"] == "network" && !input.network_namespace.empty()) {
+      entry["path"] = input.network_namespace;
+    }
+    namespaces.push_back(std::move(entry));
   }
   json linux = {{"cgroupsPath", input.cgroups_path},
                 {"namespaces", std::move(namespaces)},

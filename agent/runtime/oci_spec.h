@@ -65,6 +65,8 @@ struct OciSpecInput {
   std::vector<std::string> image_volumes;  // folders of the root file system, paths without links
   Security security;
   std::string etc_folder;  // on the host, with an instance's EtcFiles; "": the image's own files
+  std::string network_namespace;  // the path of one to join; "" for a new one
+  std::string resolv_conf;        // a file on the host, to be seen as /etc/resolv.conf; "" for none
   std::map<std::string, std::string> annotations;
 };
 

@@ -40,12 +40,12 @@ struct ContainerSpec {
   std::optional<std::string> user;         // over the image's
   std::optional<std::string> workdir;      // over the image's
   std::string hostname;
-  std::vector<std::string> nameservers;  // addresses; none: names are looked up nowhere
   Resources resources;
   int nofile = 1024;
   bool read_only = false;
   std::vector<Volume> volumes;
   Security security;
+  bool internet = false;   // beside `lo` it gets a way out
   bool keep_disk = false;  // its root file system is the one of its name, and outlives it
   LogTarget log;
   std::string record;  // kept with the container, and with a kept disk, and given back by List:

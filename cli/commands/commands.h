@@ -45,6 +45,7 @@ Action DefineImageImport(CLI::App& app);
 Action DefineImageLs(CLI::App& app);
 Action DefineImageRm(CLI::App& app);
 Action DefineInfo(CLI::App& app);
+Action DefineDoctor(CLI::App& app);
 Action DefineVersion(CLI::App& app);
 
 }  // namespace ctr::cli

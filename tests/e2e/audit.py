@@ -6,6 +6,7 @@ knows and that does not exist. It is exact at rest only; `assert_clean` gives an
 
 import collections
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -106,6 +107,21 @@ def network_namespaces(pid):
     return found
 
 
+def interfaces(agent):
+    """Container ID -> its interface on the host, of every one that this agent made."""
+    prefix = f"ctr{agent.json('info')['agent_id'][:7]}-"
+    shown = subprocess.run(["nsenter", f"--net=/proc/{agent.process.pid}/ns/net", "ip", "-j", "link"], capture_output=True,
+                           text=True, check=True, timeout=DEADLINE).stdout
+    return {link.get("altnames", ["ctr-of nobody"])[0].removeprefix("ctr-"): link["ifname"]
+            for link in json.loads(shown) if link["ifname"].startswith(prefix)}
+
+
+def with_internet(agent):
+    """Names of the classes whose instances have a way out."""
+    return [c["name"] for c in agent.json("class", "ls") if json.loads(agent.ctr("class", "show", c["name"], "-o", "json"))
+            ["settings"]["network"]["internet"]]
+
+
 def shim_sockets(info, container_ids):
     """The sockets of these containers' shims that lie outside of the agent's folders (containerd derives the name)."""
     found = []
@@ -167,6 +183,7 @@ def differences(agent, processes_each=None, keep_disk=()):
     shims_now = shims(info["containerd_socket"])
     found += compare("shim", ids, [i for i, pids in shims_now.items() for _ in pids])
     found += compare("shim's socket", ids, shim_sockets(info, set(ids) | containers_ever(agent)))
+    found += compare("interface", [i for i in ids if by_id[i]["class"] in with_internet(agent)], interfaces(agent))
     groups = cgroups(info["agent_id"])
     found += compare("cgroup", ids, groups)
     members = processes_of(info["agent_id"])

@@ -58,6 +58,7 @@ class Agent:
         self.flags = ["--data-dir", self.data, "--run-dir", self.run, "--http", f"127.0.0.1:{self.port}",
                       "--instance-range", self.instance_range, "--class-range", self.class_range, *extra]
         self.environment = {}  # of every call of the CLI
+        self.before = []  # a command that runs the agent, elsewhere
         self.process = None
         self.purged = False
         atexit.register(self.purge)
@@ -68,7 +69,7 @@ class Agent:
 
     def spawn(self):
         with open(self.root + "/agent.log", "ab") as log:
-            self.process = subprocess.Popen([BIN + "/ctr-agent", *self.flags], stdout=log, stderr=log,
+            self.process = subprocess.Popen([*self.before, BIN + "/ctr-agent", *self.flags], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL)
 
     def start(self):
@@ -101,7 +102,7 @@ class Agent:
         if not os.path.exists(self.data):
             shutil.rmtree(self.root)
             return
-        subprocess.run([BIN + "/ctr-agent", *self.flags, "--purge"], timeout=DEADLINE, check=True,
+        subprocess.run([*self.before, BIN + "/ctr-agent", *self.flags, "--purge"], timeout=DEADLINE, check=True,
                        stdout=subprocess.DEVNULL)
         shutil.rmtree(self.root)
 

@@ -11,6 +11,7 @@
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
 #include "agent/runtime/containerd/exec.h"
+#include "agent/runtime/containerd/internet.h"
 #include "agent/runtime/containerd/observe.h"
 #include "agent/runtime/containerd/remove.h"
 #include "agent/runtime/containerd/shielded.h"
@@ -161,6 +162,12 @@ void ContainerdRuntime::Watch() {
 void ContainerdRuntime::StopWatching() {
   if (stop_watching_) stop_watching_->emit(asio::cancellation_type::terminal);
 }
+
+void ContainerdRuntime::OpenInternet() {
+  SpawnOrDie(core_->control, KeepInternet(core_), "the way out of instances");
+}
+
+Status ContainerdRuntime::InternetStatus() const { return core_->egress_status; }
 
 void ContainerdRuntime::LetGo() {
   core_->changes.Close();

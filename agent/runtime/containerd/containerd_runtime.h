@@ -27,6 +27,12 @@ class ContainerdRuntime final : public Runtime {
                                                                       asio::any_io_executor work);
   ~ContainerdRuntime() override;
 
+  // From now on instances with a way out can be made: those asked for earlier wait. Changes the
+  // host, so once this is the only agent. Once.
+  void OpenInternet();
+  // OK if they can; what is in the way, or that it is not known yet.
+  Status InternetStatus() const;
+
   // For an agent that takes over: begins no change from now on, and leaves the private containerd
   // to it. What only looks, and exec, go on.
   void LetGo();

@@ -18,11 +18,15 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       cgroups(std::move(cgroups)),
       host(std::move(host)),
       client(this->options.Socket(), ContainerdNamespace(this->options.agent_id)),
+      egress(this->options.ForEgress()),
       image_store(&client, std::move(work)),
       reconnected(clock->MakeAlarm(this->control)),
       containers(this->control, *clock),
       disks(this->control, *clock),
-      changes(this->control, *clock) {}
+      changes(this->control, *clock),
+      egress_known(this->control, *clock) {
+  egress_known.Close();
+}
 
 std::string Core::CgroupPath(const std::string& id) const {
   return absl::StrCat("/ctr/", options.agent_id, "/", id);

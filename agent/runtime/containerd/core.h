@@ -9,6 +9,7 @@
 #include "agent/base/gate.h"
 #include "agent/base/keyed_locks.h"
 #include "agent/base/pidfd.h"
+#include "agent/network/egress.h"
 #include "agent/runtime/containerd/cgroup.h"
 #include "agent/runtime/containerd/client.h"
 #include "agent/runtime/containerd/image_store.h"
@@ -34,6 +35,9 @@ struct Core {
   const OciHost host;
   const ContainerdClient client;
 
+  // Whose calls block: on the work pool.
+  Egress egress;
+
   // On the control loop.
   ImageStore image_store;
   absl::flat_hash_map<std::string, std::shared_ptr<const Pidfd>>
@@ -46,6 +50,9 @@ struct Core {
   KeyedLocks disks;
   // Closed while another agent takes over: nothing is made, changed or removed then.
   Gate changes;
+  // Closed until it is known whether instances can have a way out; then what is in the way of it.
+  Gate egress_known;
+  Status egress_status = absl::UnavailableError("it is not known yet; ask again");
 };
 
 // The containerd namespace of an agent.

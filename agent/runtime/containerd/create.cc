@@ -12,6 +12,7 @@
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/errors.h"
 #include "agent/runtime/containerd/instance_files.h"
+#include "agent/runtime/containerd/internet.h"
 #include "agent/runtime/containerd/remove.h"
 #include "github.com/containerd/containerd/runtime/v2/runc/options/oci.pb.h"
 
@@ -26,7 +27,8 @@ constexpr milliseconds kLateTask(2000);
 constexpr int kUndoAttempts = 60;
 
 StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
-                               const ResolvedImage& image, InstanceFiles files) {
+                               const ResolvedImage& image, InstanceFiles files,
+                               const std::optional<Internet>& internet) {
   OciSpecInput input;
   input.image = image.config;
   input.user = std::move(files.user);
@@ -43,6 +45,10 @@ StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
   input.read_only = spec.read_only;
   input.volumes = spec.volumes;
   input.security = spec.security;
+  if (internet) {
+    input.network_namespace = internet->NamespacePath();
+    input.resolv_conf = internet->resolv_conf;
+  }
   return BuildOciSpec(input, core.host);
 }
 
@@ -129,10 +135,23 @@ awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, 
   co_return StartError(task.status(), image);
 }
 
+// The interface is made while containerd and runc make the task, which takes longer.
+awaitable<StatusOr<int>> CreateWithInternet(std::shared_ptr<Core> core, std::string id,
+                                            Internet internet, awaitable<StatusOr<int>> task) {
+  using asio::experimental::awaitable_operators::operator&&;
+  auto [pid, given] = co_await (std::move(task) && GiveInternet(core, id, internet.netns));
+  CTR_CO_RETURN_IF_ERROR(given);
+  co_return pid;
+}
+
 // Everything between the image and the task; what fails here is undone by the caller, together with
 // `new_disk`, the kept disk that was made for it, or "".
 awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
                                     ResolvedImage image, std::string& new_disk) {
+  std::optional<Internet> internet;
+  if (spec.internet) {
+    CTR_CO_ASSIGN_OR_RETURN(internet, co_await PrepareInternet(core));
+  }
   CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareRootfs(core, spec, image.chain_id));
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
   CTR_CO_ASSIGN_OR_RETURN(
@@ -140,14 +159,19 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
       co_await OnWork(core->work, [spec, config = image.config, mounts = rootfs.mounts] {
         return PrepareFiles(spec, config, mounts);
       }));
-  CTR_CO_ASSIGN_OR_RETURN(std::string text, SpecText(*core, spec, image, std::move(files)));
+  CTR_CO_ASSIGN_OR_RETURN(std::string text,
+                          SpecText(*core, spec, image, std::move(files), internet));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
   if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
-  CTR_CO_ASSIGN_OR_RETURN(int pid, co_await CreateTask(core, spec.id, LoggerUrl(*core, spec),
-                                                       spec.image, std::move(rootfs.mounts)));
-  CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, pid));
+  awaitable<StatusOr<int>> task =
+      CreateTask(core, spec.id, LoggerUrl(*core, spec), spec.image, std::move(rootfs.mounts));
+  StatusOr<int> pid = internet
+                          ? co_await CreateWithInternet(core, spec.id, *internet, std::move(task))
+                          : co_await std::move(task);
+  if (!pid.ok()) co_return pid.status();
+  CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, *pid));
   CTR_CO_RETURN_IF_ERROR(opened.netns->PrepareLoopback());
   core->processes[spec.id] = opened.process;
 
@@ -157,7 +181,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   container.generation = spec.generation;
   container.revision = std::move(spec.revision);
   container.phase = ContainerPhase::kCreated;
-  container.pid = pid;
+  container.pid = *pid;
   container.netns = std::move(opened.netns);
   container.stop_signal = stop_signal;
   container.record = std::move(spec.record);

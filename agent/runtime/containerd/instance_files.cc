@@ -76,7 +76,6 @@ StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfi
   EtcFilesInput etc;
   etc.hostname = spec.hostname;
   etc.addresses = {FormatIpv4(ntohl(NetworkNamespace::kInstanceAddress))};
-  etc.nameservers = spec.nameservers;
   CTR_ASSIGN_OR_RETURN(files.etc_folder, WriteEtcFiles(mounts, MakeEtcFiles(etc)));
   return files;
 }

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "agent/network/egress.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/disk.h"
@@ -140,6 +141,7 @@ awaitable<Status> PurgeContainerd(ContainerdOptions options, Clock* clock,
     }
   }
   Status first = cgroups.Remove(cgroup);
+  first.Update(Egress(options.ForEgress()).Purge());
   cgroups.RemoveIfEmpty("/ctr");
   if (is_private) {
     // Whatever a containerd of our own could not do goes with its folders.

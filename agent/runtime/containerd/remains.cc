@@ -132,6 +132,7 @@ Status RemoveRemains(const Core& core, const std::string& id) {
   }
   ::unlink(ShimSocketOf(core, id).c_str());
   Status first = core.cgroups.Remove(core.CgroupPath(id));
+  first.Update(core.egress.Detach(id));
   CTR_ASSIGN_OR_RETURN(const auto mounts, RootfsMounts(core));
   for (const auto& [owner, mount] : mounts) {
     if (owner == id && ::umount2(mount.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
@@ -151,6 +152,9 @@ std::vector<std::string> FindRemains(const Core& core) {
   }
   if (auto mounts = RootfsMounts(core); mounts.ok()) {
     for (auto& [id, mount] : *mounts) found.insert(id);
+  }
+  if (auto attached = core.egress.Attached(); attached.ok()) {
+    found.insert(attached->begin(), attached->end());
   }
   for (const std::string& folder : BundleFolders(core)) {
     std::error_code error;

@@ -24,12 +24,12 @@ std::vector<Shim> ShimsOf(const std::string& containerd_socket);
 Status RemoveFolder(const std::string& folder);
 
 // What is left of a container that containerd has no task of: the shim, its socket, the bundle with
-// its mount, the cgroup. A client that is killed while it creates a task leaves a shim that
-// containerd 1.6 no longer knows. OK if there is nothing. Blocks.
+// its mount, the cgroup, the interface. A client that is killed while it creates a task leaves a
+// shim that containerd 1.6 no longer knows. OK if there is nothing. Blocks.
 Status RemoveRemains(const Core& core, const std::string& id);
 
-// The containers that have a shim, a bundle or a mount; those that are none of ours left out.
-// Blocks.
+// The containers that have a shim, a bundle, a mount or an interface; those that are none of ours
+// left out. Blocks.
 std::vector<std::string> FindRemains(const Core& core);
 
 }  // namespace ctr

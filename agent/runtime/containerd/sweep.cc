@@ -13,7 +13,7 @@
 namespace ctr {
 namespace {
 
-// Containers that have a shim, a bundle, a mount or a cgroup. Blocks.
+// Containers that have a shim, a bundle, a mount, an interface or a cgroup. Blocks.
 std::set<std::string> FindAll(const Core& core) {
   std::set<std::string> found;
   for (std::string& id : FindRemains(core)) found.insert(std::move(id));
@@ -43,7 +43,7 @@ awaitable<StatusOr<std::vector<std::string>>> SweepRemains(std::shared_ptr<Core>
     if (!before.contains(id) || is_alive(id)) continue;
     Status removed = co_await OnWork(core->work, [core, id] { return RemoveRemains(*core, id); });
     if (removed.ok()) {
-      told.push_back(absl::StrCat("processes, mounts and cgroup of container ", id));
+      told.push_back(absl::StrCat("processes, mounts, interface and cgroup of container ", id));
     } else {
       spdlog::warn("cannot remove what is left of {}: {}", id, std::string(removed.message()));
     }

@@ -314,6 +314,13 @@ grpc::Status FakeAgent::GetInfo(Context*, const v1::GetInfoRequest* request, v1:
   return Status::OK;
 }
 
+grpc::Status FakeAgent::Diagnose(Context*, const v1::DiagnoseRequest* request,
+                                 v1::Diagnosis* response) {
+  Record(*request);
+  *response = diagnosis;
+  return Status::OK;
+}
+
 grpc::Status FakeAgent::ListEvents(Context*, const v1::ListEventsRequest* request,
                                    grpc::ServerWriter<v1::ListEventsResponse>* writer) {
   Record(*request);

@@ -59,6 +59,7 @@ class FakeAgent final : public v1::Agent::Service {
   v1::ListImagesResponse images;
   v1::InspectInstanceResponse inspected;
   v1::Info info;
+  v1::Diagnosis diagnosis;
   std::vector<v1::ListEventsResponse> events;  // of one call, in turn
   grpc::Status events_end;
   v1::ExplainInstanceResponse explained;
@@ -109,6 +110,7 @@ class FakeAgent final : public v1::Agent::Service {
       Context*,
       grpc::ServerReaderWriter<v1::RunInstanceResponse, v1::RunInstanceRequest>*) override;
   Status GetInfo(Context*, const v1::GetInfoRequest*, v1::Info*) override;
+  Status Diagnose(Context*, const v1::DiagnoseRequest*, v1::Diagnosis*) override;
   Status ListEvents(Context*, const v1::ListEventsRequest*,
                     grpc::ServerWriter<v1::ListEventsResponse>*) override;
   Status ExplainInstance(Context*, const v1::ExplainInstanceRequest*,

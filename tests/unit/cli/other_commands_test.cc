@@ -205,6 +205,32 @@ TEST_CASE("info tells where the agent keeps things") {
   CHECK(Json::parse(RunCtr(agent, {"info", "-o", "json"}).out)["data_dir"] == "/var/lib/ctr");
 }
 
+TEST_CASE("doctor shows what was found, and fails if ctr can't do without something") {
+  FakeAgent agent;
+  v1::Finding& runc = *agent.diagnosis.add_findings();
+  runc.set_check("runc");
+  runc.set_outcome(v1::Finding::OUTCOME_OK);
+  runc.set_detail("/usr/sbin/runc");
+  v1::Finding& nft = *agent.diagnosis.add_findings();
+  nft.set_check("packet filter");
+  nft.set_outcome(v1::Finding::OUTCOME_WARNING);
+  nft.set_detail("no nft");
+  nft.set_advice("install nftables");
+  Outcome outcome = RunCtr(agent, {"doctor"});
+  CHECK(outcome.exit_status == 0);
+  CHECK(outcome.out ==
+        "ok       runc           /usr/sbin/runc\n"
+        "warning  packet filter  no nft\n"
+        "                        -> install nftables\n");
+  runc.set_outcome(v1::Finding::OUTCOME_MISSING);
+  outcome = RunCtr(agent, {"doctor", "-o", "json"});
+  CHECK(outcome.exit_status == 1);
+  const Json json = Json::parse(outcome.out);
+  CHECK(json["ok"] == false);
+  CHECK(json["findings"][0]["outcome"] == "missing");
+  CHECK(json["findings"][1]["advice"] == "install nftables");
+}
+
 TEST_CASE("version tells both versions, and its own without an agent") {
   FakeAgent agent;
   agent.info.set_version("9.8.7");
@@ -284,6 +310,7 @@ TEST_CASE("every verb has help with an example, and needs no agent for it") {
                                              {"image", "ls"},
                                              {"image", "rm"},
                                              {"info"},
+                                             {"doctor"},
                                              {"version"}}) {
     std::vector<std::string> args = verb;
     args.push_back("--help");

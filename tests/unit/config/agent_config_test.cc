@@ -55,6 +55,8 @@ TEST_CASE("an empty agent file gives the documented defaults") {
   CHECK(config->steering == SteeringChoice::kAuto);
   CHECK(config->data_threads >= 1);
   CHECK(config->data_threads <= 4);
+  CHECK_FALSE(config->network.subnet);
+  CHECK(config->network.allow.empty());
   CHECK(config->log_level == "info");
   CHECK(config->drain == std::chrono::seconds(30));
   CHECK(config->header_timeout == std::chrono::seconds(30));
@@ -230,6 +232,25 @@ TEST_CASE("help and version are asked for without reading the file") {
   StatusOr<CommandLine> version = RunWith({"--version", "--config", "/nonexistent"});
   REQUIRE(version.ok());
   CHECK(version->version);
+}
+
+TEST_CASE("the network of instances with a way out") {
+  StatusOr<AgentConfig> config = ParseAgentConfig(R"(
+[network]
+subnet = "172.30.0.0/20"
+allow = ["10.1.0.0/16", "192.168.7.7", "fd00:1::/64"]
+)",
+                                                  "agent.toml");
+  REQUIRE(config.ok());
+  CHECK(config->network.subnet->ToString() == "172.30.0.0/20");
+  REQUIRE(config->network.allow.size() == 3);
+  CHECK(config->network.allow[2].ToString() == "fd00:1::/64");
+
+  CHECK(Refusal("[network]\nsubnet = \"fd00::/64\"").find("IPv4") != std::string::npos);
+  CHECK(Refusal("[network]\nsubnet = \"127.0.0.0/16\"").find("private") != std::string::npos);
+  CHECK(Refusal("[network]\nsubnet = \"10.0.0.0/30\"").find("8 to 28") != std::string::npos);
+  CHECK(Refusal("[network]\nallow = [\"10.1.0.1/16\"]").find("agent.toml:2") == 0);
+  CHECK(Refusal("[network]\nallows = []").find("allows") != std::string::npos);
 }
 
 TEST_CASE("an address or a path with a zero in it is refused") {

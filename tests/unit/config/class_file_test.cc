@@ -108,6 +108,7 @@ internet = false
   ClassConfig expected;
   expected.name = "web";
   expected.image = "registry.example:5000/team/demo:v1";
+  expected.internet = false;
   expected.default_port = 8080;
   expected.ports = {{8080, Protocol::kHttp}, {9090, Protocol::kHttp}, {9091, Protocol::kHttp}};
   expected.required_ports = {9090, 8080};
@@ -291,10 +292,19 @@ TEST_CASE("ports may speak tcp, and idle connections have a time of their own") 
   CHECK(SettingsJson(*config).find("\"tcp_idle\":\"5m\"") != std::string::npos);
 }
 
+TEST_CASE("an instance has a way out unless its class says otherwise") {
+  CHECK(Parse(kTop).internet);
+  CHECK(Parse(std::string(kTop) + "[network]\ninternet = true").internet);
+  const ClassConfig closed = Parse(std::string(kTop) + "[network]\ninternet = false");
+  CHECK_FALSE(closed.internet);
+  CHECK(RevisionOf(closed) != RevisionOf(Parse(kTop)));
+  CHECK(SettingsJson(closed).find(R"("network":{"internet":false})") != std::string::npos);
+  CHECK(RefusalOf("[network]\ninternet = \"no\"").find("internet") != std::string::npos);
+}
+
 TEST_CASE("what is not built yet is refused by name") {
   for (const char* setting : {
            "pull_policy = \"always\"",
-           "[network]\ninternet = true",
        }) {
     CHECK(RefusalOf(setting).ends_with("not built yet in this version"));
   }
@@ -471,7 +481,7 @@ TEST_CASE("the settings of a job are shown with their effective values") {
       R"("apparmor":"default","no_new_privileges":true,"systempaths":"default"},)"
       R"("hooks":{"on_start":null,"on_stop":null,"on_error":null,"on_activity_expired":null},)"
       R"("log":{"max_size":"10MiB","files":2},)"
-      R"("route":{"policy":"random","instances":3},"network":{"internet":false}})");
+      R"("route":{"policy":"random","instances":3},"network":{"internet":true}})");
 }
 
 TEST_CASE("the settings of a web class are shown as a class file writes them") {

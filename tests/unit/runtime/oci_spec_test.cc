@@ -77,6 +77,20 @@ std::string ReadGolden(const std::string& name) {
 
 }  // namespace
 
+TEST_CASE("a container with a way out joins its namespace and sees the host's nameservers") {
+  OciSpecInput input = TestInput();
+  CHECK(Build(input)["linux"]["namespaces"][4] == json{{"type", "network"}});
+  input.network_namespace = "/proc/7/fd/9";
+  input.resolv_conf = "/run/ctr/network/resolv.conf";
+  const json spec = Build(input);
+  CHECK(spec["linux"]["namespaces"][4] == json{{"type", "network"}, {"path", "/proc/7/fd/9"}});
+  const json mount = spec["mounts"].back();
+  CHECK(mount["destination"] == "/etc/resolv.conf");
+  CHECK(mount["source"] == "/run/ctr/network/resolv.conf");
+  const Strings options = mount["options"];
+  CHECK(std::find(options.begin(), options.end(), "ro") != options.end());
+}
+
 TEST_CASE("a container's whole spec is what the golden files say, with cgroup v1 and v2") {
   OciSpecInput input = TestInput();
   input.user = {1000, 1000, {1000, 27}};

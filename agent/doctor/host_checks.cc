@@ -1,0 +1,86 @@
+#include "agent/doctor/host_checks.h"
+
+#include <grp.h>
+#include <sys/resource.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "agent/base/run_command.h"
+
+namespace ctr {
+namespace {
+
+using Outcome = Finding::Outcome;
+
+constexpr rlim_t kEnoughFiles = 65536;
+
+// The nth word of what `NAME --version` prints first.
+std::string VersionOf(const std::string& program, size_t word) {
+  const StatusOr<std::string> output = RunCommand({program, "--version"});
+  if (!output.ok()) return "";
+  const std::vector<std::string> words =
+      absl::StrSplit(output->substr(0, output->find('\n')), ' ', absl::SkipEmpty());
+  return word < words.size() ? words[word] : "";
+}
+
+Finding CheckProgram(const std::string& name, const std::string& package, size_t version_word) {
+  const std::string path = FindProgram(name);
+  if (path.empty()) {
+    return {name, Outcome::kMissing, "there is no program " + name,
+            absl::StrCat("install it: apt-get install ", package)};
+  }
+  const std::string version = version_word == 0 ? "" : VersionOf(path, version_word);
+  return {name, Outcome::kOk, version.empty() ? path : absl::StrCat(path, ", ", version), ""};
+}
+
+Finding CheckNft() {
+  Finding finding = CheckProgram("nft", "nftables", 1);
+  if (finding.outcome == Outcome::kMissing) {
+    finding.outcome = Outcome::kWarning;
+    finding.detail = "there is no nft: classes with internet = true do not start";
+  }
+  return finding;
+}
+
+Finding CheckGroup() {
+  if (::getgrnam("ctr") != nullptr) {
+    return {"group ctr", Outcome::kOk, "its members may use the agent's socket", ""};
+  }
+  return {"group ctr", Outcome::kWarning, "there is no group ctr: root alone may use the agent",
+          "make it: groupadd --system ctr"};
+}
+
+Finding CheckOpenFiles() {
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  const std::string detail = absl::StrCat(files.rlim_max, " at most");
+  if (files.rlim_max >= kEnoughFiles) return {"open files", Outcome::kOk, detail, ""};
+  return {"open files", Outcome::kWarning, detail + ": that bounds connections and instances",
+          "raise it for the agent: LimitNOFILE=1048576 in its unit, or ulimit -Hn"};
+}
+
+void Append(std::vector<Finding>& all, std::vector<Finding> more) {
+  for (Finding& finding : more) all.push_back(std::move(finding));
+}
+
+}  // namespace
+
+std::vector<Finding> CheckPrograms() {
+  return {CheckProgram("containerd", "containerd", 2),
+          CheckProgram("containerd-shim-runc-v2", "containerd", 0),
+          CheckProgram("runc", "runc", 2),
+          CheckNft(),
+          CheckGroup(),
+          CheckOpenFiles()};
+}
+
+std::vector<Finding> CheckHost() {
+  std::vector<Finding> all = CheckPrograms();
+  Append(all, CheckKernel());
+  Append(all, CheckNetwork());
+  return all;
+}
+
+}  // namespace ctr

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent/base/netns.h"
+#include "agent/runtime/containerd/core.h"
+
+namespace ctr {
+
+// Opens the way out of instances, and from then on sees to it that its rules stay in place: looks
+// every second, and tries again every half a minute where it could not be opened. Ends with the
+// client.
+awaitable<void> KeepInternet(std::shared_ptr<Core> core);
+
+// What a container with a way out is made with. Its namespace is there before its task, so that the
+// interface can be made meanwhile.
+struct Internet {
+  std::string resolv_conf;  // to be seen as its /etc/resolv.conf
+  std::shared_ptr<const NetworkNamespace> netns;
+
+  // Where runc finds it, as long as this agent holds it.
+  std::string NamespacePath() const;
+};
+
+// Waits until the way out was tried. FAILED_PRECONDITION, with what to do, where instances can't
+// have one.
+awaitable<StatusOr<Internet>> PrepareInternet(std::shared_ptr<Core> core);
+
+// Makes the interface in the namespace, with which it goes.
+awaitable<Status> GiveInternet(std::shared_ptr<Core> core, std::string container_id,
+                               std::shared_ptr<const NetworkNamespace> netns);
+
+}  // namespace ctr

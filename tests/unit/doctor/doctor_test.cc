@@ -1,0 +1,46 @@
+#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
+
+#include "agent/doctor/host_checks.h"
+
+namespace ctr {
+
+TEST_CASE("each version of cgroups needs its own controllers") {
+  using Outcome = Finding::Outcome;
+  CHECK(JudgeCgroups(true, {"cpuset", "cpu", "io", "memory", "pids"}).outcome == Outcome::kOk);
+  CHECK(JudgeCgroups(false, {"cpu", "memory", "pids", "freezer", "devices"}).outcome ==
+        Outcome::kOk);
+  const Finding finding = JudgeCgroups(true, {"cpu", "pids"});
+  CHECK(finding.outcome == Outcome::kMissing);
+  CHECK(finding.detail == "v2 without memory");
+  CHECK_FALSE(finding.advice.empty());
+  CHECK(JudgeCgroups(false, {"cpu", "memory", "pids"}).detail == "v1 without freezer devices");
+}
+
+TEST_CASE("another firewall that closes the way of forwarded packets is found, ours is not") {
+  const std::vector<std::string> closed = ClosedForwardChains(R"({"nftables":[
+    {"metainfo":{"version":"1.0.6"}},
+    {"chain":{"family":"ip","table":"filter","name":"FORWARD","hook":"forward","policy":"drop"}},
+    {"chain":{"family":"ip","table":"filter","name":"INPUT","hook":"input","policy":"drop"}},
+    {"chain":{"family":"inet","table":"fw","name":"fwd","hook":"forward","policy":"accept"}},
+    {"chain":{"family":"inet","table":"ctr-0123456789","name":"forward","hook":"forward","policy":"drop"}},
+    {"chain":{"family":"ip","table":"filter","name":"DOCKER-USER"}}]})");
+  CHECK(closed == std::vector<std::string>{"ip filter FORWARD"});
+  CHECK(ClosedForwardChains("").empty());
+  CHECK(ClosedForwardChains("{\"nftables\": [1, {\"chain\": 2}]}").empty());
+}
+
+TEST_CASE("everything is looked at, and what is not well says what to do") {
+  const std::vector<Finding> findings = CheckHost();
+  CHECK(findings.size() > 12);
+  for (const Finding& finding : findings) {
+    CAPTURE(finding.check);
+    CHECK_FALSE(finding.detail.empty());
+    CHECK((finding.outcome == Finding::Outcome::kOk) == finding.advice.empty());
+  }
+  const auto json = nlohmann::json::parse(ToJson(findings));
+  CHECK(json["findings"].size() == findings.size());
+  CHECK(json["findings"][0]["check"] == "containerd");
+}
+
+}  // namespace ctr
