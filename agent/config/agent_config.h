@@ -9,6 +9,7 @@
 #include "agent/base/error.h"
 #include "agent/base/ipv4.h"
 #include "agent/base/time.h"
+#include "agent/model/image_settings.h"
 
 namespace ctr {
 
@@ -50,6 +51,7 @@ struct AgentConfig {
   std::optional<HttpAddress> metrics;  // where /metrics is served; none: nowhere
   std::string access_log;              // a file, absolute; "": none
   std::string log_level = "info";      // as spdlog names them
+  ImageSettings images;
 
   AgentConfig();
 };

@@ -8,9 +8,17 @@
 #include "agent/base/descriptors.h"
 
 namespace ctr {
+namespace {
+
+// Where somebody else's containerd unpacks is not for us to know.
+std::string ImageFolder(const ContainerdOptions& options) {
+  return options.external_socket ? "" : options.Paths().root;
+}
+
+}  // namespace
 
 Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
-           asio::any_io_executor work, Cgroups cgroups)
+           asio::any_io_executor work, asio::any_io_executor transfers, Cgroups cgroups)
     : options(std::move(options)),
       clock(clock),
       control(std::move(control)),
@@ -18,7 +26,9 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       cgroups(std::move(cgroups)),
       host(DetectOciHost()),
       client(this->options.Socket(), ContainerdNamespace(this->options.agent_id)),
-      image_store(&client, std::move(work)),
+      image_store(&client, std::move(work), ImageFolder(this->options)),
+      image_pulls(image_store.bulk(), clock, this->control, std::move(transfers),
+                  this->options.images, ImageFolder(this->options)),
       reconnected(clock->MakeAlarm(this->control)),
       containers(this->control, *clock),
       disks(this->control, *clock),

@@ -11,6 +11,7 @@
 #include "agent/base/pidfd.h"
 #include "agent/runtime/containerd/cgroup.h"
 #include "agent/runtime/containerd/client.h"
+#include "agent/runtime/containerd/image_pulls.h"
 #include "agent/runtime/containerd/image_store.h"
 #include "agent/runtime/containerd/options.h"
 #include "agent/runtime/oci_spec.h"
@@ -21,7 +22,7 @@ namespace ctr {
 // that one may go on after the runtime is gone. Home loop: control.
 struct Core {
   Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
-       asio::any_io_executor work, Cgroups cgroups);
+       asio::any_io_executor work, asio::any_io_executor transfers, Cgroups cgroups);
 
   std::string CgroupPath(const std::string& id) const;
 
@@ -36,6 +37,7 @@ struct Core {
 
   // On the control loop.
   ImageStore image_store;
+  ImagePulls image_pulls;
   absl::flat_hash_map<std::string, std::shared_ptr<const Pidfd>>
       processes;                             // first process, by container ID
   const std::unique_ptr<Alarm> reconnected;  // rings when containerd was away and is back

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "agent/model/image_settings.h"
 #include "agent/runtime/containerd/containerd_config.h"
 
 namespace ctr {
@@ -15,6 +16,7 @@ struct ContainerdOptions {
   std::string logger_path;  // absolute, of ctr-logger
   // The socket of somebody else's containerd; none: a private one below data_dir and run_dir.
   std::optional<std::string> external_socket;
+  ImageSettings images = {};
 
   ContainerdPaths Paths() const { return ContainerdPaths(data_dir, run_dir); }
   std::string Socket() const { return external_socket.value_or(Paths().socket); }

@@ -291,9 +291,25 @@ TEST_CASE("ports may speak tcp, and idle connections have a time of their own") 
   CHECK(SettingsJson(*config).find("\"tcp_idle\":\"5m\"") != std::string::npos);
 }
 
+TEST_CASE("a class may pull always, or run one digest") {
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  CHECK(Parse(kTop).pull_policy == PullPolicy::kMissing);
+  const ClassConfig config = Parse("image_digest = \"" + digest + "\"\n" + std::string(kTop) +
+                                   "pull_policy = \"always\"\n");
+  CHECK(config.pull_policy == PullPolicy::kAlways);
+  CHECK(config.image_digest == digest);
+  CHECK(*ImageReferenceOf(config) == "docker.io/library/demo@" + digest);
+  CHECK(*ImageReferenceOf(Parse(kTop)) == "docker.io/library/demo:latest");
+  CHECK(RevisionOf(config) != RevisionOf(Parse(kTop)));
+  CHECK(SettingsJson(config).find("\"image_digest\":\"" + digest) != std::string::npos);
+  for (const char* wrong : {"\"\"", "\"latest\"", "\"sha256:0\"", "\"sha512:0\"", "7"}) {
+    CHECK(RefusalOf(std::string("image_digest = ") + wrong).find("image_digest") !=
+          std::string::npos);
+  }
+}
+
 TEST_CASE("what is not built yet is refused by name") {
   for (const char* setting : {
-           "pull_policy = \"always\"",
            "[[volume]]\nhost = \"/a\"\npath = \"/b\"",
            "[network]\ninternet = true",
        }) {
@@ -457,7 +473,8 @@ TEST_CASE("stop_signal takes names and numbers") {
 TEST_CASE("the settings of a job are shown with their effective values") {
   CHECK(
       SettingsJson(Parse(kTop)) ==
-      R"({"name":"web","image":"demo:latest","pull_policy":"missing","default_port":null,)"
+      R"({"name":"web","image":"demo:latest","pull_policy":"missing","image_digest":null,)"
+      R"("default_port":null,)"
       R"("default_protocol":null,"required_ports":[],"entrypoint":null,"env":{},"labels":{},)"
       R"("sleep_after":"never","tcp_idle":"never","manual_start":false,"create":"get","max_instances":20,)"
       R"("max_concurrency":null,"start_timeout":"20s","stop_signal":null,"stop_grace":"10s",)"
