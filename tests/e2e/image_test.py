@@ -1,13 +1,16 @@
 """Images from registries: real ones on loopback, and such as break, lie or go away."""
 
 import base64
+import gzip
 import hashlib
+import io
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
@@ -621,6 +624,62 @@ class Store(ImageCase):
         self.apply("job-2", pulled[2])
         self.assertRefused(self.pull(pulled[3]), 4, "max_size", "40MiB")
         self.assertEqual(self.references(), {pulled[0], pulled[2]})
+
+
+class SmallDiskAgent(Agent):
+    """One whose directories are on a disk of 160 MiB."""
+
+    def __init__(self):
+        super().__init__()
+        run("mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", self.root)
+
+    def purge(self):
+        try:
+            super().purge()
+        except OSError:
+            run("umount", self.root)  # what is mounted can't be removed
+            os.rmdir(self.root)
+
+
+class Bomb(unittest.TestCase):
+    def test_a_layer_that_would_fill_the_disk_is_given_up_while_there_is_room(self):
+        agent = SmallDiskAgent()
+        self.addCleanup(agent.purge)
+        agent.start()
+        packed, plain, size = io.BytesIO(), hashlib.sha256(), 400 << 20
+        head = tarfile.TarInfo("zeros")
+        head.size = size
+        with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1) as file:
+            for piece in [head.tobuf(), *[bytes(1 << 20)] * (size >> 20), bytes(1024)]:
+                file.write(piece)
+                plain.update(piece)
+        layer = packed.getvalue()
+        self.assertLess(len(layer), 4 << 20)
+        config = json.dumps({"os": "linux", "architecture": "", "rootfs": {
+            "type": "layers", "diff_ids": ["sha256:" + plain.hexdigest()]}}).encode()
+        text = json.dumps({"schemaVersion": 2, "config": {"mediaType": CONFIG, "digest": digest_of(config), "size": len(config)},
+                           "layers": [{"mediaType": GZIP, "digest": digest_of(layer), "size": len(layer)}]}).encode()
+        blobs = {digest_of(config): config, digest_of(layer): layer}
+        server = Server(lambda h: h.give(200, blobs.get(h.path.rsplit("/", 1)[1], text), Content_Type=MANIFEST))
+        self.addCleanup(server.close)
+
+        least = [os.statvfs(agent.root).f_bavail]
+        over = threading.Event()
+
+        def watch():
+            while not over.wait(0.02):
+                least.append(os.statvfs(agent.root).f_bavail)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        result = agent.ctr("image", "pull", server.host + "/bomb:1", check=False)
+        over.set()
+        watcher.join()
+        self.assertEqual(result.returncode, 4, result.stderr)
+        self.assertIn("fill the disk", result.stderr)
+        self.assertGreater(min(least), 0)
+        wait_for(lambda: os.statvfs(agent.root).f_bavail > 0.9 * least[0], "the room to come back")
+        self.assertEqual(agent.json("image", "ls"), [])
 
 
 if __name__ == "__main__":
