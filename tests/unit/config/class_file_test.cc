@@ -127,6 +127,7 @@ internet = false
   expected.max_concurrency = 4;
   expected.nofile = 4096;
   expected.read_only = true;
+  expected.pull_policy = PullPolicy::kNever;
   expected.resources = {2.0, int64_t{1536} << 20, 64};
   expected.route_instances = 5;
   CHECK(config == expected);

@@ -268,7 +268,7 @@ TEST_CASE("a stop ends the pull that a start waits for") {
       Error(absl::StatusCode::kNotFound, code::kUnknownImage, "image is not here");
   world.runtime.hold_pull = true;
   auto instance = world.Create("web", "alice");
-  auto started = world.Spawn(world.supervisor->Start(instance, true, MonoTime::max(), "test"));
+  REQUIRE(world.Await(world.supervisor->Start(instance, false, world.Deadline(), "test")).ok());
   world.Advance(std::chrono::seconds(1));
   REQUIRE(world.runtime.pulls == 1);
   instance->RequestStop({});
