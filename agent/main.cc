@@ -34,6 +34,7 @@ namespace {
 using asio::experimental::awaitable_operators::operator||;
 
 constexpr int kWorkThreads = 4;
+constexpr int kTransferThreads = 6;
 constexpr Duration kSessionPoll = std::chrono::milliseconds(20);
 constexpr Duration kApiPatience = std::chrono::seconds(2);
 MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }
@@ -47,6 +48,7 @@ ContainerdOptions OptionsFor(const AgentConfig& config, std::string agent_id,
   options.subnet = config.network.subnet;
   options.allow = config.network.allow;
   if (!containerd.empty()) options.external_socket = containerd;
+  options.images = config.images;
   return options;
 }
 
@@ -91,6 +93,8 @@ awaitable<void> ShutDown(ApiServer* server, asio::any_io_executor work) {
 // the process.
 awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thread_pool& work,
                         Clock& clock) {
+  // Registries may be slow: they hold up nobody else.
+  static asio::thread_pool transfers(kTransferThreads);
   const AgentConfig& config = beginning.command_line.config;
   FdStore& fd_store = beginning.fd_store;
   Predecessor* const predecessor = beginning.predecessor.get();
@@ -119,7 +123,8 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   Routes routes(publisher, std::move(steer), config.domains);
   CTR_CO_ASSIGN_OR_RETURN(
       std::unique_ptr<ContainerdRuntime> runtime,
-      co_await ContainerdRuntime::Open(options, &clock, executor, work.get_executor()));
+      co_await ContainerdRuntime::Open(options, &clock, executor, work.get_executor(),
+                                       transfers.get_executor()));
   SupervisorOptions supervision;
   supervision.instance_range = config.instance_range;
   supervision.class_range = config.class_range;
@@ -127,6 +132,7 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   supervision.now = SteadyNow;
   supervision.disk = DiskOf(config.data_dir);
   supervision.data_dir = config.data_dir;
+  supervision.max_image_bytes = config.images.max_size_bytes;
   supervision.check = [&clock, &runtime](CheckTarget target) {
     return RunCheck(clock, *runtime, std::move(target));
   };

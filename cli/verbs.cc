@@ -30,7 +30,7 @@ Exit status: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 the agent cann
 )";
 
 // What people write who know other tools.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kSynonyms = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kSynonyms = {{
     {"list", "ls"},
     {"delete", "destroy"},
     {"remove", "destroy"},
@@ -41,6 +41,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kSynonym
     {"classes", "class ls"},
     {"images", "image ls"},
     {"import", "image import"},
+    {"pull", "image pull"},
 }};
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
@@ -78,6 +79,7 @@ std::vector<Verb> MakeVerbs() {
   constexpr auto kNever = std::nullopt;
   // Big archives take longer to send and unpack than an answer may.
   constexpr auto kImport = std::chrono::minutes(10);
+  constexpr auto kPull = std::chrono::minutes(30);
   return {
       {"get", "", kInstances,
        "the instance with this ID, made and started if need be; prints its URL",
@@ -130,14 +132,19 @@ std::vector<Verb> MakeVerbs() {
        "run recorded traffic against a policy, in virtual time; changes nothing",
        "ctr autoscale simulate web --trace day.jsonl --target-concurrency 20",
        DefineAutoscaleSimulate, std::chrono::minutes(5)},
-      {"class apply", "", kClasses, "create or change a class from its file",
-       "ctr class apply -f web.toml", DefineClassApply},
+      {"class apply", "", kClasses,
+       "create or change a class from its file; gets its image, if need be",
+       "ctr class apply -f web.toml", DefineClassApply, kPull},
       {"class ls", "", kClasses, "list the classes", "ctr class ls", DefineClassLs},
       {"class show", "", kClasses, "a class's settings", "ctr class show web -o json",
        DefineClassShow},
       {"class rm", "", kClasses, "forget a class", "ctr class rm web --force", DefineClassRm},
       {"image import", "", kClasses, "load a Docker or OCI archive (10 minutes at most by default)",
        "docker save demo:latest | ctr image import -", DefineImageImport, kImport},
+      {"image pull", "", kClasses, "get an image from its registry (30 minutes at most by default)",
+       "ctr image pull registry.example/team/app:1.2", DefineImagePull, kPull},
+      {"image prune", "", kClasses, "remove the images that no class uses", "ctr image prune",
+       DefineImagePrune, kImport},
       {"image ls", "", kClasses, "list the images", "ctr image ls", DefineImageLs},
       {"image rm", "", kClasses, "remove an image", "ctr image rm demo:latest", DefineImageRm},
       {"info", "", kHost, "what the agent is and where it keeps things", "ctr info -o json",

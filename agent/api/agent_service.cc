@@ -91,15 +91,6 @@ StatusOr<Supervisor::InstancePtr> AgentService::Find(const v1::InstanceRef& ref)
   return supervisor_.Find(std::move(name));
 }
 
-std::multimap<std::string, std::string> AgentService::ImagesInUse() const {
-  std::multimap<std::string, std::string> used;
-  for (const auto& [name, state] : supervisor_.classes()) {
-    StatusOr<std::string> image = NormalizeReference(state->config->image);
-    if (image.ok()) used.emplace(*image, name);
-  }
-  return used;
-}
-
 awaitable<Status> AgentService::DoApplyClass(const v1::ApplyClassRequest* request,
                                              v1::ApplyClassResponse* response,
                                              rpc::CallContext call) {

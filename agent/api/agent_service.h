@@ -102,6 +102,11 @@ class AgentService final : public v1::Agent::CallbackService {
                                          v1::AutoscaleStatus* response) override;
   grpc::ServerReadReactor<v1::ImportImageRequest>* ImportImage(
       grpc::CallbackServerContext* context, v1::ImportImageResponse* response) override;
+  grpc::ServerWriteReactor<v1::PullImageResponse>* PullImage(
+      grpc::CallbackServerContext* context, const v1::PullImageRequest* request) override;
+  grpc::ServerUnaryReactor* PruneImages(grpc::CallbackServerContext* context,
+                                        const v1::PruneImagesRequest* request,
+                                        v1::PruneImagesResponse* response) override;
   grpc::ServerUnaryReactor* ListImages(grpc::CallbackServerContext* context,
                                        const v1::ListImagesRequest* request,
                                        v1::ListImagesResponse* response) override;
@@ -180,6 +185,9 @@ class AgentService final : public v1::Agent::CallbackService {
                             rpc::CallContext call);
   awaitable<Status> DoImportImage(rpc::StreamReader<v1::ImportImageRequest>& reader,
                                   v1::ImportImageResponse* response);
+  awaitable<Status> DoPullImage(const v1::PullImageRequest* request,
+                                rpc::StreamWriter<v1::PullImageResponse>& writer);
+  awaitable<Status> DoPruneImages(v1::PruneImagesResponse* response);
   awaitable<Status> DoListImages(v1::ListImagesResponse* response);
   awaitable<Status> DoRemoveImage(const v1::RemoveImageRequest* request);
   awaitable<Status> DoExec(rpc::CallContext call, rpc::StreamReader<v1::ExecRequest>& reader,
@@ -217,8 +225,6 @@ class AgentService final : public v1::Agent::CallbackService {
 
   StatusOr<InstanceName> NameOf(const v1::InstanceRef& ref) const;
   StatusOr<Supervisor::InstancePtr> Find(const v1::InstanceRef& ref) const;
-  // The normalized references of every class's image, with the classes' names.
-  std::multimap<std::string, std::string> ImagesInUse() const;
 
   const asio::any_io_executor control_;
   const asio::any_io_executor work_;

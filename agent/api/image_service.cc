@@ -32,6 +32,18 @@ Status WriteAll(int fd, const std::string& data) {
   return absl::OkStatus();
 }
 
+v1::PullImageResponse ToMessage(const PullProgress& progress) {
+  v1::PullImageResponse message;
+  for (const PullProgress::Layer& layer : progress.layers) {
+    v1::PulledLayer* proto = message.add_layers();
+    proto->set_digest(layer.digest);
+    proto->set_size_bytes(layer.size_bytes);
+    proto->set_done_bytes(layer.done_bytes);
+  }
+  message.set_unpacking(progress.unpacking);
+  return message;
+}
+
 }  // namespace
 
 grpc::ServerReadReactor<v1::ImportImageRequest>* AgentService::ImportImage(
@@ -66,6 +78,53 @@ awaitable<Status> AgentService::DoImportImage(rpc::StreamReader<v1::ImportImageR
   CTR_CO_ASSIGN_OR_RETURN(std::vector<std::string> references,
                           co_await runtime_.ImportImages(std::move(*spool), std::move(name)));
   response->mutable_references()->Assign(references.begin(), references.end());
+  co_await supervisor_.LimitImages();
+  co_return absl::OkStatus();
+}
+
+grpc::ServerWriteReactor<v1::PullImageResponse>* AgentService::PullImage(
+    grpc::CallbackServerContext* context, const v1::PullImageRequest* request) {
+  return rpc::ServeWriter<v1::PullImageResponse>(
+      context, control_,
+      [=, this](rpc::CallContext, rpc::StreamWriter<v1::PullImageResponse>& writer) {
+        return DoPullImage(request, writer);
+      });
+}
+
+// A client that goes away cancels this coroutine, and so leaves the pull.
+awaitable<Status> AgentService::DoPullImage(const v1::PullImageRequest* request,
+                                            rpc::StreamWriter<v1::PullImageResponse>& writer) {
+  const Session counted(imports_);
+  PullRequest pull;
+  CTR_CO_ASSIGN_OR_RETURN(pull.reference, NormalizeReference(request->reference()));
+  pull.platform = request->platform();
+  auto last = std::make_shared<std::string>();
+  const auto report = [&writer, last](PullProgress progress) -> awaitable<void> {
+    v1::PullImageResponse message = ToMessage(progress);
+    std::string text = message.SerializeAsString();
+    if (progress.layers.empty() || text == *last) co_return;
+    *last = std::move(text);
+    co_await writer.Write(std::move(message));
+  };
+  CTR_CO_ASSIGN_OR_RETURN(PulledImage pulled,
+                          co_await supervisor_.PullImage(std::move(pull), report));
+  v1::PullImageResponse done;
+  done.set_reference(pulled.reference);
+  done.set_digest(pulled.digest);
+  co_await writer.Write(std::move(done));
+  co_return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* AgentService::PruneImages(grpc::CallbackServerContext* context,
+                                                    const v1::PruneImagesRequest*,
+                                                    v1::PruneImagesResponse* response) {
+  return Handle(context, [=, this](rpc::CallContext) { return DoPruneImages(response); });
+}
+
+awaitable<Status> AgentService::DoPruneImages(v1::PruneImagesResponse* response) {
+  CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await supervisor_.PruneImages());
+  response->mutable_references()->Assign(pruned.references.begin(), pruned.references.end());
+  response->set_freed_bytes(pruned.freed_bytes);
   co_return absl::OkStatus();
 }
 
@@ -77,7 +136,7 @@ grpc::ServerUnaryReactor* AgentService::ListImages(grpc::CallbackServerContext* 
 
 awaitable<Status> AgentService::DoListImages(v1::ListImagesResponse* response) {
   CTR_CO_ASSIGN_OR_RETURN(std::vector<ImageSummary> images, co_await runtime_.ListImages());
-  std::multimap<std::string, std::string> used = ImagesInUse();
+  std::multimap<std::string, std::string> used = supervisor_.ImagesInUse();
   for (const ImageSummary& image : images) {
     v1::Image* proto = response->add_images();
     proto->set_reference(image.reference);
@@ -98,7 +157,7 @@ grpc::ServerUnaryReactor* AgentService::RemoveImage(grpc::CallbackServerContext*
 
 awaitable<Status> AgentService::DoRemoveImage(const v1::RemoveImageRequest* request) {
   CTR_CO_ASSIGN_OR_RETURN(std::string reference, NormalizeReference(request->reference()));
-  std::multimap<std::string, std::string> used = ImagesInUse();
+  std::multimap<std::string, std::string> used = supervisor_.ImagesInUse();
   auto [first, last] = used.equal_range(reference);
   if (first != last) {
     std::vector<std::string> classes;

@@ -9,8 +9,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "agent/config/memory_size.h"
 #include "agent/config/table_reader.h"
 #include "agent/model/names.h"
+#include "agent/model/reference.h"
 
 namespace ctr {
 namespace {
@@ -131,6 +133,67 @@ void ReadNetwork(TableReader& file, NetworkConfig& network) {
   table->Finish(&file);
 }
 
+void ReadImages(TableReader& file, ImageSettings& images) {
+  std::optional<TableReader> table = file.Table("images");
+  if (!table) return;
+  ReadAs(*table, "docker_config", ParseAbsolutePath, images.docker_config);
+  if (std::optional<std::string> text = table->String("max_size")) {
+    StatusOr<int64_t> bytes = ParseMemorySize(*text);
+    if (bytes.ok() && *bytes > 0) {
+      images.max_size_bytes = *bytes;
+    } else {
+      table->Fail("max_size",
+                  bytes.ok() ? "must be more than nothing" : std::string(bytes.status().message()));
+    }
+  }
+  table->Finish(&file);
+}
+
+// As references write it: no scheme, and not the other names of the Hub.
+StatusOr<std::string> ParseRegistryHost(std::string_view text) {
+  constexpr char kForm[] =
+      "is no registry; write it like \"registry.example:5000\", or \"docker.io\"";
+  StatusOr<std::string> reference = NormalizeReference(absl::StrCat(std::string(text), "/a/b"));
+  std::string host(text);
+  if (!reference.ok() || *reference != absl::StrCat(host, "/a/b:latest")) {
+    return Refused(text, kForm);
+  }
+  return host;
+}
+
+StatusOr<std::string> ParseMirror(std::string_view text) {
+  const bool is_url = text.starts_with("https://") || text.starts_with("http://");
+  const bool is_plain = text.find_first_of("?#@ \t\r\n") == std::string_view::npos;
+  while (text.ends_with('/')) text.remove_suffix(1);
+  if (!is_url || !is_plain || text.size() <= std::string_view("https://").size()) {
+    return Refused(text, "is no mirror; write it like \"https://mirror.example\"");
+  }
+  return std::string(text);
+}
+
+void ReadRegistries(TableReader& file, std::vector<RegistrySettings>& registries) {
+  for (TableReader& table : file.Tables("registry")) {
+    RegistrySettings registry;
+    ReadAs(table, "host", ParseRegistryHost, registry.host);
+    if (table.Find("host") == nullptr) table.Fail("host", "is missing: whose settings are they?");
+    for (const std::string& text : table.Strings("mirrors").value_or(std::vector<std::string>())) {
+      StatusOr<std::string> mirror = ParseMirror(text);
+      if (mirror.ok()) {
+        registry.mirrors.push_back(*std::move(mirror));
+      } else {
+        table.Fail("mirrors", std::string(mirror.status().message()));
+      }
+    }
+    registry.plain_http = table.Bool("plain_http").value_or(false);
+    ReadAs(table, "ca", ParseAbsolutePath, registry.ca_file);
+    if (registry.plain_http && !registry.ca_file.empty()) {
+      table.Fail("ca", "is of no use with plain_http; leave one out");
+    }
+    table.Finish(&file);
+    registries.push_back(std::move(registry));
+  }
+}
+
 }  // namespace
 
 AgentConfig::AgentConfig()
@@ -222,6 +285,8 @@ StatusOr<AgentConfig> ParseAgentConfig(std::string_view toml, std::string_view f
   }
   ReadAs(file, "access_log", ParseAbsolutePath, config.access_log);
   ReadNetwork(file, config.network);
+  ReadImages(file, config.images);
+  ReadRegistries(file, config.images.registries);
   file.Finish();
   CTR_RETURN_IF_ERROR(errors.First());
   return config;

@@ -10,6 +10,7 @@
 #include "agent/base/ip_range.h"
 #include "agent/base/ipv4.h"
 #include "agent/base/time.h"
+#include "agent/model/image_settings.h"
 
 namespace ctr {
 
@@ -58,6 +59,7 @@ struct AgentConfig {
   NetworkConfig network;
   std::string access_log;          // a file, absolute; "": none
   std::string log_level = "info";  // as spdlog names them
+  ImageSettings images;
 
   AgentConfig();
 };

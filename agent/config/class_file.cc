@@ -51,7 +51,17 @@ void ReadIdentity(TableReader& file, ClassConfig& config) {
     Status valid = NormalizeReference(*image).status();
     if (!valid.ok()) file.Fail("image", std::string(valid.message()));
   }
-  file.Choice<bool>("pull_policy", {{"missing", true}, {"never", true}, {"always", {}}});
+  config.pull_policy = file.Choice<PullPolicy>("pull_policy", {{"missing", PullPolicy::kMissing},
+                                                               {"never", PullPolicy::kNever},
+                                                               {"always", PullPolicy::kAlways}})
+                           .value_or(config.pull_policy);
+  if (auto digest = file.String("image_digest")) {
+    config.image_digest = *digest;
+    const StatusOr<std::string> pinned = NormalizeReference("a@" + *digest);
+    if (!pinned.ok() || !digest->starts_with("sha256:")) {
+      file.Fail("image_digest", "must be written like \"sha256:\" and 64 lower-case digits");
+    }
+  }
 }
 
 std::optional<Protocol> ReadProtocol(TableReader& table, std::string_view key) {

@@ -47,6 +47,18 @@ const char* Name(RestartPolicy policy) {
   return "";
 }
 
+const char* Name(PullPolicy policy) {
+  switch (policy) {
+    case PullPolicy::kMissing:
+      return "missing";
+    case PullPolicy::kNever:
+      return "never";
+    case PullPolicy::kAlways:
+      return "always";
+  }
+  return "";
+}
+
 Json HookJson(const std::vector<std::string>& command) {
   return command.empty() ? Json() : Json(command);
 }
@@ -144,7 +156,8 @@ std::string SettingsJson(const ClassConfig& config) {
   Json json;
   json["name"] = config.name;
   json["image"] = config.image;
-  json["pull_policy"] = "missing";
+  json["pull_policy"] = Name(config.pull_policy);
+  json["image_digest"] = config.image_digest.empty() ? Json() : Json(config.image_digest);
   json["default_port"] = OrNull(config.default_port);
   json["default_protocol"] = port != nullptr ? Json(Name(port->protocol)) : Json();
   json["required_ports"] = config.required_ports;

@@ -230,24 +230,6 @@ std::vector<TableReader> TableReader::Tables(std::string_view key) {
   return readers;
 }
 
-void TableReader::OnlyFalse(std::string_view key) {
-  const TomlEntry* entry = Find(key);
-  if (entry == nullptr) return;
-  const auto* truth = entry->value.As<bool>();
-  if (truth != nullptr && !*truth) return;
-  if (truth != nullptr) {
-    Fail(*entry, absl::StrCat("true is ", kNotBuilt));
-  } else if (entry->value.As<TomlTable>() != nullptr) {
-    Fail(*entry, kNotBuilt);
-  } else {
-    WrongType(*entry, entry->value, "true or false");
-  }
-}
-
-void TableReader::NotBuilt(std::string_view key) {
-  if (const TomlEntry* entry = Find(key)) Fail(*entry, kNotBuilt);
-}
-
 void TableReader::Finish(const TableReader* outer) const {
   for (const TomlEntry& entry : *table_) {
     if (Knows(entry.key)) continue;

@@ -66,9 +66,6 @@ class TableReader {
   template <typename T>
   std::optional<T> Choice(std::string_view key, const std::vector<Word<T>>& words);
 
-  // A key whose behaviour is not built: only `false` says what happens anyway.
-  void OnlyFalse(std::string_view key);
-  void NotBuilt(std::string_view key);
   // Refuses every key that was not read. `outer`: the table that a misplaced key may be meant for.
   void Finish(const TableReader* outer = nullptr) const;
 

@@ -75,6 +75,8 @@ struct InstanceServices {
   HookFunction run_hook;
   Semaphore& hook_queue;
   const bool& held;  // another agent takes over: no step is begun
+  // Pulls the image, unless it is here by now.
+  std::function<awaitable<Status>(std::string image)> ensure_image;
   std::function<void(const InstanceName&)> on_forgotten;  // its row is gone
   std::function<void(const InstanceName&)> on_changed;    // its state
   std::function<void(const InstanceName&, const Status&)> on_start_failed;
@@ -253,6 +255,10 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<void> Start();
   // Nothing if it was stopped while it waited for its turn.
   awaitable<std::optional<Status>> StartInTurn();
+  // The same, with a pull in between if that is what it takes. It does not count as its start's
+  // time.
+  awaitable<std::optional<Status>> StartWithImage();
+  awaitable<void> UntilUnwanted();
   awaitable<Status> StartContainer();
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();

@@ -11,7 +11,6 @@
 #include "agent/base/work.h"
 #include "agent/control/instance.h"
 #include "agent/control/recovery_record.h"
-#include "agent/model/reference.h"
 #include "agent/policy/restart.h"
 #include "spdlog/spdlog.h"
 
@@ -75,7 +74,7 @@ awaitable<void> Instance::Start() {
   restart_due_ = false;
   record_.observed.next_start.reset();
   SetState(State::kStarting);
-  std::optional<Status> started = co_await StartInTurn();
+  std::optional<Status> started = co_await StartWithImage();
   if (!started) {
     (co_await RemoveContainer()).IgnoreError();  // logged there
     SetStopped(StopReason::kRequested, "");
@@ -83,6 +82,27 @@ awaitable<void> Instance::Start() {
     ProcessStarted();
   } else {
     co_await FailStart(Annotate(*started, "cannot start " + name().ToString()));
+  }
+}
+
+awaitable<std::optional<Status>> Instance::StartWithImage() {
+  using asio::experimental::awaitable_operators::operator||;
+  std::optional<Status> started = co_await StartInTurn();
+  const bool lacks_image = started && absl::IsNotFound(*started) &&
+                           ErrorCodeOf(*started) == code::kUnknownImage &&
+                           running_config_->pull_policy != PullPolicy::kNever;
+  if (!lacks_image) co_return started;
+  StatusOr<std::string> image = ImageReferenceOf(*running_config_);
+  if (!image.ok()) co_return image.status();
+  auto ended = co_await (services_.ensure_image(*std::move(image)) || UntilUnwanted());
+  if (ended.index() == 1) co_return std::nullopt;
+  if (Status pulled = std::get<0>(std::move(ended)); !pulled.ok()) co_return pulled;
+  co_return co_await StartInTurn();
+}
+
+awaitable<void> Instance::UntilUnwanted() {
+  while (!stop_request_ && !destroy_requested_) {
+    co_await services_.clock.SleepUntil(services_.clock.Now() + kRuntimeRetry);
   }
 }
 
@@ -113,7 +133,7 @@ awaitable<Status> Instance::StartContainer() {
   Record(event::kStarting, absl::StrCat("start ", observed.generation));
   CTR_CO_RETURN_IF_ERROR(
       co_await OnWork(services_.work, [folder = LogPath()] { return MakeFolder(folder); }));
-  CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(running_config_->image));
+  CTR_CO_ASSIGN_OR_RETURN(std::string image, ImageReferenceOf(*running_config_));
   StatusOr<Container> made = absl::UnavailableError("");
   // A runtime that is away comes back: containerd is started again when it ends. For a disk that is
   // full there is the reserve.

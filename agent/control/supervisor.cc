@@ -105,6 +105,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
                 options_.run_hook,
                 hook_queue_,
                 held_,
+                [this](std::string image) { return EnsureImage(std::move(image)); },
                 [this](const InstanceName& name) { Forgotten(name); },
                 [this](const InstanceName& name) {
                   if (auto pool = FindPool(name.class_name)) pool->Changed();
@@ -399,7 +400,15 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
   CTR_CO_ASSIGN_OR_RETURN(ClassConfig config, ParseClassFile(source, file_name));
   AppliedClass applied{.name = config.name};
   CTR_CO_ASSIGN_OR_RETURN(std::string image, NormalizeReference(config.image));
-  CTR_CO_RETURN_IF_ERROR(Annotate(co_await runtime_.CheckImage(image), file_name));
+  const std::shared_ptr<void> wanted = WantImage(image);
+  StatusOr<std::string> digest = co_await ProvideImage(config);
+  if (!digest.ok()) co_return Annotate(digest.status(), file_name);
+  const std::shared_ptr<void> wanted_pin = WantImage(AtDigest(image, *digest));
+  if (config.image_digest != *digest) {
+    // What it runs is kept with it as if its file said so.
+    config.image_digest = *digest;
+    source = absl::StrCat("image_digest = \"", *digest, "\"\n", source);
+  }
 
   Semaphore::Permit permit = co_await class_edits_.Acquire();
   auto found = classes_.find(config.name);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,7 @@ struct SupervisorOptions {
   Duration reconcile_interval = std::chrono::minutes(10);
   DiskFunctions disk;    // of the data directory; none: its room is not looked at
   std::string data_dir;  // to name it
+  std::optional<int64_t> max_image_bytes = {};  // of all that images take on the disk
 };
 
 // What the supervisor works with; all of it outlives the supervisor.
@@ -128,6 +130,16 @@ class Supervisor final : public Waker {
   // wakes it.
   awaitable<StatusOr<InstancePtr>> Route(std::string class_name, int n, MonoTime deadline,
                                          std::string cause);
+  // The normalized references of every class's image, with the classes' names.
+  std::multimap<std::string, std::string> ImagesInUse() const;
+  // As Runtime's; keeps the store within its limit. A pull may be cancelled.
+  awaitable<StatusOr<PulledImage>> PullImage(PullRequest request, Runtime::ReportPull report);
+  // Removes every image that no class uses.
+  awaitable<StatusOr<PrunedImages>> PruneImages();
+  // Removes as many of those, the oldest first, as it takes to keep to the limit. Errors are
+  // logged.
+  awaitable<void> LimitImages();
+
   EventLog& events() { return events_; }
   const ClassMeter& meter() const { return meter_; }
   // Of a class whose policy is `nearest`; else null.
@@ -157,6 +169,15 @@ class Supervisor final : public Waker {
   // What makes something new is refused while the disk is full; what ends or starts what there is
   // may use the reserve.
   enum class Use { kRoom, kReserve };
+  // Has the class's image here, and returns the digest that the class is to run, "" for whatever
+  // has the name.
+  awaitable<StatusOr<std::string>> ProvideImage(ClassConfig config);
+  awaitable<StatusOr<std::string>> SettleImage(ClassConfig config);
+  awaitable<Status> EnsureImage(std::string image);
+  awaitable<Status> MakeImageRoom(int64_t bytes);
+  std::set<std::string> ImagesToKeep() const;
+  std::shared_ptr<void> WantImage(const std::string& reference);
+  void NotePruned(const PrunedImages& pruned);
   awaitable<std::string> NoteOfDisks(std::string class_name, Disk disk);
   awaitable<Status> Commit(std::vector<Change> changes, Use use);
   // `containers`: the newest start of an instance before the others, which are remains.
@@ -188,6 +209,7 @@ class Supervisor final : public Waker {
   Semaphore class_edits_;  // one apply or removal at a time
   std::map<std::string, std::shared_ptr<ClassState>> classes_;
   std::map<InstanceName, InstancePtr> instances_;
+  std::multiset<std::string> images_wanted_;  // that are not to be pruned
   AddressCursors cursors_;
   std::mt19937_64 random_{std::random_device()()};
 };

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "agent/model/reference.h"
 
 namespace ctr {
 namespace {
@@ -65,6 +66,11 @@ const PortConfig* ClassConfig::FindPort(uint16_t port) const {
   return found == ports.end() ? nullptr : &*found;
 }
 
+StatusOr<std::string> ImageReferenceOf(const ClassConfig& config) {
+  CTR_ASSIGN_OR_RETURN(std::string reference, NormalizeReference(config.image));
+  return config.image_digest.empty() ? reference : AtDigest(reference, config.image_digest);
+}
+
 // How many there are, as [autoscale] says, is nothing that one of them is started with.
 std::string RevisionOf(const ClassConfig& config) {
   Canonical c;
@@ -109,6 +115,7 @@ std::string RevisionOf(const ClassConfig& config) {
   c.Add(config.log.max_size_bytes);
   c.Add(config.log.files);
   // What came later is added only where it is set: revisions stay what they were.
+  if (!config.image_digest.empty()) c.Add("image_digest " + config.image_digest);
   if (config.tcp_idle) c.Add(config.tcp_idle->count());
   if (config.response_timeout != ClassConfig().response_timeout) {
     c.Add(absl::StrCat("response_timeout ",

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/error.h"
 #include "agent/base/time.h"
 #include "agent/model/isolation.h"
 
@@ -103,11 +104,17 @@ struct AutoscaleSettings {
   bool operator==(const AutoscaleSettings&) const = default;
 };
 
+// When its image is pulled: if it is missing at apply or at a start, never, or at each apply, which
+// then pins what the registry has.
+enum class PullPolicy { kMissing, kNever, kAlways };
+
 // A container class as its file says, defaults filled in. A value; compared to tell whether an
 // apply changes anything.
 struct ClassConfig {
   std::string name;
-  std::string image;                     // as written; NormalizeReference gives the full form
+  std::string image;  // as written; ImageReferenceOf gives the full form
+  PullPolicy pull_policy = PullPolicy::kMissing;
+  std::string image_digest;  // of the one digest that it runs; "": what the name means at a start
   std::optional<uint16_t> default_port;  // none and no ports: a job
   std::vector<PortConfig> ports;         // every declared port, default_port first
   std::vector<uint16_t> required_ports;  // all must listen before an instance is healthy
@@ -152,6 +159,10 @@ struct ClassConfig {
 
   bool operator==(const ClassConfig&) const = default;
 };
+
+// What to start an instance of it from: the image's full reference, by its digest where one is
+// pinned.
+StatusOr<std::string> ImageReferenceOf(const ClassConfig& config);
 
 // Identifies what an instance of this class is started with: 12 hex digits of a SHA-256 over every
 // field but `autoscale`.

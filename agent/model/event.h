@@ -41,6 +41,9 @@ inline constexpr char kClassApplied[] = "class_applied";
 inline constexpr char kClassRemoved[] = "class_removed";
 inline constexpr char kScaled[] = "scaled";    // its instances: how many there are to be, and why
 inline constexpr char kTraffic[] = "traffic";  // what came to it in a minute
+// Of images.
+inline constexpr char kImagePulled[] = "image_pulled";
+inline constexpr char kImageRemoved[] = "image_removed";  // pruned
 // Of what routing thinks of an instance.
 inline constexpr char kOverloaded[] = "overloaded";
 inline constexpr char kRelieved[] = "relieved";  // no longer overloaded
@@ -57,13 +60,13 @@ inline constexpr char kDiskRoom[] = "disk_room";
 inline constexpr char kRemoved[] = "removed";  // something left over that was ours
 
 inline constexpr const char* kAll[] = {
-    kCreated,      kWake,         kStarting,     kRunning,      kHealthy,     kStopping,
-    kStopped,      kSlept,        kKilled,       kExited,       kOomKilled,   kStartFailed,
-    kRestart,      kGaveUp,       kAdopted,      kLost,         kRenewed,     kStayedAwake,
-    kHook,         kHookFailed,   kExec,         kCopy,         kRefused,     kDestroyed,
-    kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped, kRuntimeBack, kStateRebuilt,
-    kDiskFull,     kDiskRoom,     kRemoved,      kScaled,       kOverloaded,  kRelieved,
-    kEjected,      kUnready,      kReady,        kTraffic};
+    kCreated,     kWake,         kStarting,     kRunning,      kHealthy,      kStopping,
+    kImagePulled, kImageRemoved, kStopped,      kSlept,        kKilled,       kExited,
+    kOomKilled,   kStartFailed,  kRestart,      kGaveUp,       kAdopted,      kLost,
+    kRenewed,     kStayedAwake,  kHook,         kHookFailed,   kExec,         kCopy,
+    kRefused,     kDestroyed,    kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped,
+    kRuntimeBack, kStateRebuilt, kDiskFull,     kDiskRoom,     kRemoved,      kScaled,
+    kOverloaded,  kRelieved,     kEjected,      kUnready,      kReady,        kTraffic};
 }  // namespace event
 
 // Something that happened. A row of the store, bounded by age and count.

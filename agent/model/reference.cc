@@ -182,4 +182,11 @@ StatusOr<std::string> NormalizeReference(std::string_view reference_text) {
   return digest.empty() ? absl::StrCat(name, ":", tag) : absl::StrCat(name, "@", digest);
 }
 
+std::string AtDigest(std::string_view normalized, std::string_view digest) {
+  std::string name(normalized.substr(0, normalized.find('@')));
+  const size_t colon = name.rfind(':');
+  if (colon != std::string::npos && colon > name.rfind('/')) name.resize(colon);
+  return absl::StrCat(name, "@", std::string(digest));
+}
+
 }  // namespace ctr

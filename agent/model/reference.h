@@ -13,4 +13,8 @@ namespace ctr {
 // (upper case in a name, an empty tag …).
 StatusOr<std::string> NormalizeReference(std::string_view reference);
 
+// The same image by its digest alone, whatever `normalized` says:
+// "docker.io/library/demo@sha256:…".
+std::string AtDigest(std::string_view normalized, std::string_view digest);
+
 }  // namespace ctr

@@ -1,6 +1,7 @@
 #include "agent/runtime/image_config.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "absl/strings/str_cat.h"
 #include "agent/runtime/sha256.h"
@@ -13,6 +14,10 @@ using nlohmann::json;
 constexpr int kMaxDepth = 64;
 // Docker's limit, and about what fits into the options of an overlay mount.
 constexpr size_t kMaxLayers = 127;
+
+bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> choices) {
+  return std::find(choices.begin(), choices.end(), text) != choices.end();
+}
 
 Status Malformed(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, message);
@@ -146,6 +151,22 @@ StatusOr<ParsedImageConfig> ParseImageConfig(std::string_view text) {
     }
   }
   return parsed;
+}
+
+bool IsConfigMediaType(std::string_view type) {
+  return IsOneOf(type, {"application/vnd.oci.image.config.v1+json",
+                        "application/vnd.docker.container.image.v1+json"});
+}
+
+bool IsLayerMediaType(std::string_view type) {
+  return IsOneOf(type, {"application/vnd.oci.image.layer.v1.tar",
+                        "application/vnd.oci.image.layer.v1.tar+gzip",
+                        "application/vnd.oci.image.layer.v1.tar+zstd",
+                        "application/vnd.oci.image.layer.nondistributable.v1.tar",
+                        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+                        "application/vnd.docker.image.rootfs.diff.tar",
+                        "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"});
 }
 
 bool IsForPlatform(const ParsedImageConfig& config, const Platform& platform) {

@@ -30,6 +30,10 @@ struct ParsedImageConfig {
 // INVALID_ARGUMENT for what is not one.
 StatusOr<ParsedImageConfig> ParseImageConfig(std::string_view text);
 
+// What a manifest may call an image's config, and a layer that can be unpacked.
+bool IsConfigMediaType(std::string_view type);
+bool IsLayerMediaType(std::string_view type);
+
 // Whether it says that it is for Linux on this architecture, or does not say what for.
 bool IsForPlatform(const ParsedImageConfig& config, const Platform& platform);
 

@@ -1,7 +1,5 @@
 // OCI image layouts: index.json and blobs/, also as `docker save` writes them since version 25.
 
-#include <algorithm>
-#include <initializer_list>
 #include <map>
 #include <set>
 #include <utility>
@@ -30,26 +28,6 @@ struct Descriptor {
   std::string os;  // "" if it names no platform
   std::string architecture;
 };
-
-bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> choices) {
-  return std::find(choices.begin(), choices.end(), text) != choices.end();
-}
-
-bool IsConfigType(std::string_view type) {
-  return IsOneOf(type, {"application/vnd.oci.image.config.v1+json",
-                        "application/vnd.docker.container.image.v1+json"});
-}
-
-bool IsLayerType(std::string_view type) {
-  return IsOneOf(type, {"application/vnd.oci.image.layer.v1.tar",
-                        "application/vnd.oci.image.layer.v1.tar+gzip",
-                        "application/vnd.oci.image.layer.v1.tar+zstd",
-                        "application/vnd.oci.image.layer.nondistributable.v1.tar",
-                        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-                        "application/vnd.docker.image.rootfs.diff.tar",
-                        "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"});
-}
 
 std::string StringOr(const json& object, const char* name) {
   auto member = object.find(name);
@@ -188,7 +166,7 @@ class OciPlanner {
       return false;
     }
     CTR_ASSIGN_OR_RETURN(Descriptor config, ParseDescriptor(document["config"]));
-    if (!IsConfigType(config.media_type)) return false;
+    if (!IsConfigMediaType(config.media_type)) return false;
     CTR_ASSIGN_OR_RETURN(auto layers, ParseDescriptors(document, "layers"));
     ImagePlan image;
     image.manifest = std::string(text);
@@ -217,7 +195,7 @@ class OciPlanner {
     }
     for (size_t i = 0; i < layers.size(); ++i) {
       const Descriptor& layer = layers[i];
-      if (!IsLayerType(layer.media_type)) {
+      if (!IsLayerMediaType(layer.media_type)) {
         return MalformedImage(absl::StrCat("it has a layer of the type \"", layer.media_type,
                                            "\", which can't be unpacked"));
       }

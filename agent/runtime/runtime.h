@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -104,6 +105,42 @@ struct ImageSummary {
   WallTime created_at;     // in this store
 };
 
+struct PullRequest {
+  std::string reference;      // normalized
+  std::string platform = {};  // "linux/arm64"; "": this host's
+  bool pin = false;           // it also gets its name by digest (AtDigest), which stays what it is
+  // Asked, on the control loop, before so many bytes are stored; an error ends the pull with it.
+  std::function<awaitable<Status>(int64_t bytes)> make_room = {};
+};
+
+struct PulledImage {
+  std::string reference;
+  std::string digest;  // of what the registry has under that name: a manifest or an index
+};
+
+// How far a pull is.
+struct PullProgress {
+  struct Layer {
+    std::string digest;
+    int64_t size_bytes = 0;  // as it is transferred
+    int64_t done_bytes = 0;
+  };
+  std::vector<Layer> layers;  // none until the manifest is there
+  bool unpacking = false;
+};
+
+struct PruneRequest {
+  std::set<std::string> used;  // references that stay
+  // Only as many go, the oldest first, as it takes to come down to that; none: all that are unused.
+  std::optional<int64_t> down_to_bytes = {};
+};
+
+struct PrunedImages {
+  std::vector<std::string> references;
+  int64_t freed_bytes = 0;
+  int64_t left_bytes = 0;  // what images take on the disk, packed and unpacked
+};
+
 // Runs containers and keeps images. Lives on the control loop; every call may suspend for long and
 // is idempotent where it removes. Errors: NOT_FOUND (image, container), FAILED_PRECONDITION (the
 // container can't be started as asked; the message says why in one line, without the runtime's own
@@ -161,7 +198,7 @@ class Runtime {
   // Quick, from the kernel. NOT_FOUND if it does not run.
   virtual StatusOr<ContainerFiles> Files(const std::string& id) const = 0;
 
-  // OK, or NOT_FOUND with what to do (`ctr image import`).
+  // OK, or NOT_FOUND with what to do (`ctr image pull`, `ctr image import`).
   virtual awaitable<Status> CheckImage(std::string reference) = 0;
 
   // Loads a Docker or OCI archive (tar, also gzipped) from `archive`, a regular file open for
@@ -169,6 +206,14 @@ class Runtime {
   // archive's own names. Returns the references.
   virtual awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
                                                                      std::string name) = 0;
+  // Pulls from a registry, and unpacks: one pull of an image however many ask for it at a time. A
+  // caller that is cancelled leaves it, and the last one ends it, without a trace. `report`, unless
+  // it is null, is awaited a few times a second. NOT_FOUND (unknown_image): the registry does not
+  // have it, or not for the platform. ABORTED (pull_failed): everything else that is not our own
+  // trouble; the message says what to do.
+  using ReportPull = std::function<awaitable<void>(PullProgress)>;
+  virtual awaitable<StatusOr<PulledImage>> PullImage(PullRequest request, ReportPull report) = 0;
+  virtual awaitable<StatusOr<PrunedImages>> PruneImages(PruneRequest request) = 0;
   virtual awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() = 0;
   virtual awaitable<Status> RemoveImage(std::string reference) = 0;
 

@@ -43,6 +43,8 @@ Action DefineExec(CLI::App& app);
 Action DefineCp(CLI::App& app);
 Action DefineImageImport(CLI::App& app);
 Action DefineImageLs(CLI::App& app);
+Action DefineImagePrune(CLI::App& app);
+Action DefineImagePull(CLI::App& app);
 Action DefineImageRm(CLI::App& app);
 Action DefineInfo(CLI::App& app);
 Action DefineDoctor(CLI::App& app);

@@ -36,7 +36,27 @@ int Rm(const std::string& reference, Context& context) {
   return context.PrintLine(reference);
 }
 
+int Prune(Context& context) {
+  StatusOr<v1::PruneImagesResponse> response =
+      context.Call(&Client::Stub::PruneImages, v1::PruneImagesRequest());
+  if (!response.ok()) return context.Fail(response.status());
+  if (context.json()) {
+    Json array = Json::array();
+    for (const std::string& reference : response->references()) {
+      array.push_back(Json{{"reference", reference}, {"result", "removed"}});
+    }
+    return context.PrintJsonList(array);
+  }
+  for (const std::string& reference : response->references()) context.PrintLine(reference);
+  if (context.settings().output == Output::kTable) {
+    context.io().err << "ctr: " << FormatSize(response->freed_bytes()) << " freed\n";
+  }
+  return 0;
+}
+
 }  // namespace
+
+Action DefineImagePrune(CLI::App&) { return Prune; }
 
 Action DefineImageLs(CLI::App&) { return Ls; }
 

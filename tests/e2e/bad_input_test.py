@@ -43,11 +43,11 @@ class BadInput(Case):
             result = self.agent.ctr("class", "apply", "-f", file.name, check=False)
             self.assertExit(result, 2, file.name + ":4", "sleep_after", "soon")
         self.assertExit(self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB + "imge = 1\n"), 2, "imge")
-        self.assertExit(self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB + 'pull_policy = "always"\n'), 2,
-                        "pull_policy", "not built")
+        self.assertExit(self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB + 'pull_policy = "often"\n'), 2,
+                        "pull_policy")
 
     def test_a_missing_image_is_refused_at_apply(self):
-        result = self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB.replace("demo", "absent"))
+        result = self.agent.ctr("class", "apply", "-f", "-", check=False, stdin=WEB.replace("demo", "absent") + 'pull_policy = "never"\n')
         self.assertExit(result, 3, "absent", "ctr image import")
 
     def test_an_image_that_exits_at_once(self):

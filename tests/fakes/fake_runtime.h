@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "agent/base/clock.h"
+#include "agent/model/reference.h"
 #include "agent/runtime/runtime.h"
 
 namespace ctr {
@@ -39,6 +40,8 @@ class FakeRuntime final : public Runtime {
 
   // Behaviour, set by tests.
   std::set<std::string> images = {"docker.io/library/demo:latest"};
+  std::map<std::string, std::string> registry;  // what can be pulled, with its digest
+  bool hold_pull = false;                       // PullImage waits until Release()
   Status create_error;
   Status start_error;
   Status remove_error;
@@ -57,11 +60,14 @@ class FakeRuntime final : public Runtime {
   int creates = 0;
   int starts = 0;
   int sweeps = 0;
+  int pulls = 0;
+  int left_pulls = 0;  // whose callers went away
   bool reconnected = false;
 
   void Release() {
     hold_create = false;
     hold_remove = false;
+    hold_pull = false;
     RingAll();
   }
   // The one container there is.
@@ -219,6 +225,32 @@ class FakeRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string name) override {
     images.insert(name);
     co_return std::vector<std::string>{name};
+  }
+  awaitable<StatusOr<PulledImage>> PullImage(PullRequest request, ReportPull) override {
+    ++pulls;
+    struct Leaving {
+      int& left;
+      bool over = false;
+      ~Leaving() { left += over ? 0 : 1; }
+    } leaving{left_pulls};
+    while (hold_pull) co_await Change();
+    leaving.over = true;
+    auto found = registry.find(request.reference);
+    if (found == registry.end()) {
+      co_return Error(absl::StatusCode::kNotFound, code::kUnknownImage, "the registry lacks it");
+    }
+    images.insert(request.reference);
+    if (request.pin) images.insert(AtDigest(request.reference, found->second));
+    co_return PulledImage{request.reference, found->second};
+  }
+  awaitable<StatusOr<PrunedImages>> PruneImages(PruneRequest request) override {
+    PrunedImages pruned;
+    for (const std::string& image : std::set<std::string>(images)) {
+      if (request.used.contains(image)) continue;
+      images.erase(image);
+      pruned.references.push_back(image);
+    }
+    co_return pruned;
   }
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override {
     co_return std::vector<ImageSummary>();

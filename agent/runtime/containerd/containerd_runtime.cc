@@ -66,6 +66,17 @@ awaitable<StatusOr<std::vector<std::string>>> ImportImagesOf(std::shared_ptr<Cor
   co_return co_await core->image_store.Import(std::move(archive), std::move(name));
 }
 
+awaitable<StatusOr<PulledImage>> PullImageOf(std::shared_ptr<Core> core, PullRequest request,
+                                             Runtime::ReportPull report) {
+  co_await core->changes.Pass();
+  co_return co_await core->image_pulls.Pull(core, std::move(request), std::move(report));
+}
+
+awaitable<StatusOr<PrunedImages>> PruneImagesOf(std::shared_ptr<Core> core, PruneRequest request) {
+  co_await core->changes.Pass();
+  co_return co_await core->image_store.Prune(std::move(request));
+}
+
 awaitable<StatusOr<std::vector<ImageSummary>>> ListImagesOf(std::shared_ptr<Core> core) {
   co_return co_await core->image_store.List();
 }
@@ -106,7 +117,8 @@ awaitable<StatusOr<std::vector<std::string>>> SweepInTurn(std::shared_ptr<Core> 
 
 awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
     ContainerdOptions options, Clock* clock, asio::any_io_executor control,
-    asio::any_io_executor work) {
+    asio::any_io_executor work, asio::any_io_executor transfers) {
+  if (!transfers) transfers = work;
   CTR_CO_ASSIGN_OR_RETURN(Cgroups cgroups, Cgroups::Detect());
   CTR_CO_RETURN_IF_ERROR(CheckSocketPath(options.Socket()));
   std::shared_ptr<ContainerdProcess> process;
@@ -121,7 +133,7 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
   if (!apparmor.warning.empty()) host.warnings.push_back(apparmor.warning);
   for (const std::string& warning : host.warnings) spdlog::warn("{}", warning);
   auto core = std::make_shared<Core>(std::move(options), clock, control, std::move(work),
-                                     std::move(cgroups), std::move(host));
+                                     std::move(transfers), std::move(cgroups), std::move(host));
   StatusOr<version::VersionResponse> version =
       co_await core->client.Call(&VersionApi::Version, {}, {.timeout = std::chrono::seconds(5)});
   if (!version.ok()) {
@@ -242,6 +254,16 @@ awaitable<Status> ContainerdRuntime::CheckImage(std::string reference) {
 awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::ImportImages(UniqueFd archive,
                                                                               std::string name) {
   return ImportImagesOf(core_, std::move(archive), std::move(name));
+}
+
+awaitable<StatusOr<PulledImage>> ContainerdRuntime::PullImage(PullRequest request,
+                                                              ReportPull report) {
+  return PullImageOf(core_, std::move(request), std::move(report));
+}
+
+awaitable<StatusOr<PrunedImages>> ContainerdRuntime::PruneImages(PruneRequest request) {
+  using Pruned = StatusOr<PrunedImages>;
+  return Shielded<Pruned>(PruneImagesOf(core_, std::move(request)), [](Pruned) {});
 }
 
 awaitable<StatusOr<std::vector<ImageSummary>>> ContainerdRuntime::ListImages() {

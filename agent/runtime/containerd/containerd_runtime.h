@@ -20,11 +20,11 @@ class ContainerdRuntime final : public Runtime {
  public:
   // Connects to the containerd that `options` name; a private one is found or started first, and
   // from then on started again whenever it ends. Returns once it answers. On `control`, which is a
-  // single loop.
-  static awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> Open(ContainerdOptions options,
-                                                                      Clock* clock,
-                                                                      asio::any_io_executor control,
-                                                                      asio::any_io_executor work);
+  // single loop. `transfers` is a pool of some threads for registries, which may be slow; none:
+  // `work`.
+  static awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> Open(
+      ContainerdOptions options, Clock* clock, asio::any_io_executor control,
+      asio::any_io_executor work, asio::any_io_executor transfers = {});
   ~ContainerdRuntime() override;
 
   // From now on instances with a way out can be made: those asked for earlier wait. Changes the
@@ -55,6 +55,8 @@ class ContainerdRuntime final : public Runtime {
   awaitable<Status> CheckImage(std::string reference) override;
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
                                                              std::string name) override;
+  awaitable<StatusOr<PulledImage>> PullImage(PullRequest request, ReportPull report) override;
+  awaitable<StatusOr<PrunedImages>> PruneImages(PruneRequest request) override;
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;
   awaitable<Status> RemoveImage(std::string reference) override;
   std::string Describe() const override;

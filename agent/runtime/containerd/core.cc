@@ -8,9 +8,18 @@
 #include "agent/base/descriptors.h"
 
 namespace ctr {
+namespace {
+
+// Where somebody else's containerd unpacks is not for us to know.
+std::string ImageFolder(const ContainerdOptions& options) {
+  return options.external_socket ? "" : options.Paths().root;
+}
+
+}  // namespace
 
 Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
-           asio::any_io_executor work, Cgroups cgroups, OciHost host)
+           asio::any_io_executor work, asio::any_io_executor transfers, Cgroups cgroups,
+           OciHost host)
     : options(std::move(options)),
       clock(clock),
       control(std::move(control)),
@@ -19,7 +28,9 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       host(std::move(host)),
       client(this->options.Socket(), ContainerdNamespace(this->options.agent_id)),
       egress(this->options.ForEgress()),
-      image_store(&client, std::move(work)),
+      image_store(&client, std::move(work), ImageFolder(this->options)),
+      image_pulls(image_store.bulk(), clock, this->control, std::move(transfers),
+                  this->options.images, ImageFolder(this->options)),
       reconnected(clock->MakeAlarm(this->control)),
       containers(this->control, *clock),
       disks(this->control, *clock),

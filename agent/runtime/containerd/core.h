@@ -12,6 +12,7 @@
 #include "agent/network/egress.h"
 #include "agent/runtime/containerd/cgroup.h"
 #include "agent/runtime/containerd/client.h"
+#include "agent/runtime/containerd/image_pulls.h"
 #include "agent/runtime/containerd/image_store.h"
 #include "agent/runtime/containerd/options.h"
 #include "agent/runtime/oci_spec.h"
@@ -22,7 +23,8 @@ namespace ctr {
 // that one may go on after the runtime is gone. Home loop: control.
 struct Core {
   Core(ContainerdOptions options, Clock* clock, asio::any_io_executor control,
-       asio::any_io_executor work, Cgroups cgroups, OciHost host = {});
+       asio::any_io_executor work, asio::any_io_executor transfers, Cgroups cgroups,
+       OciHost host = {});
 
   std::string CgroupPath(const std::string& id) const;
 
@@ -40,6 +42,7 @@ struct Core {
 
   // On the control loop.
   ImageStore image_store;
+  ImagePulls image_pulls;
   absl::flat_hash_map<std::string, std::shared_ptr<const Pidfd>>
       processes;                             // first process, by container ID
   const std::unique_ptr<Alarm> reconnected;  // rings when containerd was away and is back

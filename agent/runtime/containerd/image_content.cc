@@ -17,6 +17,20 @@ using content::WriteContentResponse;
 
 constexpr Duration kWriteTimeout = std::chrono::hours(1);
 
+Status SetLabels(const ContainerdClient& client, const BlobToWrite& blob) {
+  auto context = client.NewContext({.lease = blob.lease});
+  content::UpdateRequest request;
+  request.mutable_info()->set_digest(blob.digest);
+  for (const auto& [key, value] : blob.labels) {
+    (*request.mutable_info()->mutable_labels())[key] = value;
+    request.mutable_update_mask()->add_paths(absl::StrCat("labels.", key));
+  }
+  content::UpdateResponse response;
+  return client.FromGrpc(client.content()->Update(context.get(), request, &response));
+}
+
+}  // namespace
+
 // One Content.Write stream. The service answers every request, and a COMMIT twice.
 class WriteStream {
  public:
@@ -65,95 +79,99 @@ class WriteStream {
   bool finished_ = false;
 };
 
-Status Damaged(const std::string& digest, absl::string_view how) {
-  std::string what = digest.empty() ? "a layer" : absl::StrCat("layer ", digest);
-  return MalformedImage(absl::StrCat(what, " is damaged: ", how, "; make the archive again"));
-}
+BlobWriter::BlobWriter(const ContainerdClient& client, BlobToWrite blob)
+    : client_(client), blob_(std::move(blob)) {}
 
-// Sends the content after what the store has of it, and hashes it.
-StatusOr<WrittenBlob> Send(WriteStream& stream, const BlobToWrite& blob,
-                           const std::function<StatusOr<std::string_view>()>& read) {
-  WrittenBlob written;
-  Sha256 hash;
-  int64_t offset = 0;
-  while (true) {
-    CTR_ASSIGN_OR_RETURN(std::string_view block, read());
-    if (block.empty()) break;
-    if (offset == 0) written.gzipped = block.substr(0, 2) == "\x1f\x8b";
-    hash.Update(block);
-    WriteContentRequest request;
-    request.set_action(content::WRITE);
-    request.set_offset(offset);
-    request.set_data(block.data(), block.size());
-    CTR_RETURN_IF_ERROR(stream.Exchange(request).status());
-    offset += static_cast<int64_t>(block.size());
-  }
-  if (offset != blob.size) {
-    return Damaged(blob.digest,
-                   absl::StrCat("it has ", offset, " bytes and should have ", blob.size));
-  }
-  written.digest = hash.Digest();
-  if (!blob.digest.empty() && written.digest != blob.digest) {
-    return Damaged(blob.digest, absl::StrCat("its content has the digest ", written.digest));
-  }
-  return written;
-}
-
-StatusOr<WrittenBlob> Write(const ContainerdClient& client, const BlobToWrite& blob,
-                            const std::function<StatusOr<std::string_view>()>& read) {
-  WriteStream stream(client, blob.lease);
-  WriteContentRequest request;
-  request.set_action(content::STAT);
-  // A name of its own, so that two imports of one blob don't wait for each other.
-  request.set_ref(absl::StrCat(blob.lease, "-", blob.digest));
-  request.set_total(blob.size);
-  request.set_expected(blob.digest);
-  CTR_ASSIGN_OR_RETURN(WriteContentResponse stat, stream.Exchange(request));
-  WrittenBlob written{.digest = blob.digest};
-  // Another namespace may have the blob: then it needs only be committed into ours.
-  bool shared = !blob.digest.empty() && blob.size > 0 && stat.offset() == blob.size;
-  if (!shared) {
-    CTR_ASSIGN_OR_RETURN(written, Send(stream, blob, read));
-  }
-  request.set_action(content::COMMIT);
-  request.set_offset(blob.size);
-  request.set_expected(written.digest);
-  request.mutable_labels()->insert(blob.labels.begin(), blob.labels.end());
-  Status committed = stream.Commit(request);
-  if (!committed.ok() && !absl::IsAlreadyExists(committed)) return committed;
-  return written;
-}
-
-void Abort(const ContainerdClient& client, const BlobToWrite& blob) {
-  auto context = client.NewContext({.lease = blob.lease});
+BlobWriter::~BlobWriter() {
+  if (is_there_ || committed_) return;
+  stream_.reset();
+  auto context = client_.NewContext({.lease = blob_.lease});
   content::AbortRequest request;
-  request.set_ref(absl::StrCat(blob.lease, "-", blob.digest));
+  request.set_ref(Ref());
   google::protobuf::Empty response;
   // If this fails, the collector takes it after the lease.
-  client.content()->Abort(context.get(), request, &response);
+  client_.content()->Abort(context.get(), request, &response);
 }
 
-Status SetLabels(const ContainerdClient& client, const BlobToWrite& blob) {
-  auto context = client.NewContext({.lease = blob.lease});
-  content::UpdateRequest request;
-  request.mutable_info()->set_digest(blob.digest);
-  for (const auto& [key, value] : blob.labels) {
-    (*request.mutable_info()->mutable_labels())[key] = value;
-    request.mutable_update_mask()->add_paths(absl::StrCat("labels.", key));
+StatusOr<std::unique_ptr<BlobWriter>> BlobWriter::Begin(const ContainerdClient& client,
+                                                        BlobToWrite blob) {
+  std::unique_ptr<BlobWriter> writer(new BlobWriter(client, std::move(blob)));
+  Status opened = writer->Open();
+  writer->is_there_ = absl::IsAlreadyExists(opened);
+  if (!opened.ok() && !writer->is_there_) return opened;
+  return writer;
+}
+
+// A name of its own, so that two imports of one blob don't wait for each other.
+std::string BlobWriter::Ref() const { return absl::StrCat(blob_.lease, "-", blob_.digest); }
+
+Status BlobWriter::Open() {
+  stream_ = std::make_unique<WriteStream>(client_, blob_.lease);
+  WriteContentRequest request;
+  request.set_action(content::STAT);
+  request.set_ref(Ref());
+  request.set_total(blob_.size);
+  request.set_expected(blob_.digest);
+  CTR_ASSIGN_OR_RETURN(WriteContentResponse stat, stream_->Exchange(request));
+  is_shared_ = !blob_.digest.empty() && blob_.size > 0 && stat.offset() == blob_.size;
+  return absl::OkStatus();
+}
+
+Status BlobWriter::Append(std::string_view piece) {
+  if (is_shared_ || piece.empty()) return absl::OkStatus();
+  if (offset_ == 0) gzipped_ = piece.substr(0, 2) == "\x1f\x8b";
+  hash_.Update(piece);
+  WriteContentRequest request;
+  request.set_action(content::WRITE);
+  request.set_offset(offset_);
+  request.set_data(piece.data(), piece.size());
+  CTR_RETURN_IF_ERROR(stream_->Exchange(request).status());
+  offset_ += static_cast<int64_t>(piece.size());
+  return absl::OkStatus();
+}
+
+Status BlobWriter::Check(const std::string& digest) const {
+  std::string how;
+  if (offset_ != blob_.size) {
+    how = absl::StrCat("it has ", offset_, " bytes and should have ", blob_.size);
+  } else if (!blob_.digest.empty() && digest != blob_.digest) {
+    how = absl::StrCat("its content has the digest ", digest);
+  } else {
+    return absl::OkStatus();
   }
-  content::UpdateResponse response;
-  return client.FromGrpc(client.content()->Update(context.get(), request, &response));
+  const std::string what = blob_.digest.empty() ? "a layer" : absl::StrCat("layer ", blob_.digest);
+  return MalformedImage(absl::StrCat(what, " is damaged: ", how, "; ", blob_.advice));
 }
 
-}  // namespace
+StatusOr<WrittenBlob> BlobWriter::Commit() {
+  WrittenBlob written{.digest = blob_.digest};
+  if (is_there_) return written;
+  if (!is_shared_) {
+    written = {.digest = hash_.Digest(), .gzipped = gzipped_};
+    CTR_RETURN_IF_ERROR(Check(written.digest));
+  }
+  WriteContentRequest request;
+  request.set_action(content::COMMIT);
+  request.set_ref(Ref());
+  request.set_total(blob_.size);
+  request.set_offset(blob_.size);
+  request.set_expected(written.digest);
+  request.mutable_labels()->insert(blob_.labels.begin(), blob_.labels.end());
+  Status committed = stream_->Commit(request);
+  if (!committed.ok() && !absl::IsAlreadyExists(committed)) return committed;
+  committed_ = true;
+  return written;
+}
 
 StatusOr<WrittenBlob> WriteBlob(const ContainerdClient& client, const BlobToWrite& blob,
                                 const std::function<StatusOr<std::string_view>()>& read) {
-  StatusOr<WrittenBlob> written = Write(client, blob, read);
-  if (written.ok()) return written;
-  if (absl::IsAlreadyExists(written.status())) return WrittenBlob{.digest = blob.digest};
-  Abort(client, blob);
-  return written;
+  CTR_ASSIGN_OR_RETURN(std::unique_ptr<BlobWriter> writer, BlobWriter::Begin(client, blob));
+  while (writer->wants_content()) {
+    CTR_ASSIGN_OR_RETURN(std::string_view block, read());
+    if (block.empty()) break;
+    CTR_RETURN_IF_ERROR(writer->Append(block));
+  }
+  return writer->Commit();
 }
 
 Status WriteDocument(const ContainerdClient& client, const std::string& lease,
@@ -168,6 +186,36 @@ Status WriteDocument(const ContainerdClient& client, const std::string& lease,
   };
   CTR_RETURN_IF_ERROR(WriteBlob(client, blob, read).status());
   return blob.labels.empty() ? absl::OkStatus() : SetLabels(client, blob);
+}
+
+StatusOr<int64_t> ContentBytes(const ContainerdClient& client) {
+  auto context = client.NewContext();
+  auto stream = client.content()->List(context.get(), content::ListContentRequest());
+  int64_t bytes = 0;
+  content::ListContentResponse response;
+  while (stream->Read(&response)) {
+    for (const content::Info& info : response.info()) bytes += info.size();
+  }
+  Status status = client.FromGrpc(stream->Finish());
+  if (!status.ok()) return status;
+  return bytes;
+}
+
+Status AbortWrites(const ContainerdClient& client, const std::string& prefix) {
+  auto context = client.NewContext();
+  content::ListStatusesResponse response;
+  Status listed = client.FromGrpc(
+      client.content()->ListStatuses(context.get(), content::ListStatusesRequest(), &response));
+  if (!listed.ok()) return listed;
+  for (const content::Status& write : response.statuses()) {
+    if (!absl::StartsWith(write.ref(), prefix)) continue;
+    auto call = client.NewContext();
+    content::AbortRequest request;
+    request.set_ref(write.ref());
+    google::protobuf::Empty ignored;
+    client.content()->Abort(call.get(), request, &ignored);
+  }
+  return absl::OkStatus();
 }
 
 StatusOr<std::string> ReadDocument(const ContainerdClient& client, const std::string& digest) {

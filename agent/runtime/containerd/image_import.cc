@@ -7,16 +7,12 @@
 
 #include <spdlog/spdlog.h>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
-#include "agent/base/ulid.h"
 #include "agent/runtime/containerd/image_archive.h"
 #include "agent/runtime/containerd/image_content.h"
+#include "agent/runtime/containerd/image_record.h"
 #include "agent/runtime/containerd/image_unpack.h"
 #include "agent/runtime/image_layout.h"
-#include "agent/runtime/sha256.h"
 
 namespace ctr {
 namespace {
@@ -24,31 +20,7 @@ namespace {
 using Client = std::shared_ptr<const ContainerdClient>;
 using Names = std::vector<std::string>;
 
-constexpr char kLeasePrefix[] = "ctr-import-";
 constexpr char kDockerLayer[] = "application/vnd.docker.image.rootfs.diff.tar";
-// A lease whose agent never comes back; deleting it collects garbage, which may take long.
-constexpr absl::Duration kLeaseExpiry = absl::Hours(24);
-constexpr Duration kCollectTimeout = std::chrono::minutes(10);
-
-awaitable<StatusOr<std::string>> CreateLease(Client client) {
-  leases::CreateRequest request;
-  request.set_id(absl::StrCat(kLeasePrefix, NewUlid(std::chrono::system_clock::now())));
-  (*request.mutable_labels())["containerd.io/gc.expire"] =
-      absl::FormatTime(absl::RFC3339_sec, absl::Now() + kLeaseExpiry, absl::UTCTimeZone());
-  std::string id = request.id();
-  auto created = co_await client->Call(&LeasesApi::Create, std::move(request));
-  if (!created.ok()) co_return created.status();
-  co_return id;
-}
-
-awaitable<Status> DeleteLease(Client client, std::string id) {
-  leases::DeleteRequest request;
-  request.set_id(std::move(id));
-  request.set_sync(true);
-  co_return (
-      co_await client->Call(&LeasesApi::Delete, std::move(request), {.timeout = kCollectTimeout}))
-      .status();
-}
 
 // Stores one layer of the archive for every image that has it.
 Status StoreLayer(const ImageImport& import, const std::string& lease,
@@ -83,50 +55,13 @@ Status StoreLayers(const ImageImport& import, const std::string& lease, ImageArc
                            });
 }
 
-// Config and manifest, with the labels that hold the image together: the name refers to the
-// manifest, the manifest to config and layers, the config to the topmost snapshot.
-Status StoreDocuments(const ContainerdClient& client, const std::string& lease,
-                      const ImagePlan& image, const std::string& chain_id) {
-  std::map<std::string, std::string> config_labels;
-  if (!chain_id.empty()) {
-    config_labels[absl::StrCat("containerd.io/gc.ref.snapshot.", kSnapshotter)] = chain_id;
-  }
-  std::map<std::string, std::string> manifest_labels = {
-      {"containerd.io/gc.ref.content.config", Sha256Digest(image.config)}};
-  for (size_t i = 0; i < image.layers.size(); ++i) {
-    manifest_labels[absl::StrCat("containerd.io/gc.ref.content.l.", i)] = image.layers[i].digest;
-  }
-  CTR_RETURN_IF_ERROR(WriteDocument(client, lease, image.config, std::move(config_labels)));
-  return WriteDocument(client, lease, image.manifest, std::move(manifest_labels));
-}
-
-// Points a name to the image, as new or in place of what it pointed to.
-awaitable<Status> SetName(Client client, std::string lease, std::string name,
-                          std::string media_type, std::string manifest) {
-  images::Image record;
-  record.set_name(name);
-  record.mutable_target()->set_media_type(media_type);
-  record.mutable_target()->set_digest(Sha256Digest(manifest));
-  record.mutable_target()->set_size(static_cast<int64_t>(manifest.size()));
-  images::CreateImageRequest create;
-  *create.mutable_image() = record;
-  Status created =
-      (co_await client->Call(&ImagesApi::Create, std::move(create), {.lease = lease})).status();
-  if (!absl::IsAlreadyExists(created)) co_return created;
-  images::UpdateImageRequest update;
-  *update.mutable_image() = std::move(record);
-  update.mutable_update_mask()->add_paths("target");
-  co_return (co_await client->Call(&ImagesApi::Update, std::move(update), {.lease = lease}))
-      .status();
-}
-
 awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArchive& archive,
                                 std::vector<ImagePlan> images) {
   CTR_CO_RETURN_IF_ERROR(StoreLayers(import, lease, archive, images));
   for (ImagePlan& image : images) {
     if (import.abandoned->load()) co_return absl::CancelledError("the import was given up");
     CTR_CO_ASSIGN_OR_RETURN(std::string chain_id,
-                            co_await UnpackImage(import.client, lease, image));
+                            co_await UnpackImage(import.client, lease, image, import.folder));
     if (image.manifest.empty()) image.manifest = MakeManifest(image);
     CTR_CO_RETURN_IF_ERROR(StoreDocuments(*import.client, lease, image, chain_id));
   }
@@ -134,8 +69,8 @@ awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArc
   Names names;
   for (const ImagePlan& image : images) {
     for (const std::string& name : image.names) {
-      CTR_CO_RETURN_IF_ERROR(
-          co_await SetName(import.client, lease, name, image.manifest_media_type, image.manifest));
+      CTR_CO_RETURN_IF_ERROR(co_await SetImageName(import.client, lease, name,
+                                                   image.manifest_media_type, image.manifest));
       names.push_back(name);
     }
   }
@@ -159,9 +94,9 @@ awaitable<StatusOr<Names>> ImportArchive(ImageImport& import) {
   CTR_CO_ASSIGN_OR_RETURN(std::vector<ImagePlan> images,
                           PlanImport(contents, import.name, HostPlatform()));
   contents = {};
-  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(import.client));
+  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateImageLease(import.client));
   StatusOr<Names> names = co_await LoadWithoutThrowing(import, lease, archive, std::move(images));
-  if (Status deleted = co_await DeleteLease(import.client, lease); !deleted.ok()) {
+  if (Status deleted = co_await DeleteImageLease(import.client, lease); !deleted.ok()) {
     spdlog::warn("import: lease {} expires in a day, it can't be deleted: {}", lease,
                  deleted.ToString());
   }
@@ -174,17 +109,6 @@ awaitable<StatusOr<Names>> ImportImage(ImageImport import) {
   StatusOr<Names> names = co_await ImportArchive(import);
   if (!names.ok()) co_return Annotate(names.status(), "cannot import the archive");
   co_return names;
-}
-
-awaitable<Status> DropUnfinishedImports(Client client) {
-  StatusOr<leases::ListResponse> all = co_await client->Call(&LeasesApi::List, {});
-  if (!all.ok()) co_return all.status();
-  for (const leases::Lease& lease : all->leases()) {
-    if (!absl::StartsWith(lease.id(), kLeasePrefix)) continue;
-    Status deleted = co_await DeleteLease(client, lease.id());
-    if (!deleted.ok() && !absl::IsNotFound(deleted)) co_return deleted;
-  }
-  co_return absl::OkStatus();
 }
 
 }  // namespace ctr

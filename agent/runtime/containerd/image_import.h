@@ -15,7 +15,8 @@ namespace ctr {
 struct ImageImport {
   std::shared_ptr<const ContainerdClient> client;
   UniqueFd archive;
-  std::string name;  // normalized; "" for the archive's own names
+  std::string folder;  // where containerd unpacks; "": elsewhere
+  std::string name;    // normalized; "" for the archive's own names
   // Set when nobody waits for the result any more: the import then ends and takes back what it did.
   std::shared_ptr<const std::atomic<bool>> abandoned;
 };
@@ -25,8 +26,5 @@ struct ImageImport {
 // is not part of an image by then is collected. Blocks: runs on a strand of the work pool, and is
 // not to be cancelled otherwise than by `abandoned`.
 awaitable<StatusOr<std::vector<std::string>>> ImportImage(ImageImport import);
-
-// Deletes the leases of imports that ended with their agent.
-awaitable<Status> DropUnfinishedImports(std::shared_ptr<const ContainerdClient> client);
 
 }  // namespace ctr

@@ -1,62 +1,37 @@
 #include "agent/runtime/containerd/image_store.h"
 
 #include <atomic>
-#include <optional>
 #include <utility>
-
-#include <nlohmann/json.hpp>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "agent/model/reference.h"
+#include "agent/registry/manifest.h"
 #include "agent/runtime/containerd/image_content.h"
 #include "agent/runtime/containerd/image_import.h"
+#include "agent/runtime/containerd/image_prune.h"
+#include "agent/runtime/containerd/image_record.h"
 #include "agent/runtime/containerd/shielded.h"
 #include "agent/runtime/image_config.h"
 #include "agent/runtime/image_layout.h"
-#include "agent/runtime/sha256.h"
 
 namespace ctr {
 namespace {
 
-using nlohmann::json;
-
 constexpr size_t kMaxCached = 1024;
-constexpr int kMaxNesting = 4;
 constexpr Duration kCollectTimeout = std::chrono::minutes(10);
 
 Status Unknown(const std::string& reference) {
-  return Error(
-      absl::StatusCode::kNotFound, code::kUnknownImage,
-      absl::StrCat("image ", reference, " is not here: load it with `ctr image import FILE`"));
+  return Error(absl::StatusCode::kNotFound, code::kUnknownImage,
+               absl::StrCat("image ", reference, " is not here: get it with `ctr image pull ",
+                            reference, "`, or from a file with `ctr image import FILE`"));
 }
 
 Status Damaged(const Status& status, const std::string& reference) {
   if (!absl::IsNotFound(status) && !absl::IsInvalidArgument(status)) return status;
-  return absl::FailedPreconditionError(absl::StrCat(
-      "image ", reference, " is damaged, import it again: ", std::string(status.message())));
-}
-
-// Which manifest of an index is for us; nothing for a document that is no index.
-std::optional<std::string> ChooseManifest(const json& document) {
-  auto manifests = document.find("manifests");
-  if (manifests == document.end() || !manifests->is_array()) return std::nullopt;
-  for (const json& manifest : *manifests) {
-    if (!manifest.is_object()) continue;
-    json platform = manifest.value("platform", json::object());
-    bool ours = !platform.is_object() || platform.empty() ||
-                (platform.value("os", json()) == "linux" &&
-                 platform.value("architecture", json()) == HostPlatform().architecture);
-    auto digest = manifest.find("digest");
-    bool named = digest != manifest.end() && digest->is_string();
-    if (ours) return named ? digest->get<std::string>() : "";
-  }
-  return "";
-}
-
-int64_t SizeOf(const json& descriptor) {
-  if (!descriptor.is_object()) return 0;
-  auto size = descriptor.find("size");
-  return size != descriptor.end() && size->is_number_integer() ? size->get<int64_t>() : 0;
+  return absl::FailedPreconditionError(
+      absl::StrCat("image ", reference,
+                   " is damaged, pull or import it again: ", std::string(status.message())));
 }
 
 }  // namespace
@@ -76,27 +51,18 @@ struct Documents {
 };
 
 StatusOr<Documents> ReadDocuments(const ContainerdClient& client, std::string digest) {
-  for (int depth = 0; depth < kMaxNesting; ++depth) {
+  for (int depth = 0; depth <= kMaxIndexDepth; ++depth) {
     CTR_ASSIGN_OR_RETURN(std::string text, ReadDocument(client, digest));
-    CTR_ASSIGN_OR_RETURN(json document, ParseImageDocument(text, "its manifest"));
-    if (!document.is_object()) return MalformedImage("its manifest is not a JSON object");
-    if (std::optional<std::string> chosen = ChooseManifest(document)) {
-      digest = *std::move(chosen);
-      if (!IsSha256Digest(digest)) return MalformedImage("it has no manifest for this platform");
+    CTR_ASSIGN_OR_RETURN(auto parsed, ParseManifest(text, "", HostPlatform()));
+    if (const auto* index = std::get_if<ImageIndex>(&parsed)) {
+      digest = index->chosen.digest;
       continue;
     }
-    json config = document.value("config", json::object());
-    if (!config.is_object() || !config.contains("digest") || !config["digest"].is_string()) {
-      return MalformedImage("its manifest names no config");
-    }
+    const auto& manifest = std::get<ImageManifest>(parsed);
     Documents documents;
-    documents.size_bytes = static_cast<int64_t>(text.size()) + SizeOf(config);
-    for (const json& layer : document.value("layers", json::array())) {
-      documents.size_bytes += SizeOf(layer);
-    }
-    CTR_ASSIGN_OR_RETURN(std::string config_text,
-                         ReadDocument(client, config["digest"].get<std::string>()));
-    CTR_ASSIGN_OR_RETURN(documents.config, ParseImageConfig(config_text));
+    documents.size_bytes = static_cast<int64_t>(text.size()) + manifest.TotalBytes();
+    CTR_ASSIGN_OR_RETURN(std::string config, ReadDocument(client, manifest.config.digest));
+    CTR_ASSIGN_OR_RETURN(documents.config, ParseImageConfig(config));
     return documents;
   }
   return MalformedImage("its indexes are nested too deeply");
@@ -115,12 +81,14 @@ WallTime TimeOf(const google::protobuf::Timestamp& timestamp) {
 
 }  // namespace
 
-ImageStore::ImageStore(const ContainerdClient* client, asio::any_io_executor work)
+ImageStore::ImageStore(const ContainerdClient* client, asio::any_io_executor work,
+                       std::string folder)
     : client_(client),
       bulk_(std::make_shared<const ContainerdClient>(client->socket(),
                                                      client->containerd_namespace())),
       work_(work),
-      import_strand_(asio::make_strand(std::move(work))) {}
+      import_strand_(asio::make_strand(std::move(work))),
+      folder_(std::move(folder)) {}
 
 awaitable<StatusOr<std::shared_ptr<const ImageStore::Loaded>>> ImageStore::Load(
     std::string digest) {
@@ -167,6 +135,7 @@ awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archiv
   } give_up;
   ImageImport import{.client = bulk_,
                      .archive = std::move(archive),
+                     .folder = folder_,
                      .name = std::move(name),
                      .abandoned = give_up.abandoned};
   co_return co_await Shielded<Names>(
@@ -205,6 +174,10 @@ awaitable<Status> ImageStore::Remove(std::string reference) {
   co_return deleted;
 }
 
-awaitable<Status> ImageStore::DropUnfinished() { co_return co_await DropUnfinishedImports(bulk_); }
+awaitable<StatusOr<PrunedImages>> ImageStore::Prune(PruneRequest request) {
+  return ctr::PruneImages(bulk_, work_, std::move(request));
+}
+
+awaitable<Status> ImageStore::DropUnfinished() { co_return co_await DropUnfinishedImages(bulk_); }
 
 }  // namespace ctr

@@ -27,7 +27,8 @@ struct ResolvedImage {
 // before the control loop's context is destroyed; `client` outlives the store.
 class ImageStore {
  public:
-  ImageStore(const ContainerdClient* client, asio::any_io_executor work);
+  // `folder`: as UnpackImage's.
+  ImageStore(const ContainerdClient* client, asio::any_io_executor work, std::string folder);
 
   // The image called `normalized_reference`: one Images.Get, and its manifest and config the first
   // time that its digest is seen. NOT_FOUND (unknown_image) says to import it.
@@ -38,8 +39,13 @@ class ImageStore {
   awaitable<StatusOr<std::vector<std::string>>> Import(UniqueFd archive, std::string name);
   awaitable<StatusOr<std::vector<ImageSummary>>> List();
   awaitable<Status> Remove(std::string reference);
+  awaitable<StatusOr<PrunedImages>> Prune(PruneRequest request);
 
-  // Lets go of what imports of an earlier agent left unfinished. Once, before the first Import.
+  // For what takes long.
+  const std::shared_ptr<const ContainerdClient>& bulk() const { return bulk_; }
+
+  // Lets go of what imports and pulls of an earlier agent left unfinished. Once, before the first
+  // Import.
   awaitable<Status> DropUnfinished();
 
  private:
@@ -54,6 +60,7 @@ class ImageStore {
   const std::shared_ptr<const ContainerdClient> bulk_;
   const asio::any_io_executor work_;
   const asio::any_io_executor import_strand_;
+  const std::string folder_;
 
   std::map<std::string, std::shared_ptr<const Loaded>> loaded_;
 };

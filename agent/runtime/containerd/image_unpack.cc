@@ -1,5 +1,8 @@
 #include "agent/runtime/containerd/image_unpack.h"
 
+#include <sys/statvfs.h>
+
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -11,6 +14,10 @@ namespace {
 using Client = std::shared_ptr<const ContainerdClient>;
 
 constexpr Duration kApplyTimeout = std::chrono::hours(1);
+// So much of the disk, and no more than so many bytes, stays free of layers.
+constexpr uint64_t kFreePart = 20;
+constexpr uint64_t kFreeBytes = uint64_t{1} << 30;
+constexpr Duration kLookInterval = std::chrono::milliseconds(100);
 
 // One layer on top of the snapshot `parent`.
 struct Layer {
@@ -19,7 +26,42 @@ struct Layer {
   std::string parent;
   std::string chain_id;
   LayerPlan plan;
+  std::string folder;  // on the disk that is not to be filled
 };
+
+// Returns once the disk is nearly full.
+awaitable<void> UntilNearlyFull(std::string folder) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  for (;;) {
+    struct statvfs disk = {};
+    if (!folder.empty() && ::statvfs(folder.c_str(), &disk) == 0) {
+      const uint64_t unit = disk.f_frsize;
+      const uint64_t floor = std::min<uint64_t>(disk.f_blocks * unit / kFreePart, kFreeBytes);
+      if (disk.f_bavail * unit < floor) co_return;
+    }
+    timer.expires_after(kLookInterval);
+    co_await timer.async_wait(use_awaitable);
+  }
+}
+
+awaitable<StatusOr<diff::ApplyResponse>> Apply(Client client, diff::ApplyRequest request,
+                                               std::string lease) {
+  co_return co_await client->Call(&DiffApi::Apply, std::move(request),
+                                  {.timeout = kApplyTimeout, .lease = std::move(lease)});
+}
+
+awaitable<StatusOr<diff::ApplyResponse>> ApplyWhileThereIsRoom(Client client,
+                                                               diff::ApplyRequest request,
+                                                               std::string lease,
+                                                               std::string folder) {
+  using asio::experimental::awaitable_operators::operator||;
+  auto first = co_await (Apply(std::move(client), std::move(request), std::move(lease)) ||
+                         UntilNearlyFull(std::move(folder)));
+  if (first.index() == 0) co_return std::get<0>(std::move(first));
+  co_return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
+                  "unpacked, it would fill the disk: it is refused; make room, if it is to be so "
+                  "large");
+}
 
 // The lease first, then the look: what is found can't be collected any more.
 awaitable<StatusOr<bool>> HasSnapshot(Client client, std::string lease, std::string chain_id) {
@@ -55,13 +97,13 @@ awaitable<Status> Extract(Client client, Layer layer) {
   apply.mutable_diff()->set_size(layer.plan.size);
   apply.mutable_diff()->set_media_type(layer.plan.media_type);
   *apply.mutable_mounts() = std::move(*prepared->mutable_mounts());
-  StatusOr<diff::ApplyResponse> applied = co_await client->Call(
-      &DiffApi::Apply, std::move(apply), {.timeout = kApplyTimeout, .lease = layer.lease});
+  StatusOr<diff::ApplyResponse> applied =
+      co_await ApplyWhileThereIsRoom(client, std::move(apply), layer.lease, layer.folder);
   if (!applied.ok()) co_return applied.status();
   if (applied->applied().digest() != layer.plan.diff_id) {
     co_return MalformedImage(absl::StrCat("the image's config says ", layer.plan.diff_id,
                                           ", its content is ", applied->applied().digest(),
-                                          "; make the archive again"));
+                                          "; build the image again"));
   }
 
   snapshots::CommitSnapshotRequest commit;
@@ -90,7 +132,8 @@ awaitable<Status> UnpackLayer(Client client, Layer layer) {
 
 }  // namespace
 
-awaitable<StatusOr<std::string>> UnpackImage(Client client, std::string lease, ImagePlan image) {
+awaitable<StatusOr<std::string>> UnpackImage(Client client, std::string lease, ImagePlan image,
+                                             std::string folder) {
   std::vector<std::string> chain = ChainIds(image.parsed_config.diff_ids);
   for (size_t i = 0; i < chain.size(); ++i) {
     CTR_CO_ASSIGN_OR_RETURN(bool exists, co_await HasSnapshot(client, lease, chain[i]));
@@ -99,7 +142,8 @@ awaitable<StatusOr<std::string>> UnpackImage(Client client, std::string lease, I
                 .key = absl::StrCat(lease, " ", chain[i]),
                 .parent = i == 0 ? "" : chain[i - 1],
                 .chain_id = chain[i],
-                .plan = image.layers[i]};
+                .plan = image.layers[i],
+                .folder = folder};
     CTR_CO_RETURN_IF_ERROR(co_await UnpackLayer(client, std::move(layer)));
   }
   co_return chain.empty() ? "" : chain.back();

@@ -12,8 +12,11 @@ namespace ctr {
 
 // Makes a snapshot of each of the image's layers that has none yet, named by its chain ID; the
 // layers are in the content store. What is made and what is found belongs to the lease. Returns the
-// topmost layer's chain ID, "" for an image without layers.
+// topmost layer's chain ID, "" for an image without layers. A layer that would fill the disk below
+// `folder` ("": it is not looked at) is given up while there is room, however small it is packed:
+// RESOURCE_EXHAUSTED.
 awaitable<StatusOr<std::string>> UnpackImage(std::shared_ptr<const ContainerdClient> client,
-                                             std::string lease, ImagePlan image);
+                                             std::string lease, ImagePlan image,
+                                             std::string folder);
 
 }  // namespace ctr

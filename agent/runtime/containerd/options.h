@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "agent/base/ip_range.h"
+#include "agent/model/image_settings.h"
 #include "agent/network/egress.h"
 #include "agent/runtime/containerd/containerd_config.h"
 
@@ -20,6 +21,7 @@ struct ContainerdOptions {
   std::vector<IpRange> allow;     // what they may reach although it is not public
   // The socket of somebody else's containerd; none: a private one below data_dir and run_dir.
   std::optional<std::string> external_socket;
+  ImageSettings images = {};
 
   ContainerdPaths Paths() const { return ContainerdPaths(data_dir, run_dir); }
   EgressOptions ForEgress() const { return {agent_id, data_dir, run_dir, subnet, allow}; }

@@ -135,7 +135,7 @@ awaitable<Status> PurgeContainerd(ContainerdOptions options, Clock* clock,
   if (!is_private || fs::exists(process.paths().data)) {
     if (is_private) asked = co_await process.EnsureRunning();
     if (asked.ok()) {
-      auto core = std::make_shared<Core>(options, clock, control, work, cgroups);
+      auto core = std::make_shared<Core>(options, clock, control, work, work, cgroups);
       asked = co_await RemoveContainers(core);
       if (!is_private && asked.ok()) asked = co_await RemoveNamespace(core);
     }

@@ -28,7 +28,7 @@ class ImageFixture : public RuntimeFixture {
  public:
   ImageFixture()
       : client_(options_.Socket(), "ctr-" + options_.agent_id),
-        store_(&client_, work_.get_executor()) {}
+        store_(&client_, work_.get_executor(), "") {}
 
   // Written to a file first, as the agent does.
   StatusOr<Names> Import(const std::string& bytes, const std::string& name = "") {

@@ -302,6 +302,34 @@ grpc::Status FakeAgent::ListImages(Context*, const v1::ListImagesRequest* reques
   return Status::OK;
 }
 
+grpc::Status FakeAgent::PullImage(Context* context, const v1::PullImageRequest* request,
+                                  grpc::ServerWriter<v1::PullImageResponse>* writer) {
+  Record(*request);
+  v1::PullImageResponse response;
+  v1::PulledLayer& layer = *response.add_layers();
+  layer.set_digest("sha256:0123456789abcdef");
+  layer.set_size_bytes(2048);
+  writer->Write(response);
+  layer.set_done_bytes(2048);
+  response.set_unpacking(true);
+  writer->Write(response);
+  grpc::Status checked = Check(context, request->reference());
+  if (!checked.ok()) return checked;
+  response.Clear();
+  response.set_reference("docker.io/library/" + request->reference());
+  response.set_digest("sha256:1");
+  writer->Write(response);
+  return Status::OK;
+}
+
+grpc::Status FakeAgent::PruneImages(Context*, const v1::PruneImagesRequest* request,
+                                    v1::PruneImagesResponse* response) {
+  Record(*request);
+  response->add_references("old:1");
+  response->set_freed_bytes(3 << 20);
+  return Status::OK;
+}
+
 grpc::Status FakeAgent::RemoveImage(Context* context, const v1::RemoveImageRequest* request,
                                     v1::RemoveImageResponse*) {
   Record(*request);

@@ -103,6 +103,9 @@ class FakeAgent final : public v1::Agent::Service {
   Status ImportImage(Context*, grpc::ServerReader<v1::ImportImageRequest>*,
                      v1::ImportImageResponse*) override;
   Status ListImages(Context*, const v1::ListImagesRequest*, v1::ListImagesResponse*) override;
+  Status PullImage(Context*, const v1::PullImageRequest*,
+                   grpc::ServerWriter<v1::PullImageResponse>*) override;
+  Status PruneImages(Context*, const v1::PruneImagesRequest*, v1::PruneImagesResponse*) override;
   Status RemoveImage(Context*, const v1::RemoveImageRequest*, v1::RemoveImageResponse*) override;
   Status ReadLogs(Context*, const v1::ReadLogsRequest*,
                   grpc::ServerWriter<v1::LogRecords>*) override;

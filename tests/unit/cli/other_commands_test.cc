@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include "agent/base/fd.h"
+#include "cli/pull_progress.h"
 #include "tests/unit/cli/command_line.h"
 
 // The verbs about classes, images and the agent, and what is common to all.
@@ -185,6 +186,44 @@ TEST_CASE("an archive that is missing or a directory is exit 1, also without an 
   CHECK(RunCtr({"image", "import", "/"}, {}).err == "ctr: cannot read /: Is a directory\n");
 }
 
+TEST_CASE("image pull prints what it pulled, and off a terminal a line for what happens") {
+  FakeAgent agent;
+  Outcome outcome = RunCtr(agent, {"image", "pull", "demo:1", "--platform", "linux/arm64"});
+  CHECK(outcome.exit_status == 0);
+  CHECK(outcome.out == "docker.io/library/demo:1\n");
+  CHECK(outcome.err == "0123456789ab: 2.0KiB to get\n0123456789ab: here\nunpacking\n");
+  CHECK(agent.Last().find("linux/arm64") != std::string::npos);
+  CHECK(Json::parse(RunCtr(agent, {"image", "pull", "demo:1", "-o", "json"}).out) ==
+        Json{{"reference", "docker.io/library/demo:1"}, {"digest", "sha256:1"}});
+  agent.FailOn("gone", grpc::StatusCode::NOT_FOUND, "unknown_image", "no image gone");
+  CHECK(RunCtr(agent, {"image", "pull", "gone"}).exit_status == 3);
+}
+
+TEST_CASE("on a terminal a pull shows a bar for each layer, in place") {
+  v1::PullImageResponse progress;
+  v1::PulledLayer& layer = *progress.add_layers();
+  layer.set_digest("sha256:0123456789abcdef");
+  layer.set_size_bytes(4096);
+  layer.set_done_bytes(2048);
+  PullProgressText text(true);
+  const std::string first = text.Update(progress);
+  CHECK(first ==
+        "0123456789ab [" + std::string(15, '=') + std::string(15, ' ') + "] 2.0KiB of 4.0KiB\n");
+  CHECK(text.Update(progress) == "\x1b[1A\r\x1b[J" + first);
+  for (int i = 0; i < 100; ++i) progress.add_layers()->set_size_bytes(10);
+  std::string many = text.Update(progress);
+  CHECK(std::count(many.begin(), many.end(), '\n') < 20);
+  CHECK(text.End().find("\x1b[") == 0);
+  CHECK(text.End() == "");
+}
+
+TEST_CASE("image prune names what it removed, and says what that freed") {
+  FakeAgent agent;
+  Outcome outcome = RunCtr(agent, {"image", "prune"});
+  CHECK(outcome.out == "old:1\n");
+  CHECK(outcome.err == "ctr: 3.0MiB freed\n");
+}
+
 TEST_CASE("image ls and rm name images by their references") {
   FakeAgent agent;
   v1::Image& image = *agent.images.add_images();
@@ -308,6 +347,8 @@ TEST_CASE("every verb has help with an example, and needs no agent for it") {
                                              {"wait"},
                                              {"image", "import"},
                                              {"image", "ls"},
+                                             {"image", "pull"},
+                                             {"image", "prune"},
                                              {"image", "rm"},
                                              {"info"},
                                              {"doctor"},

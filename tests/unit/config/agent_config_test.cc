@@ -41,6 +41,51 @@ class ConfigFile {
 
 }  // namespace
 
+TEST_CASE("registries have mirrors, a CA or plain HTTP, and the image store a limit") {
+  StatusOr<AgentConfig> config = ParseAgentConfig(R"(
+[images]
+max_size = "20GiB"
+docker_config = "/etc/ctr/docker.json"
+[[registry]]
+host = "docker.io"
+mirrors = ["https://mirror.example/hub/", "http://10.0.0.1:5000"]
+[[registry]]
+host = "registry.example:5000"
+ca = "/etc/ctr/ca.pem"
+[[registry]]
+host = "old.example"
+plain_http = true
+)",
+                                                  "agent.toml");
+  REQUIRE_MESSAGE(config.ok(), config.status().ToString());
+  const ImageSettings& images = config->images;
+  CHECK(images.max_size_bytes == int64_t{20} << 30);
+  CHECK(images.docker_config == "/etc/ctr/docker.json");
+  REQUIRE(images.Find("docker.io") != nullptr);
+  CHECK(images.Find("docker.io")->mirrors ==
+        std::vector<std::string>{"https://mirror.example/hub", "http://10.0.0.1:5000"});
+  CHECK(images.Find("registry.example:5000")->ca_file == "/etc/ctr/ca.pem");
+  CHECK(images.Find("old.example")->plain_http);
+  CHECK(images.Find("registry.example") == nullptr);
+}
+
+TEST_CASE("impossible settings of images and registries are refused by key") {
+  const auto names = [](const std::string& toml, const char* key) {
+    const std::string refusal = Refusal(toml);
+    CHECK_MESSAGE(refusal.find(key) != std::string::npos, refusal);
+  };
+  names("[images]\nmax_size = \"much\"\n", "max_size");
+  names("[images]\nmax_size = \"0\"\n", "max_size");
+  names("[images]\ndocker_config = \"config.json\"\n", "docker_config");
+  names("[[registry]]\nplain_http = true\n", "host");
+  names("[[registry]]\nhost = \"https://a.example\"\n", "host");
+  names("[[registry]]\nhost = \"index.docker.io\"\n", "host");
+  names("[[registry]]\nhost = \"demo\"\n", "host");
+  names("[[registry]]\nhost = \"a.example\"\nmirrors = [\"mirror.example\"]\n", "mirrors");
+  names("[[registry]]\nhost = \"a.example\"\nca = \"/a\"\nplain_http = true\n", "ca");
+  names("[[registry]]\nhost = \"a.example\"\nmirror = \"https://a\"\n", "mirror");
+}
+
 TEST_CASE("an empty agent file gives the documented defaults") {
   StatusOr<AgentConfig> config = ParseAgentConfig("", "agent.toml");
   REQUIRE(config.ok());

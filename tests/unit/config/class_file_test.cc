@@ -128,6 +128,7 @@ internet = false
   expected.max_concurrency = 4;
   expected.nofile = 4096;
   expected.read_only = true;
+  expected.pull_policy = PullPolicy::kNever;
   expected.resources = {2.0, int64_t{1536} << 20, 64};
   expected.route_instances = 5;
   CHECK(config == expected);
@@ -302,11 +303,20 @@ TEST_CASE("an instance has a way out unless its class says otherwise") {
   CHECK(RefusalOf("[network]\ninternet = \"no\"").find("internet") != std::string::npos);
 }
 
-TEST_CASE("what is not built yet is refused by name") {
-  for (const char* setting : {
-           "pull_policy = \"always\"",
-       }) {
-    CHECK(RefusalOf(setting).ends_with("not built yet in this version"));
+TEST_CASE("a class may pull always, or run one digest") {
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  CHECK(Parse(kTop).pull_policy == PullPolicy::kMissing);
+  const ClassConfig config = Parse("image_digest = \"" + digest + "\"\n" + std::string(kTop) +
+                                   "pull_policy = \"always\"\n");
+  CHECK(config.pull_policy == PullPolicy::kAlways);
+  CHECK(config.image_digest == digest);
+  CHECK(*ImageReferenceOf(config) == "docker.io/library/demo@" + digest);
+  CHECK(*ImageReferenceOf(Parse(kTop)) == "docker.io/library/demo:latest");
+  CHECK(RevisionOf(config) != RevisionOf(Parse(kTop)));
+  CHECK(SettingsJson(config).find("\"image_digest\":\"" + digest) != std::string::npos);
+  for (const char* wrong : {"\"\"", "\"latest\"", "\"sha256:0\"", "\"sha512:0\"", "7"}) {
+    CHECK(RefusalOf(std::string("image_digest = ") + wrong).find("image_digest") !=
+          std::string::npos);
   }
 }
 
@@ -466,7 +476,8 @@ TEST_CASE("stop_signal takes names and numbers") {
 TEST_CASE("the settings of a job are shown with their effective values") {
   CHECK(
       SettingsJson(Parse(kTop)) ==
-      R"({"name":"web","image":"demo:latest","pull_policy":"missing","default_port":null,)"
+      R"({"name":"web","image":"demo:latest","pull_policy":"missing","image_digest":null,)"
+      R"("default_port":null,)"
       R"("default_protocol":null,"required_ports":[],"entrypoint":null,"user":null,"workdir":null,)"
       R"("env":{},"labels":{},)"
       R"("sleep_after":"never","tcp_idle":"never","manual_start":false,"create":"get","max_instances":20,)"

@@ -197,6 +197,96 @@ TEST_CASE("a class whose image is missing is refused at apply") {
   CHECK(absl::IsNotFound(result.status()));
 }
 
+TEST_CASE("a class whose image is missing gets it from its registry, unless it never pulls") {
+  World world;
+  world.runtime.registry["docker.io/library/far:latest"] = "sha256:" + std::string(64, 'a');
+  const std::string far = "name = \"far\"\nimage = \"far\"\ndefault_port = 8080\n";
+  Status refused =
+      world.Await(world.supervisor->ApplyClass(far + "pull_policy = \"never\"\n", "f", "test"))
+          .status();
+  CHECK(ErrorCodeOf(refused) == code::kUnknownImage);
+  CHECK(world.runtime.pulls == 0);
+  world.Apply(far);
+  CHECK(world.runtime.pulls == 1);
+  world.Apply(far + "nofile = 2048\n");
+  CHECK(world.runtime.pulls == 1);
+  CHECK(world.supervisor->ImagesInUse().count("docker.io/library/far:latest") == 1);
+}
+
+TEST_CASE("a class that always pulls is pinned to a digest, also by changes that are no apply") {
+  World world;
+  const std::string name = "docker.io/library/far";
+  const std::string first = "sha256:" + std::string(64, 'a');
+  const std::string second = "sha256:" + std::string(64, 'b');
+  world.runtime.registry[name + ":latest"] = first;
+  const std::string source =
+      "name = \"far\"\nimage = \"far\"\ndefault_port = 8080\npull_policy = \"always\"\n";
+  world.Apply(source);
+  world.runtime.registry[name + ":latest"] = second;
+  REQUIRE(world.Await(world.supervisor->SetAutoscale("far", false, {}, "test")).ok());
+  CHECK(world.supervisor->classes().at("far")->config->image_digest == first);
+  world.Started("far", "alice");
+  CHECK(world.runtime.Only().spec.image == name + "@" + first);
+
+  World later(world.store, &world.runtime);
+  CHECK(later.supervisor->classes().at("far")->config->image_digest == first);
+  later.runtime.registry[name + ":latest"] = second;
+  CHECK(later.Await(later.supervisor->ApplyClass(source, "f", "test"))->result ==
+        ApplyResult::kConfigured);
+  CHECK(later.supervisor->classes().at("far")->config->image_digest == second);
+  CHECK(later.Await(later.supervisor->ApplyClass(source, "f", "test"))->result ==
+        ApplyResult::kUnchanged);
+}
+
+TEST_CASE("a start whose image is gone pulls it, which does not count as the start's time") {
+  World world;
+  world.Apply(kWebClass);
+  const std::string image = "docker.io/library/demo:latest";
+  world.runtime.images.clear();
+  world.runtime.registry[image] = "sha256:" + std::string(64, 'a');
+  world.runtime.create_error =
+      Error(absl::StatusCode::kNotFound, code::kUnknownImage, "image is not here");
+  world.runtime.hold_pull = true;
+  auto instance = world.Create("web", "alice");
+  auto started = world.Spawn(world.supervisor->Start(instance, true, MonoTime::max(), "test"));
+  world.Advance(std::chrono::minutes(5));
+  CHECK(instance->state() == State::kStarting);
+  CHECK(world.runtime.pulls == 1);
+  world.runtime.create_error = absl::OkStatus();
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(started->has_value());
+  CHECK((*started)->ok());
+  CHECK(instance->state() == State::kHealthy);
+}
+
+TEST_CASE("a stop ends the pull that a start waits for") {
+  World world;
+  world.Apply(kWebClass);
+  world.runtime.images.clear();
+  world.runtime.create_error =
+      Error(absl::StatusCode::kNotFound, code::kUnknownImage, "image is not here");
+  world.runtime.hold_pull = true;
+  auto instance = world.Create("web", "alice");
+  REQUIRE(world.Await(world.supervisor->Start(instance, false, world.Deadline(), "test")).ok());
+  world.Advance(std::chrono::seconds(1));
+  REQUIRE(world.runtime.pulls == 1);
+  instance->RequestStop({});
+  world.Advance(std::chrono::seconds(1));
+  CHECK(instance->state() == State::kStopped);
+  CHECK(world.runtime.left_pulls == 1);
+}
+
+TEST_CASE("pruning leaves what classes use") {
+  World world;
+  world.Apply(kWebClass);
+  world.runtime.images.insert("docker.io/library/old:1");
+  StatusOr<PrunedImages> pruned = world.Await(world.supervisor->PruneImages());
+  REQUIRE(pruned.ok());
+  CHECK(pruned->references == std::vector<std::string>{"docker.io/library/old:1"});
+  CHECK(world.runtime.images == std::set<std::string>{"docker.io/library/demo:latest"});
+}
+
 TEST_CASE("an apply that changes `disk` says what becomes of the disks that are kept") {
   World world;
   const auto note = [&](const std::string& more) {

@@ -431,6 +431,12 @@ awaitable<Status> SimRuntime::CheckImage(std::string) {
 awaitable<StatusOr<std::vector<std::string>>> SimRuntime::ImportImages(UniqueFd, std::string) {
   co_return absl::UnimplementedError("no images here");
 }
+awaitable<StatusOr<PulledImage>> SimRuntime::PullImage(PullRequest, ReportPull) {
+  co_return absl::UnimplementedError("no registry here");
+}
+awaitable<StatusOr<PrunedImages>> SimRuntime::PruneImages(PruneRequest) {
+  co_return PrunedImages();
+}
 awaitable<StatusOr<std::vector<ImageSummary>>> SimRuntime::ListImages() {
   co_return std::vector<ImageSummary>();
 }

@@ -93,6 +93,8 @@ class SimRuntime final : public Runtime {
   }
   awaitable<Status> CheckImage(std::string reference) override;
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string) override;
+  awaitable<StatusOr<PulledImage>> PullImage(PullRequest, ReportPull) override;
+  awaitable<StatusOr<PrunedImages>> PruneImages(PruneRequest) override;
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;
   awaitable<Status> RemoveImage(std::string) override;
   std::string Describe() const override { return "simulated"; }

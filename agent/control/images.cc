@@ -1,0 +1,133 @@
+// The part of Supervisor that sees to classes' images, and that the store keeps to its limit.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
+#include "agent/config/memory_size.h"
+#include "agent/control/supervisor.h"
+#include "agent/model/reference.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+// Who wants an image that is not here learns first that it is not, whatever the registry said.
+Status NotHere(const std::string& image, const Status& pulled) {
+  if (absl::IsCancelled(pulled) || absl::IsResourceExhausted(pulled)) return pulled;
+  return Error(absl::StatusCode::kNotFound, code::kUnknownImage,
+               absl::StrCat("image ", image,
+                            " is not here, and it can't be got: ", std::string(pulled.message()),
+                            "; or load it from a file: ctr image import FILE"));
+}
+
+}  // namespace
+
+std::multimap<std::string, std::string> Supervisor::ImagesInUse() const {
+  std::multimap<std::string, std::string> used;
+  for (const auto& [name, state] : classes_) {
+    StatusOr<std::string> image = NormalizeReference(state->config->image);
+    if (!image.ok()) continue;
+    used.emplace(*image, name);
+    if (!state->config->image_digest.empty()) {
+      used.emplace(AtDigest(*image, state->config->image_digest), name);
+    }
+  }
+  return used;
+}
+
+std::set<std::string> Supervisor::ImagesToKeep() const {
+  std::set<std::string> keep(images_wanted_.begin(), images_wanted_.end());
+  for (const auto& [reference, name] : ImagesInUse()) keep.insert(reference);
+  return keep;
+}
+
+// Until a class that uses it is there, or it is not wanted any more, it is not to be pruned.
+std::shared_ptr<void> Supervisor::WantImage(const std::string& reference) {
+  const auto position = images_wanted_.insert(reference);
+  return std::shared_ptr<void>(nullptr,
+                               [this, position](void*) { images_wanted_.erase(position); });
+}
+
+awaitable<StatusOr<PulledImage>> Supervisor::PullImage(PullRequest request,
+                                                       Runtime::ReportPull report) {
+  const std::shared_ptr<void> wanted = WantImage(request.reference);
+  request.make_room = [this](int64_t bytes) { return MakeImageRoom(bytes); };
+  StatusOr<PulledImage> pulled = co_await runtime_.PullImage(std::move(request), std::move(report));
+  if (!pulled.ok()) co_return pulled;
+  const std::shared_ptr<void> by_digest = WantImage(AtDigest(pulled->reference, pulled->digest));
+  events_.Record({.type = event::kImagePulled,
+                  .message = absl::StrCat(pulled->reference, " (", pulled->digest, ")")});
+  co_await LimitImages();
+  co_return pulled;
+}
+
+// Only what is packed is known before it is here; LimitImages looks again at all of it.
+awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
+  if (!options_.max_image_bytes) co_return absl::OkStatus();
+  const int64_t limit = *options_.max_image_bytes;
+  PruneRequest prune{.used = ImagesToKeep(), .down_to_bytes = std::max<int64_t>(limit - bytes, 0)};
+  CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
+  NotePruned(pruned);
+  if (bytes <= limit - pruned.left_bytes) co_return absl::OkStatus();
+  co_return Error(
+      absl::StatusCode::kResourceExhausted, code::kImagesFull,
+      absl::StrCat("it takes ", FormatMemorySize(bytes), " and more, and the images that are used ",
+                   FormatMemorySize(pruned.left_bytes), " of the ", FormatMemorySize(limit),
+                   " that [images] max_size allows; raise it, or remove classes or images"));
+}
+
+awaitable<void> Supervisor::LimitImages() {
+  if (!options_.max_image_bytes) co_return;
+  PruneRequest prune{.used = ImagesToKeep(), .down_to_bytes = *options_.max_image_bytes};
+  StatusOr<PrunedImages> pruned = co_await runtime_.PruneImages(std::move(prune));
+  if (!pruned.ok()) {
+    spdlog::warn("cannot prune images: {}", std::string(pruned.status().message()));
+    co_return;
+  }
+  NotePruned(*pruned);
+}
+
+awaitable<StatusOr<PrunedImages>> Supervisor::PruneImages() {
+  StatusOr<PrunedImages> pruned = co_await runtime_.PruneImages({.used = ImagesToKeep()});
+  if (pruned.ok()) NotePruned(*pruned);
+  co_return pruned;
+}
+
+void Supervisor::NotePruned(const PrunedImages& pruned) {
+  for (const std::string& reference : pruned.references) {
+    events_.Record({.type = event::kImageRemoved, .message = reference});
+  }
+}
+
+awaitable<Status> Supervisor::EnsureImage(std::string image) {
+  Status here = co_await runtime_.CheckImage(image);
+  if (!absl::IsNotFound(here)) co_return here;
+  StatusOr<PulledImage> pulled = co_await PullImage({.reference = image}, nullptr);
+  if (pulled.ok()) co_return absl::OkStatus();
+  co_return NotHere(image, pulled.status());
+}
+
+awaitable<StatusOr<std::string>> Supervisor::ProvideImage(ClassConfig config) {
+  // Whoever waits for it may go away, and takes the pull with it.
+  co_await AllowCancellation(true);
+  StatusOr<std::string> digest = co_await SettleImage(std::move(config));
+  co_await AllowCancellation(false);
+  co_return digest;
+}
+
+awaitable<StatusOr<std::string>> Supervisor::SettleImage(ClassConfig config) {
+  CTR_CO_ASSIGN_OR_RETURN(std::string image, ImageReferenceOf(config));
+  if (config.pull_policy == PullPolicy::kNever) {
+    CTR_CO_RETURN_IF_ERROR(co_await runtime_.CheckImage(image));
+  } else if (config.pull_policy == PullPolicy::kAlways && config.image_digest.empty()) {
+    CTR_CO_ASSIGN_OR_RETURN(PulledImage pulled,
+                            co_await PullImage({.reference = image, .pin = true}, nullptr));
+    co_return pulled.digest;
+  } else {
+    CTR_CO_RETURN_IF_ERROR(co_await EnsureImage(image));
+  }
+  co_return config.image_digest;
+}
+
+}  // namespace ctr

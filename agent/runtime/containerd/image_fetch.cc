@@ -1,0 +1,132 @@
+#include "agent/runtime/containerd/image_fetch.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/runtime/containerd/image_content.h"
+#include "agent/runtime/containerd/image_record.h"
+#include "agent/runtime/image_config.h"
+
+namespace ctr {
+namespace {
+
+// A message to containerd costs more than a few kilobytes are worth.
+constexpr size_t kPieceBytes = 1 << 20;
+
+std::vector<BlobDescriptor> BlobsOf(const ImageManifest& manifest) {
+  std::vector<BlobDescriptor> blobs = {manifest.config};
+  std::set<std::string> known = {manifest.config.digest};
+  for (const BlobDescriptor& layer : manifest.layers) {
+    if (known.insert(layer.digest).second) blobs.push_back(layer);
+  }
+  return blobs;
+}
+
+}  // namespace
+
+StatusOr<ResolvedManifest> ResolveManifest(const std::string& reference,
+                                           const std::string& platform,
+                                           std::shared_ptr<const ImageSettings> settings,
+                                           std::shared_ptr<const std::atomic<bool>> abandoned) {
+  CTR_ASSIGN_OR_RETURN(RegistryReference parts, SplitReference(reference));
+  const std::string wanted = parts.Wanted();
+  ResolvedManifest resolved{
+      .documents = {},
+      .manifest = {},
+      .blobs = {},
+      .platform = HostPlatform(),
+      .session = RegistrySession(std::move(parts), std::move(settings), std::move(abandoned))};
+  if (!platform.empty()) {
+    CTR_ASSIGN_OR_RETURN(resolved.platform, ParsePlatform(platform));
+    resolved.is_host_platform = PlatformName(resolved.platform) == PlatformName(HostPlatform());
+  }
+  std::string next = wanted;
+  for (int depth = 0; depth <= kMaxIndexDepth; ++depth) {
+    CTR_ASSIGN_OR_RETURN(RegistrySession::Document document, resolved.session.FetchManifest(next));
+    CTR_ASSIGN_OR_RETURN(auto parsed,
+                         ParseManifest(document.text, document.media_type, resolved.platform));
+    auto* index = std::get_if<ImageIndex>(&parsed);
+    resolved.documents.push_back(
+        {std::move(document.text),
+         index != nullptr ? index->media_type : std::get<ImageManifest>(parsed).media_type,
+         std::move(document.digest)});
+    if (index == nullptr) {
+      resolved.manifest = std::get<ImageManifest>(std::move(parsed));
+      resolved.blobs = BlobsOf(resolved.manifest);
+      return resolved;
+    }
+    next = index->chosen.digest;
+  }
+  return MalformedImage(absl::StrCat("its indexes are nested more than ", kMaxIndexDepth,
+                                     " deep, which no image needs: it is refused"));
+}
+
+Status FetchIntoStore(const ContainerdClient& client, const std::string& lease,
+                      const ResolvedManifest& resolved, size_t index,
+                      std::atomic<int64_t>& done_bytes) {
+  const BlobDescriptor& blob = resolved.blobs[index];
+  CTR_ASSIGN_OR_RETURN(
+      std::unique_ptr<BlobWriter> writer,
+      BlobWriter::Begin(client,
+                        {.lease = lease,
+                         .digest = blob.digest,
+                         .size = blob.size,
+                         .advice = "it is corrupt in the registry, and refused; push it again"}));
+  if (writer->wants_content()) {
+    RegistrySession session = resolved.session;
+    std::string piece;
+    CTR_RETURN_IF_ERROR(session.FetchBlob(blob, [&](std::string_view data) -> Status {
+      piece.append(data);
+      done_bytes += static_cast<int64_t>(data.size());
+      if (piece.size() < kPieceBytes) return absl::OkStatus();
+      Status appended = writer->Append(piece);
+      piece.clear();
+      return appended;
+    }));
+    CTR_RETURN_IF_ERROR(writer->Append(piece));
+  }
+  CTR_RETURN_IF_ERROR(writer->Commit().status());
+  done_bytes = blob.size;
+  return absl::OkStatus();
+}
+
+StatusOr<ImagePlan> PlanPulled(const ContainerdClient& client, const ResolvedManifest& resolved) {
+  ImagePlan plan;
+  plan.manifest = resolved.documents.back().text;
+  plan.manifest_media_type = resolved.documents.back().media_type;
+  CTR_ASSIGN_OR_RETURN(plan.config, ReadDocument(client, resolved.manifest.config.digest));
+  CTR_ASSIGN_OR_RETURN(plan.parsed_config, ParseImageConfig(plan.config));
+  const ParsedImageConfig& config = plan.parsed_config;
+  if (!IsForPlatform(config, resolved.platform)) {
+    return Error(absl::StatusCode::kNotFound, code::kUnknownImage,
+                 absl::StrCat("it has nothing for ", PlatformName(resolved.platform), ", only for ",
+                              config.os, "/", config.architecture));
+  }
+  const std::vector<BlobDescriptor>& layers = resolved.manifest.layers;
+  if (layers.size() != config.diff_ids.size()) {
+    return MalformedImage(absl::StrCat("its manifest names ", layers.size(),
+                                       " layers, and its config ", config.diff_ids.size()));
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    plan.layers.push_back({.file = "",
+                           .digest = layers[i].digest,
+                           .media_type = layers[i].media_type,
+                           .size = layers[i].size,
+                           .diff_id = config.diff_ids[i]});
+  }
+  return plan;
+}
+
+Status StorePulled(const ContainerdClient& client, const std::string& lease, const ImagePlan& plan,
+                   const std::string& chain_id, const ResolvedManifest& resolved) {
+  CTR_RETURN_IF_ERROR(StoreDocuments(client, lease, plan, chain_id));
+  for (size_t i = resolved.documents.size() - 1; i-- > 0;) {
+    CTR_RETURN_IF_ERROR(
+        WriteDocument(client, lease, resolved.documents[i].text,
+                      {{"containerd.io/gc.ref.content.m.0", resolved.documents[i + 1].digest}}));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ctr
