@@ -17,9 +17,6 @@ EtcFiles MakeEtcFiles(const EtcFilesInput& input) {
     absl::StrAppend(&files.hosts, address, "\t", input.hostname, "\n");
   }
   files.hostname = input.hostname + "\n";
-  for (const std::string& nameserver : input.nameservers) {
-    absl::StrAppend(&files.resolv_conf, "nameserver ", nameserver, "\n");
-  }
   return files;
 }
 

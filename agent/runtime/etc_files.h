@@ -13,15 +13,15 @@ inline constexpr char kResolvConfFile[] = "resolv.conf";
 // What an instance is called, and how it finds others.
 struct EtcFilesInput {
   std::string hostname;
-  std::vector<std::string> addresses = {};    // its own, as text: the hostname leads there
-  std::vector<std::string> nameservers = {};  // none: names are looked up nowhere
+  std::vector<std::string> addresses = {};  // its own, as text: the hostname leads there
 };
 
 // The texts of /etc/hosts, /etc/hostname and /etc/resolv.conf, as Docker writes them.
 struct EtcFiles {
   std::string hosts;
   std::string hostname;
-  std::string resolv_conf;
+  std::string
+      resolv_conf;  // empty: names are looked up nowhere; with a way out another takes its place
 };
 EtcFiles MakeEtcFiles(const EtcFilesInput& input);
 

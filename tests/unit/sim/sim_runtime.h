@@ -98,6 +98,7 @@ class SimRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;
   awaitable<Status> RemoveImage(std::string) override;
   std::string Describe() const override { return "simulated"; }
+  std::vector<std::string> Warnings() const override { return {}; }
 
  private:
   class Making;
