@@ -185,7 +185,8 @@ class Autoscale(Case):
         self.assertTrue(clients.failures)  # it was tried
         self.assertLess(len(clients.failures), 0.03 * len(clients.answers))
         self.assertEqual({status for status, _ in clients.failures}, {503})
-        self.assertEqual({event["id"] for event in self.of_type("ejected") if event["class"] == "web"}, {"instance-1"})
+        # Its cost alone may keep all but a few away from it; nobody else is ejected.
+        self.assertLessEqual({event["id"] for event in self.of_type("ejected") if event["class"] == "web"}, {"instance-1"})
 
     def test_traffic_that_needs_cpu_scales_out_on_that_alone(self):
         self.agent.apply(WEB + '[resources]\ncpus = 0.2\n[autoscale]\ntarget_concurrency = 1000\n')
