@@ -1,6 +1,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -57,7 +58,7 @@ TEST_CASE("an exec has the instance's user, limits and environment, and its own 
   auto opened = Exec(t, container.id,
                      {.argv = {"/bin/sh", "-c",
                                "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; "
-                               "echo $CTR_ID $A; pwd; ulimit -n; echo err >&2; exit 7"},
+                               "echo $CTR_ID $A; pwd; ulimit -Hn; echo err >&2; exit 7"},
                       .env = {{"A", "1"}},
                       .working_dir = "/tmp"});
   REQUIRE_MESSAGE(opened.ok(), opened.status().ToString());
@@ -66,7 +67,11 @@ TEST_CASE("an exec has the instance's user, limits and environment, and its own 
   CHECK(absl::StrContains(output, "CapEff:\t00000000800405fb"));
   CHECK(absl::StrContains(output, "NoNewPrivs:\t1"));
   CHECK(absl::StrContains(output, "Seccomp:\t2"));
-  CHECK(absl::StrContains(output, "alice 1\n/tmp\n1024\n"));
+  // The soft limit of files is not looked at: runc 1.1 sets it from outside while Go's start in the
+  // process raises it, and now and then loses.
+  rlimit files = {};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  CHECK(absl::StrContains(output, absl::StrCat("alice 1\n/tmp\n", files.rlim_max, "\n")));
   CHECK(ReadAll(t, opened->streams.error.get()) == "err\n");
   CHECK(ExitOf(t, *opened) == 7);
   opened->process.reset();
