@@ -46,6 +46,20 @@ void ReadAs(TableReader& file, std::string_view key, StatusOr<T> (*parse)(std::s
   }
 }
 
+// The same for each string of an array.
+template <typename T>
+void ReadEach(TableReader& file, std::string_view key, StatusOr<T> (*parse)(std::string_view),
+              std::vector<T>& out) {
+  for (const std::string& text : file.Strings(key).value_or(std::vector<std::string>())) {
+    StatusOr<T> value = parse(text);
+    if (value.ok()) {
+      out.push_back(*std::move(value));
+    } else {
+      file.Fail(key, std::string(value.status().message()));
+    }
+  }
+}
+
 StatusOr<std::string> ParseAbsolutePath(std::string_view text) {
   if (!text.starts_with('/')) return Refused(text, "is no absolute path; begin it with /");
   if (text.find('\0') != std::string_view::npos) return Refused(text, "has a zero in it");
@@ -122,14 +136,7 @@ void ReadNetwork(TableReader& file, NetworkConfig& network) {
   if (table->Find("subnet") != nullptr) {
     ReadAs(*table, "subnet", ParseSubnet, network.subnet.emplace());
   }
-  for (const std::string& text : table->Strings("allow").value_or(std::vector<std::string>())) {
-    StatusOr<IpRange> range = ParseIpRange(text);
-    if (range.ok()) {
-      network.allow.push_back(*range);
-    } else {
-      table->Fail("allow", std::string(range.status().message()));
-    }
-  }
+  ReadEach(*table, "allow", ParseIpRange, network.allow);
   table->Finish(&file);
 }
 
@@ -137,15 +144,7 @@ void ReadImages(TableReader& file, ImageSettings& images) {
   std::optional<TableReader> table = file.Table("images");
   if (!table) return;
   ReadAs(*table, "docker_config", ParseAbsolutePath, images.docker_config);
-  if (std::optional<std::string> text = table->String("max_size")) {
-    StatusOr<int64_t> bytes = ParseMemorySize(*text);
-    if (bytes.ok() && *bytes > 0) {
-      images.max_size_bytes = *bytes;
-    } else {
-      table->Fail("max_size",
-                  bytes.ok() ? "must be more than nothing" : std::string(bytes.status().message()));
-    }
-  }
+  images.max_size_bytes = table->Size("max_size", 1);
   table->Finish(&file);
 }
 
@@ -176,14 +175,7 @@ void ReadRegistries(TableReader& file, std::vector<RegistrySettings>& registries
     RegistrySettings registry;
     ReadAs(table, "host", ParseRegistryHost, registry.host);
     if (table.Find("host") == nullptr) table.Fail("host", "is missing: whose settings are they?");
-    for (const std::string& text : table.Strings("mirrors").value_or(std::vector<std::string>())) {
-      StatusOr<std::string> mirror = ParseMirror(text);
-      if (mirror.ok()) {
-        registry.mirrors.push_back(*std::move(mirror));
-      } else {
-        table.Fail("mirrors", std::string(mirror.status().message()));
-      }
-    }
+    ReadEach(table, "mirrors", ParseMirror, registry.mirrors);
     registry.plain_http = table.Bool("plain_http").value_or(false);
     ReadAs(table, "ca", ParseAbsolutePath, registry.ca_file);
     if (registry.plain_http && !registry.ca_file.empty()) {

@@ -16,8 +16,6 @@
 
 namespace ctr::config {
 
-inline constexpr char kNotBuilt[] = "not built yet in this version";
-
 // The errors of one file. The one that stands first in the file is reported.
 class FileErrors {
  public:
@@ -35,11 +33,11 @@ class FileErrors {
   std::string message_;
 };
 
-// One word that a key takes. Without a value it is one that this version refuses.
+// One word that a key takes.
 template <typename T>
 struct Word {
   std::string_view word;
-  std::optional<T> value;
+  T value;
 };
 
 // Reads one table key by key. Each method gives nothing if the key is not there, and also if it is
@@ -97,16 +95,13 @@ template <typename T>
 std::optional<T> TableReader::Choice(std::string_view key, const std::vector<Word<T>>& words) {
   const TomlEntry* entry = Find(key);
   if (entry == nullptr) return std::nullopt;
-  std::vector<std::string> built;
+  const auto* text = entry->value.As<std::string>();
+  std::vector<std::string> quoted;
   for (const Word<T>& word : words) {
-    const auto* text = entry->value.As<std::string>();
-    if (text != nullptr && *text == word.word) {
-      if (!word.value) Fail(*entry, absl::StrCat("\"", *text, "\" is ", kNotBuilt));
-      return word.value;
-    }
-    if (word.value) built.push_back(absl::StrCat("\"", std::string(word.word), "\""));
+    if (text != nullptr && *text == word.word) return word.value;
+    quoted.push_back(absl::StrCat("\"", std::string(word.word), "\""));
   }
-  WrongType(*entry, entry->value, absl::StrJoin(built, " or "));
+  WrongType(*entry, entry->value, absl::StrJoin(quoted, " or "));
   return std::nullopt;
 }
 
