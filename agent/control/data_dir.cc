@@ -9,13 +9,13 @@
 #include <cerrno>
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/read_file.h"
 #include "agent/base/ulid.h"
 
 namespace ctr {
@@ -36,10 +36,7 @@ Status MakeFolder(const std::string& path, mode_t mode) {
 
 // The one line of a file, or "" if there is no such file.
 std::string ReadLine(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return std::string(absl::StripAsciiWhitespace(line));
+  return std::string(absl::StripAsciiWhitespace(ReadFirstLine(path)));
 }
 
 // Whole or not at all, also if the machine stops.

@@ -8,14 +8,13 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/fd.h"
+#include "agent/base/read_file.h"
 #include "agent/doctor/host_checks.h"
 
 namespace ctr {
@@ -27,13 +26,6 @@ using Outcome = Finding::Outcome;
 bool Exists(const fs::path& path) {
   std::error_code error;
   return fs::exists(path, error);
-}
-
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
 }
 
 // The newest that ctr uses is sk_lookup and close_range, both of 5.9.
@@ -65,7 +57,7 @@ Finding CheckCgroups() {
   const bool is_v2 = Exists("/sys/fs/cgroup/cgroup.controllers");
   std::vector<std::string> controllers;
   if (is_v2) {
-    controllers = absl::StrSplit(ReadFile("/sys/fs/cgroup/cgroup.controllers"),
+    controllers = absl::StrSplit(ReadFileText("/sys/fs/cgroup/cgroup.controllers"),
                                  absl::ByAnyChar(" \n"), absl::SkipEmpty());
   } else {
     std::error_code error;
@@ -78,7 +70,7 @@ Finding CheckCgroups() {
 }
 
 Finding CheckSeccomp() {
-  if (absl::StrContains(ReadFile("/proc/sys/kernel/seccomp/actions_avail"), "errno")) {
+  if (absl::StrContains(ReadFileText("/proc/sys/kernel/seccomp/actions_avail"), "errno")) {
     return {"seccomp", Outcome::kOk, "filters are in this kernel", ""};
   }
   return {"seccomp", Outcome::kMissing, "the kernel has no seccomp filters",
@@ -86,7 +78,7 @@ Finding CheckSeccomp() {
 }
 
 Finding CheckAppArmor() {
-  if (absl::StartsWith(ReadFile("/sys/module/apparmor/parameters/enabled"), "Y")) {
+  if (absl::StartsWith(ReadFileText("/sys/module/apparmor/parameters/enabled"), "Y")) {
     return {"AppArmor", Outcome::kOk, "is on", ""};
   }
   return {"AppArmor", Outcome::kWarning,
@@ -95,7 +87,7 @@ Finding CheckAppArmor() {
 }
 
 Finding CheckOverlay() {
-  for (absl::string_view line : absl::StrSplit(ReadFile("/proc/filesystems"), '\n')) {
+  for (absl::string_view line : absl::StrSplit(ReadFileText("/proc/filesystems"), '\n')) {
     if (absl::EndsWith(line, "\toverlay")) return {"overlayfs", Outcome::kOk, "is there", ""};
   }
   return {"overlayfs", Outcome::kMissing, "the kernel does not know it",

@@ -1,10 +1,10 @@
-#include <fstream>
 
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "agent/base/read_file.h"
 #include "agent/base/run_command.h"
 #include "agent/doctor/host_checks.h"
 #include "agent/network/host.h"
@@ -15,13 +15,6 @@ namespace ctr {
 namespace {
 
 using Outcome = Finding::Outcome;
-
-std::string ReadLine(const char* path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
 
 Finding CheckInterfaces() {
   const Status tried = TestLinks();
@@ -46,7 +39,7 @@ Finding CheckRules() {
 }
 
 Finding CheckForwarding() {
-  if (ReadLine("/proc/sys/net/ipv4/ip_forward") == "1") {
+  if (ReadFirstLine("/proc/sys/net/ipv4/ip_forward") == "1") {
     return {"forwarding", Outcome::kOk, "net.ipv4.ip_forward = 1", ""};
   }
   return {"forwarding", Outcome::kOk,

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <random>
 #include <utility>
 
@@ -14,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "agent/base/read_file.h"
 #include "agent/base/run_command.h"
 #include "agent/network/host.h"
 #include "agent/network/link.h"
@@ -39,13 +39,6 @@ Status WriteFile(const std::string& path, const std::string& text) {
     return ErrnoError(errno, "cannot write " + path);
   }
   return absl::OkStatus();
-}
-
-std::string ReadLine(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
 }
 
 // Milliseconds as a rule. What takes so long on a busy host must not cut instances off.
@@ -121,7 +114,7 @@ Status Egress::DecideSubnets() {
   CTR_ASSIGN_OR_RETURN(std::vector<HostRoute> routes, ListRoutes());
   mtu_ = UplinkMtu(routes);
   subnets_.ipv6 = UniqueLocalSubnet(options_.agent_id);
-  const StatusOr<Subnets> kept = ParseSubnets(ReadLine(SubnetPath()));
+  const StatusOr<Subnets> kept = ParseSubnets(ReadFirstLine(SubnetPath()));
   const std::optional<IpRange> ours = kept.ok() ? std::optional(kept->ipv4) : std::nullopt;
   const auto taken = [&] {
     std::vector<IpRange> ranges = TakenBy(routes, NumberOf(options_.agent_id), ours);
@@ -270,7 +263,7 @@ StatusOr<std::vector<std::string>> Egress::Attached() const {
 }
 
 Status Egress::Purge() const {
-  const StatusOr<Subnets> kept = ParseSubnets(ReadLine(SubnetPath()));
+  const StatusOr<Subnets> kept = ParseSubnets(ReadFirstLine(SubnetPath()));
   std::error_code error;
   fs::remove_all(options_.run_dir + "/network", error);
   if (!kept.ok()) return absl::OkStatus();

@@ -13,15 +13,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <optional>
-#include <sstream>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/base/fd.h"
 #include "agent/base/netlink.h"
+#include "agent/base/read_file.h"
 
 namespace ctr {
 namespace {
@@ -35,15 +34,8 @@ constexpr char kIpv6Conf[] = "/proc/sys/net/ipv6/conf";
 constexpr char kResolvConf[] = "/etc/resolv.conf";
 constexpr char kResolvedConf[] = "/run/systemd/resolve/resolv.conf";
 
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return std::move(text).str();
-}
-
 std::string ReadSetting(const fs::path& path) {
-  return std::string(absl::StripAsciiWhitespace(ReadFile(path)));
+  return std::string(absl::StripAsciiWhitespace(ReadFileText(path)));
 }
 
 Status WriteSetting(const fs::path& path, std::string_view value) {
@@ -141,12 +133,12 @@ StatusOr<std::string> TurnOnForwarding(bool ipv6) {
 }
 
 ResolvConf ResolvConfForInstances(const std::vector<IpRange>& host_addresses, bool has_ipv6) {
-  ResolvConf conf = ParseResolvConf(ReadFile(kResolvConf));
+  ResolvConf conf = ParseResolvConf(ReadFileText(kResolvConf));
   const auto is_stub = [](const IpRange& address) {
     return address.is_ipv4() && address.address[0] == 127;
   };
   if (std::all_of(conf.nameservers.begin(), conf.nameservers.end(), is_stub)) {
-    const ResolvConf asked = ParseResolvConf(ReadFile(kResolvedConf));
+    const ResolvConf asked = ParseResolvConf(ReadFileText(kResolvedConf));
     if (!asked.nameservers.empty()) conf = asked;
   }
   const auto is_own = [&](const IpRange& address) {

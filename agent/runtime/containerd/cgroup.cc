@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
-#include <sstream>
 #include <thread>
 
 #include "absl/strings/match.h"
@@ -17,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/pidfd.h"
+#include "agent/base/read_file.h"
 
 namespace ctr {
 namespace {
@@ -27,16 +27,9 @@ namespace fs = std::filesystem;
 // callers try again.
 constexpr std::chrono::milliseconds kKillTimeout(500);
 
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 // The number after `key` in a file of "key value" lines; 0 without such a line.
 int64_t ReadKey(const std::string& path, absl::string_view key) {
-  std::string text = ReadAll(path);
+  std::string text = ReadFileText(path);
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     std::pair<absl::string_view, absl::string_view> fields =
         absl::StrSplit(line, absl::MaxSplits(' ', 1));
@@ -70,7 +63,7 @@ void KillAll(const Cgroups& cgroups, const std::string& path) {
 }  // namespace
 
 StatusOr<Cgroups> Cgroups::Detect() {
-  Cgroups cgroups = FromMountinfo(ReadAll("/proc/self/mountinfo"));
+  Cgroups cgroups = FromMountinfo(ReadFileText("/proc/self/mountinfo"));
   if (cgroups.mount_points_.empty()) {
     return absl::FailedPreconditionError(
         "no cgroups: mount cgroup2 at /sys/fs/cgroup (or start the agent where they are mounted)");
@@ -167,7 +160,7 @@ void Cgroups::RemoveIfEmpty(const std::string& path) const {
 
 bool ProcessIsInCgroup(int pid, const std::string& path) {
   // 4:memory:/ctr/3f/01h…
-  std::string text = ReadAll(absl::StrCat("/proc/", pid, "/cgroup"));
+  std::string text = ReadFileText(absl::StrCat("/proc/", pid, "/cgroup"));
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     std::vector<absl::string_view> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
     if (fields.size() == 3 && (fields[2] == path || absl::StartsWith(fields[2], path + "/"))) {

@@ -13,7 +13,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include <spdlog/spdlog.h>
 
@@ -21,6 +20,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "agent/base/read_file.h"
 #include "agent/base/spawn.h"
 #include "agent/runtime/containerd/client.h"
 
@@ -54,13 +54,6 @@ StatusOr<std::string> FindProgram(const std::string& name) {
   }
   return absl::FailedPreconditionError(
       absl::StrCat(name, " is not installed: apt-get install containerd runc"));
-}
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 // By way of a temporary file, so that a reader never sees half of it.
@@ -101,7 +94,7 @@ int ListenerOf(const std::string& path) {
 
 // What containerd said last, to explain why it ended.
 std::string LastLine(const std::string& path) {
-  std::string text = ReadFile(path);
+  std::string text = ReadFileText(path);
   std::vector<std::string> lines = absl::StrSplit(text, '\n', absl::SkipWhitespace());
   return lines.empty() ? "it wrote nothing" : lines.back();
 }
@@ -112,7 +105,7 @@ ContainerdProcess::ContainerdProcess(Clock* clock, ContainerdPaths paths)
     : clock_(clock), paths_(std::move(paths)) {}
 
 bool ContainerdProcess::IsOurs(const Pidfd& process) const {
-  std::string command = ReadFile(absl::StrCat("/proc/", process.pid(), "/cmdline"));
+  std::string command = ReadFileText(absl::StrCat("/proc/", process.pid(), "/cmdline"));
   std::vector<std::string> arguments = absl::StrSplit(command, '\0');
   return std::find(arguments.begin(), arguments.end(), paths_.config_file) != arguments.end() &&
          !process.HasExited();
@@ -120,7 +113,7 @@ bool ContainerdProcess::IsOurs(const Pidfd& process) const {
 
 StatusOr<Pidfd> ContainerdProcess::Find() const {
   int from_file = 0;
-  if (!absl::SimpleAtoi(ReadFile(paths_.pid_file), &from_file)) from_file = 0;
+  if (!absl::SimpleAtoi(ReadFileText(paths_.pid_file), &from_file)) from_file = 0;
   for (int pid : {from_file, ListenerOf(paths_.socket)}) {
     if (pid <= 0) continue;
     StatusOr<Pidfd> process = Pidfd::Open(pid);

@@ -5,11 +5,10 @@
 
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "agent/base/read_file.h"
 #include "agent/network/egress.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
@@ -26,13 +25,6 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 // A shim's own socket lies outside of our folders; its bundle names it.
 void RemoveShimSockets(const ContainerdPaths& paths) {
   std::error_code error;
@@ -41,7 +33,7 @@ void RemoveShimSockets(const ContainerdPaths& paths) {
        !error && it != end; it.increment(error)) {
     if (it.depth() == 2) it.disable_recursion_pending();
     if (it.depth() != 2 || it->path().filename() != "address") continue;
-    std::string address = ReadFile(it->path());
+    std::string address = ReadFileText(it->path());
     absl::string_view path = address;
     if (absl::ConsumePrefix(&path, "unix://")) ::unlink(std::string(path).c_str());
   }

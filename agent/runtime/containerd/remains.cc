@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -17,19 +15,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "agent/base/read_file.h"
 #include "agent/runtime/sha256.h"
 
 namespace ctr {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string ReadFile(const fs::path& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 bool IsBelow(absl::string_view path, absl::string_view folder) {
   return absl::ConsumePrefix(&path, folder) && (path.empty() || path[0] == '/');
@@ -38,7 +30,7 @@ bool IsBelow(absl::string_view path, absl::string_view folder) {
 // The mount points in or below `folder`, the newest first.
 StatusOr<std::vector<std::string>> MountsBelow(const std::string& folder) {
   std::vector<std::string> mounts;
-  std::string text = ReadFile("/proc/self/mountinfo");
+  std::string text = ReadFileText("/proc/self/mountinfo");
   // There is always the root. What can't be read must not pass for "nothing is mounted".
   if (text.empty()) return absl::UnavailableError("cannot read the table of mounts");
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
@@ -99,7 +91,7 @@ std::vector<Shim> ShimsOf(const std::string& containerd_socket) {
     if (!absl::SimpleAtoi(it->path().filename().string(), &pid)) continue;
     StatusOr<Pidfd> process = Pidfd::Open(pid);
     std::vector<std::string> arguments =
-        absl::StrSplit(ReadFile(it->path() / "cmdline"), std::string(1, '\0'));
+        absl::StrSplit(ReadFileText(it->path() / "cmdline"), std::string(1, '\0'));
     if (process.ok() && absl::StrContains(arguments.front(), "containerd-shim-runc-v2") &&
         ValueOf(arguments, "-address") == containerd_socket && !process->HasExited()) {
       shims.push_back({ValueOf(arguments, "-id"), *std::move(process)});
