@@ -12,6 +12,7 @@
 namespace ctr {
 namespace {
 
+constexpr int kAttempts = 10;
 constexpr size_t kBufferBytes = 32768;  // the kernel fills no more of it when it lists
 
 }  // namespace
@@ -90,9 +91,20 @@ Status NetlinkSocket::Call(const NetlinkRequest& request, std::string_view what)
 }
 
 Status NetlinkSocket::Ask(const NetlinkRequest& request, std::string_view what, const Take& take) {
+  for (int attempt = 1;; ++attempt) {
+    CTR_ASSIGN_OR_RETURN(const Answers answers, AskOnce(request, what));
+    if (answers.torn && attempt < kAttempts) continue;
+    for (const Answer& answer : answers.all) take(answer.type, answer.message);
+    return absl::OkStatus();
+  }
+}
+
+StatusOr<NetlinkSocket::Answers> NetlinkSocket::AskOnce(const NetlinkRequest& request,
+                                                        std::string_view what) {
   // A list ends by itself; anything else with its acknowledgement.
   const bool lists = (request.flags_ & NLM_F_DUMP) == NLM_F_DUMP;
   CTR_RETURN_IF_ERROR(Send(request, lists ? 0 : NLM_F_ACK, what));
+  Answers answers;
   alignas(nlmsghdr) std::array<char, kBufferBytes> buffer;
   for (;;) {
     const ssize_t received = ::recv(fd_.get(), buffer.data(), buffer.size(), 0);
@@ -102,13 +114,16 @@ Status NetlinkSocket::Ask(const NetlinkRequest& request, std::string_view what, 
     for (auto* header = reinterpret_cast<nlmsghdr*>(buffer.data()); NLMSG_OK(header, left);
          header = NLMSG_NEXT(header, left)) {
       if (header->nlmsg_seq != sequence_) continue;  // of a request that was given up
-      if (header->nlmsg_type == NLMSG_DONE) return absl::OkStatus();
+      answers.torn = answers.torn || (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+      if (header->nlmsg_type == NLMSG_DONE) return answers;
       if (header->nlmsg_type == NLMSG_ERROR) {
         const int error = static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
-        return error == 0 ? absl::OkStatus() : ErrnoError(-error, what);
+        if (error != 0) return ErrnoError(-error, what);
+        return answers;
       }
-      take(header->nlmsg_type,
-           {static_cast<const char*>(NLMSG_DATA(header)), NLMSG_PAYLOAD(header, 0)});
+      answers.all.push_back(
+          {header->nlmsg_type,
+           std::string(static_cast<const char*>(NLMSG_DATA(header)), NLMSG_PAYLOAD(header, 0))});
     }
   }
 }

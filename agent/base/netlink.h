@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/base/error.h"
 #include "agent/base/fd.h"
@@ -77,12 +78,22 @@ class NetlinkSocket {
   // Has the request acknowledged. The kernel's own errors: NOT_FOUND (no such device, address or
   // route), ALREADY_EXISTS and so on, with `what` before them.
   Status Call(const NetlinkRequest& request, std::string_view what);
-  // Passes every answer on to `take`: its type, and its message without the header.
+  // Passes every answer on to `take`: its type, and its message without the header. A list that
+  // changed while the kernel made it is asked for again, ten times at most.
   using Take = std::function<void(uint16_t type, std::string_view message)>;
   Status Ask(const NetlinkRequest& request, std::string_view what, const Take& take);
 
  private:
+  struct Answer {
+    uint16_t type = 0;
+    std::string message;
+  };
+  struct Answers {
+    std::vector<Answer> all;
+    bool torn = false;  // something changed meanwhile: one may be missing, or be there twice
+  };
   Status Send(const NetlinkRequest& request, int flags, std::string_view what);
+  StatusOr<Answers> AskOnce(const NetlinkRequest& request, std::string_view what);
 
   UniqueFd fd_;
   uint32_t sequence_ = 0;
