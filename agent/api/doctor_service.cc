@@ -17,7 +17,7 @@ Finding AboutSteering(const std::string& steering) {
 }
 
 Finding AboutInternet(const Status& status) {
-  if (status.ok()) return {"internet", Outcome::kOk, "its rules are in place and were tried", ""};
+  if (status.ok()) return {"internet", Outcome::kOk, "its rules are in place", ""};
   return {
       "internet", Outcome::kMissing,
       absl::StrCat("classes with internet = true do not start: ", std::string(status.message())),
@@ -42,7 +42,8 @@ grpc::ServerUnaryReactor* AgentService::Diagnose(grpc::CallbackServerContext* co
                                                  const v1::DiagnoseRequest*,
                                                  v1::Diagnosis* response) {
   return Handle(context, [=, this](rpc::CallContext) -> awaitable<Status> {
-    std::vector<Finding> findings = co_await OnWork(work_, [] { return CheckHost(); });
+    std::vector<Finding> findings =
+        co_await OnWork(work_, [data_dir = facts_.data_dir] { return CheckHost(data_dir); });
     findings.push_back({"agent", Outcome::kOk, absl::StrCat("version ", facts_.version), ""});
     findings.push_back({"runtime", Outcome::kOk, runtime_.Describe(), ""});
     findings.push_back(AboutSteering(facts_.steering));

@@ -148,6 +148,13 @@ void ReadImages(TableReader& file, ImageSettings& images) {
   table->Finish(&file);
 }
 
+void ReadDisk(TableReader& file, AgentConfig& config) {
+  std::optional<TableReader> table = file.Table("disk");
+  if (!table) return;
+  config.min_free_bytes = table->Size("min_free", 0);
+  table->Finish(&file);
+}
+
 // As references write it: no scheme, and not the other names of the Hub.
 StatusOr<std::string> ParseRegistryHost(std::string_view text) {
   constexpr char kForm[] =
@@ -279,6 +286,7 @@ StatusOr<AgentConfig> ParseAgentConfig(std::string_view toml, std::string_view f
   ReadNetwork(file, config.network);
   ReadImages(file, config.images);
   ReadRegistries(file, config.images.registries);
+  ReadDisk(file, config);
   file.Finish();
   CTR_RETURN_IF_ERROR(errors.First());
   return config;

@@ -60,6 +60,8 @@ struct AgentConfig {
   std::string access_log;          // a file, absolute; "": none
   std::string log_level = "info";  // as spdlog names them
   ImageSettings images;
+  // Of the disk that instances write to; none: policy::FloorOf's; 0: no floor.
+  std::optional<int64_t> min_free_bytes;
 
   AgentConfig();
 };

@@ -27,7 +27,8 @@ constexpr double kMinCpus = 0.01;             // the least CFS quota is 1 ms of 
 constexpr double kMinBusyCpu = 0.001;
 constexpr double kMaxCpus = 8192;                     // the kernel's NR_CPUS
 constexpr int64_t kMinMemoryBytes = 6 * 1024 * 1024;  // docker's; below it runc can't start
-constexpr int64_t kMinLogBytes = 64 * 1024;           // several of the longest lines
+constexpr int64_t kMinDiskBytes = 1024 * 1024;
+constexpr int64_t kMinLogBytes = 64 * 1024;  // several of the longest lines
 constexpr int64_t kMaxLogFiles = 1000;
 constexpr Duration kShortest = std::chrono::milliseconds(1);
 constexpr int64_t kMaxInARow = 1000;
@@ -199,6 +200,13 @@ void ReadResources(TableReader& file, Resources& resources) {
   resources.cpus = table->Number("cpus", kMinCpus, kMaxCpus);
   resources.memory_bytes = table->Size("memory", kMinMemoryBytes);
   resources.pids = table->Integer("pids", 1, kMaxPids).value_or(resources.pids);
+  const TomlEntry* disk = table->Find("disk");
+  const auto* word = disk != nullptr ? disk->value.As<std::string>() : nullptr;
+  if (word != nullptr && *word == "off") {
+    resources.disk_bytes.reset();
+  } else if (disk != nullptr) {
+    resources.disk_bytes = table->Size("disk", kMinDiskBytes);
+  }
   table->Finish(&file);
 }
 

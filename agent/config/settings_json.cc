@@ -76,6 +76,7 @@ Json ResourcesJson(const Resources& resources) {
   json["memory"] =
       resources.memory_bytes ? Json(FormatMemorySize(*resources.memory_bytes)) : Json();
   json["pids"] = resources.pids;
+  json["disk"] = resources.disk_bytes ? FormatMemorySize(*resources.disk_bytes) : "off";
   return json;
 }
 

@@ -4,7 +4,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "agent/config/memory_size.h"
 
 namespace ctr {
 namespace {
@@ -39,7 +42,7 @@ awaitable<void> ClassMeter::Look() {
     if (instance->container()) live.push_back(instance);
   }
   std::map<std::string, Use> uses;
-  std::map<std::string, Duration> cpu_times;
+  std::map<std::string, Seen> all_seen;
   int turn = 0;
   for (const auto& [name, class_state] : classes_) uses[name].cpu_time = Of(name).cpu_time;
   for (const std::shared_ptr<Instance>& instance : live) {
@@ -49,19 +52,52 @@ awaitable<void> ClassMeter::Look() {
     StatusOr<ResourceUsage> usage = runtime_.Usage(container);
     auto use = uses.find(instance->name().class_name);
     if (!usage.ok() || use == uses.end()) continue;
-    auto before = cpu_times_.find(container);
-    // What it used before this agent began is not ours to tell.
-    const Duration base = before != cpu_times_.end() ? before->second
-                          : looked_                  ? Duration(0)
-                                                     : usage->cpu_time;
-    use->second.cpu_time += usage->cpu_time - base;
+    auto before = seen_.find(container);
+    Seen& seen = all_seen[container];
+    if (before != seen_.end()) {
+      seen = before->second;
+    } else if (!looked_) {
+      // What it did before this agent began is not ours to tell.
+      seen = {usage->cpu_time, usage->oom_kills, usage->refused_processes, {}};
+    }
+    LookAtLimits(*instance, *instance->class_state()->config, *usage, seen);
+    use->second.cpu_time += usage->cpu_time - seen.cpu_time;
     use->second.memory_bytes += usage->memory_bytes;
     ++use->second.instances;
-    cpu_times[container] = usage->cpu_time;
+    seen.cpu_time = usage->cpu_time;
   }
   looked_ = true;
   uses_ = std::move(uses);
-  cpu_times_ = std::move(cpu_times);
+  seen_ = std::move(all_seen);
+}
+
+void ClassMeter::LookAtLimits(const Instance& instance, const ClassConfig& config,
+                              const ResourceUsage& usage, Seen& seen) {
+  const MonoTime now = clock_.Now();
+  if (seen.told && now - *seen.told < kTellInterval) return;
+  const int64_t kills = usage.oom_kills - seen.oom_kills;
+  const int64_t refused = usage.refused_processes - seen.refused_processes;
+  std::vector<std::string> told;
+  if (refused > 0) {
+    told.push_back(absl::StrCat("it wanted more processes than resources.pids (",
+                                config.resources.pids, ") ", refused, " times"));
+  }
+  if (kills > 0) {
+    told.push_back(
+        absl::StrCat("the kernel killed ", kills, " of its processes for want of memory",
+                     config.resources.memory_bytes
+                         ? absl::StrCat(" (resources.memory ",
+                                        FormatMemorySize(*config.resources.memory_bytes), ")")
+                         : " on the host"));
+  }
+  if (told.empty()) return;
+  seen.told = now;
+  seen.oom_kills = usage.oom_kills;
+  seen.refused_processes = usage.refused_processes;
+  events_.Record({.type = event::kLimited,
+                  .instance = instance.name(),
+                  .generation = instance.observed().generation,
+                  .message = absl::StrJoin(told, "; ")});
 }
 
 void ClassMeter::Tell(Duration since) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "agent/control/event_log.h"
@@ -11,8 +12,9 @@
 namespace ctr {
 
 // What each class's instances use, looked at every ten seconds, and what came to it, told once a
-// minute as an event of type `traffic`: from these `ctr autoscale simulate` makes a trace. What it
-// is given outlives it. Home: the control loop.
+// minute as an event of type `traffic`: from these `ctr autoscale simulate` makes a trace. Also
+// tells (`limited`) whom the kernel held to its limits. What it is given outlives it. Home: the
+// control loop.
 class ClassMeter {
  public:
   struct Use {
@@ -45,7 +47,17 @@ class ClassMeter {
     Duration cpu_time{0};
   };
 
+  // Of a container when it was looked at last.
+  struct Seen {
+    Duration cpu_time{0};
+    int64_t oom_kills = 0;
+    int64_t refused_processes = 0;
+    std::optional<MonoTime> told;  // that the kernel held it to its limits
+  };
+
   awaitable<void> Look();
+  void LookAtLimits(const Instance& instance, const ClassConfig& config, const ResourceUsage& usage,
+                    Seen& seen);
   void Tell(Duration since);
   void TellOf(const std::string& class_name, const Traffic::Sums& sums, Duration since);
 
@@ -55,7 +67,7 @@ class ClassMeter {
   const std::map<std::string, std::shared_ptr<ClassState>>& classes_;
   const std::map<InstanceName, std::shared_ptr<Instance>>& instances_;
   bool looked_ = false;
-  std::map<std::string, Duration> cpu_times_;  // by container
+  std::map<std::string, Seen> seen_;  // by container
   std::map<std::string, Use> uses_;
   std::map<std::string, Told> told_;
 };

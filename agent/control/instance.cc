@@ -306,6 +306,13 @@ void Instance::RequestStop(StopRequest request) {
   Nudge();
 }
 
+void Instance::StopForDisk(const std::string& container_id, std::string message) {
+  if (!container_ || container_->id != container_id || exit_ || stop_request_) return;
+  stop_request_ =
+      StopRequest{.cause = std::move(message), .reason = StopReason::kDiskFull, .at_once = true};
+  Nudge();
+}
+
 void Instance::RequestDestroy(std::string cause) {
   if (!destroy_requested_) destroy_cause_ = std::move(cause);
   destroy_requested_ = true;

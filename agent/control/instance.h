@@ -74,7 +74,8 @@ struct InstanceServices {
   CheckFunction check;
   HookFunction run_hook;
   Semaphore& hook_queue;
-  const bool& held;  // another agent takes over: no step is begun
+  const bool& held;      // another agent takes over: no step is begun
+  const bool& disk_low;  // DiskFloor's
   // Pulls the image, unless it is here by now.
   std::function<awaitable<Status>(std::string image)> ensure_image;
   std::function<void(const InstanceName&)> on_forgotten;  // its row is gone
@@ -87,6 +88,7 @@ struct StopRequest {
   std::optional<Duration> grace = {};  // none: the class's
   std::string cause = {};              // who asks, for the record
   StopReason reason = StopReason::kRequested;
+  bool at_once = false;  // killed, and what is in flight not waited for
 };
 
 class Instance;
@@ -210,6 +212,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   // Asks for a stop; a stopped instance stays as it is.
   void RequestStop(StopRequest request);
+  // Kills it, if it still runs as that container, because it fills the disk; `message` says how
+  // much. Its restart policy takes that for a failure. It starts again when there is room.
+  void StopForDisk(const std::string& container_id, std::string message);
   void RequestDestroy(std::string cause);
 
   // Returns once `reached` holds, or DEADLINE_EXCEEDED. It is asked after every change of state.
@@ -271,6 +276,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<void> NoteWoken(std::shared_ptr<Instance> self);
   awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
+  // Whether a start has to wait, for one of its class to stop or for room on the disk.
+  Status CheckRoom() const;
   // Plans the next start of one that ended by itself.
   void PlanRestart(bool failed);
   awaitable<void> Sleep();

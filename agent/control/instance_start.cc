@@ -50,16 +50,10 @@ awaitable<T> Before(Clock& clock, MonoTime deadline, awaitable<T> work, Status l
 }  // namespace
 
 awaitable<void> Instance::Start() {
-  const ClassConfig& config = *class_->config;
   ends_ = std::exchange(next_ends_, false);
-  if (class_->live >= config.max_instances) {
-    const Status full =
-        Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,
-              absl::StrCat("cannot start ", name().ToString(), ": ", class_->live,
-                           " instances of class ", config.name, " are live and max_instances is ",
-                           config.max_instances, "; stop one or raise max_instances"));
+  if (Status room = CheckRoom(); !room.ok()) {
     if (restart_due_) backoff_until_ = services_.clock.Now() + kFullRetry;
-    FailWaiters(full);
+    FailWaiters(room);
     co_return;
   }
   stop_request_.reset();
@@ -83,6 +77,25 @@ awaitable<void> Instance::Start() {
   } else {
     co_await FailStart(Annotate(*started, "cannot start " + name().ToString()));
   }
+}
+
+Status Instance::CheckRoom() const {
+  const ClassConfig& config = *class_->config;
+  if (class_->live >= config.max_instances) {
+    return Error(
+        absl::StatusCode::kResourceExhausted, code::kMaxInstances,
+        absl::StrCat("cannot start ", name().ToString(), ": ", class_->live, " instances of class ",
+                     config.name, " are live and max_instances is ", config.max_instances,
+                     "; stop one or raise max_instances"));
+  }
+  if (observed().reason == StopReason::kDiskFull && services_.disk_low) {
+    return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
+                 absl::StrCat("cannot start ", name().ToString(),
+                              ": it was stopped when the disk ran full, and it still is; make "
+                              "room, or let it go with what it wrote: ctr destroy ",
+                              name().ToString()));
+  }
+  return absl::OkStatus();
 }
 
 awaitable<std::optional<Status>> Instance::StartWithImage() {

@@ -21,10 +21,6 @@ constexpr Duration kTunnelQuiet = std::chrono::seconds(1);
 constexpr Duration kKillPatience = std::chrono::seconds(10);
 constexpr Duration kRetry = std::chrono::seconds(1);
 
-const char* EventOf(StopReason reason) {
-  return reason == StopReason::kSlept ? event::kSlept : event::kStopped;
-}
-
 }  // namespace
 
 awaitable<void> Instance::Reap() {
@@ -101,8 +97,8 @@ awaitable<void> Instance::StopContainer(StopRequest request, StopReason reason) 
   Record(event::kStopping, "", request.cause);
   // Else a later agent takes the end that comes now for a failure.
   co_await NoteObserved();
-  co_await AwaitDrained(services_.clock.Now() + config.drain);
-  int signal = request.signal;
+  if (!request.at_once) co_await AwaitDrained(services_.clock.Now() + config.drain);
+  int signal = request.at_once ? SIGKILL : request.signal;
   if (signal == 0) signal = config.stop_signal.value_or(container_->stop_signal.value_or(SIGTERM));
   const Duration grace = request.grace.value_or(config.stop_grace);
   if (!exit_ && !destroy_requested_) {
@@ -129,8 +125,15 @@ awaitable<void> Instance::StopContainer(StopRequest request, StopReason reason) 
   } else {
     (co_await RemoveContainer()).IgnoreError();  // logged there
   }
-  Record(EventOf(reason), message, request.cause);
-  CallHook(config.hooks.on_stop, "on_stop");
+  if (reason == StopReason::kDiskFull) {
+    message = std::move(request.cause);
+    Record(event::kDiskFull, message);
+    PlanRestart(true);
+    CallHook(config.hooks.on_error, "on_error");
+  } else {
+    Record(reason == StopReason::kSlept ? event::kSlept : event::kStopped, message, request.cause);
+    CallHook(config.hooks.on_stop, "on_stop");
+  }
   SetStopped(reason, message);
 }
 

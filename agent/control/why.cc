@@ -266,6 +266,7 @@ class Explanation {
           absl::StrJoin(view_.config.required_ports, ", "), ".");
     }
     TellTimeout();
+    TellLimits();
     TellEarlierFailures();
   }
 
@@ -308,10 +309,18 @@ class Explanation {
       Say("It was to go to sleep ", Ago(stayed->at, view_.now), " and was kept awake",
           stayed->message.empty() ? "" : ": ", stayed->message, ".");
     }
+    TellLimits();
     if (view_.outdated) {
       Say("It runs an older revision of its class; ctr restart ", name_, " gives it the newest.");
     }
     TellEarlierFailures();
+  }
+
+  void TellLimits() {
+    if (const Event* limited = Newest({event::kLimited}, true)) {
+      Say("It was held to its limits, last told ", Ago(limited->at, view_.now), ": ",
+          limited->message, ".");
+    }
   }
 
   void TellStopping() {

@@ -3,10 +3,13 @@
 #include <grp.h>
 #include <sys/resource.h>
 
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "agent/base/project_quota.h"
 #include "agent/base/run_command.h"
 
 namespace ctr {
@@ -76,10 +79,29 @@ std::vector<Finding> CheckPrograms() {
           CheckOpenFiles()};
 }
 
-std::vector<Finding> CheckHost() {
+std::vector<Finding> CheckDisk(const std::string& data_dir) {
+  // Where it is to be made, the parent's file system will hold it.
+  std::filesystem::path folder = data_dir;
+  std::error_code error;
+  while (!std::filesystem::is_directory(folder, error) && folder.has_relative_path()) {
+    folder = folder.parent_path();
+  }
+  if (CheckProjectQuotas(folder.string()).ok()) {
+    return {{"disk limits", Outcome::kOk, "project quotas are on at " + folder.string(), ""}};
+  }
+  return {{"disk limits", Outcome::kWarning,
+           absl::StrCat("the file system of ", folder.string(),
+                        " has no project quotas: resources.disk does not hold, an instance that "
+                        "fills the disk is stopped at [disk] min_free"),
+           "ext4: tune2fs -O project,quota and the mount option prjquota; XFS: the mount option "
+           "pquota"}};
+}
+
+std::vector<Finding> CheckHost(const std::string& data_dir) {
   std::vector<Finding> all = CheckPrograms();
   Append(all, CheckKernel());
   Append(all, CheckNetwork());
+  Append(all, CheckDisk(data_dir));
   return all;
 }
 

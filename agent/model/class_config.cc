@@ -101,6 +101,7 @@ std::string RevisionOf(const ClassConfig& config) {
   c.Add(config.resources.cpus ? absl::StrCat(*config.resources.cpus) : "none");
   c.AddOptional(config.resources.memory_bytes);
   c.Add(config.resources.pids);
+  c.AddOptional(config.resources.disk_bytes);
   c.Add(config.nofile);
   c.Add(config.read_only);
   c.Add(config.route_instances);

@@ -30,10 +30,14 @@ struct PortConfig {
   bool operator==(const PortConfig&) const = default;
 };
 
+inline constexpr int64_t kDefaultDiskBytes = int64_t{10} << 30;
+
 struct Resources {
   std::optional<double> cpus;           // cores; none: no limit
   std::optional<int64_t> memory_bytes;  // none: no limit
   int64_t pids = 512;
+  // What it may write beside its volumes, where the file system has project quotas; none: no limit.
+  std::optional<int64_t> disk_bytes = kDefaultDiskBytes;
 
   bool operator==(const Resources&) const = default;
 };

@@ -16,6 +16,7 @@
 #include "agent/base/pidfd.h"
 #include "agent/base/time.h"
 #include "agent/model/class_config.h"
+#include "agent/model/disk_use.h"
 #include "agent/model/names.h"
 #include "agent/runtime/exec_process.h"
 
@@ -59,6 +60,9 @@ struct ResourceUsage {
   int64_t memory_bytes = 0;              // without what the kernel can take back at once
   std::optional<int64_t> memory_limit_bytes;
   int64_t processes = 0;
+  // How often the kernel held it to its limits since it was created.
+  int64_t oom_kills = 0;          // of its processes
+  int64_t refused_processes = 0;  // beyond the limit of them
   // Pressure stall information, averaged over 10 s; nothing where the kernel keeps none. Parts of
   // the time in which some, or all, of its tasks that could work waited for CPU or memory.
   std::optional<double> cpu_pressure_full;
@@ -133,6 +137,8 @@ struct PruneRequest {
   std::set<std::string> used;  // references that stay
   // Only as many go, the oldest first, as it takes to come down to that; none: all that are unused.
   std::optional<int64_t> down_to_bytes = {};
+  // Nothing goes if all unused ones would not be enough; `left_bytes` is then what the others take.
+  bool only_if_enough = false;
 };
 
 struct PrunedImages {
@@ -194,6 +200,14 @@ class Runtime {
 
   // Quick, from the kernel. NOT_FOUND if it does not run.
   virtual StatusOr<ResourceUsage> Usage(const std::string& id) const = 0;
+
+  // Of the file system that holds the container's own files.
+  virtual awaitable<StatusOr<DiskSpace>> SpaceOf(std::string id) = 0;
+  // What containers' own files take, also those without a name, but no volumes. Takes some µs for
+  // each file where the file system does not count them by itself. Those that are gone are left
+  // out.
+  virtual awaitable<std::map<std::string, DiskAmount>> MeasureDisks(
+      std::vector<std::string> ids) = 0;
 
   // Quick, from the kernel. NOT_FOUND if it does not run.
   virtual StatusOr<ContainerFiles> Files(const std::string& id) const = 0;

@@ -24,6 +24,7 @@ class FakeRuntime final : public Runtime {
     std::set<uint16_t> listening;
     std::vector<int> signals;
     ResourceUsage usage;
+    DiskAmount disk;
   };
 
   struct ExecEntry {
@@ -51,6 +52,8 @@ class FakeRuntime final : public Runtime {
   bool listen_at_start = true;  // 8080 listens as soon as the process runs
   bool exit_on_sigterm = true;
   std::optional<ContainerExit> exit_at_start;
+
+  DiskSpace space = {.total_bytes = int64_t{100} << 30, .free_bytes = int64_t{50} << 30};
 
   std::map<InstanceName, std::string> disks;  // with their records
 
@@ -211,6 +214,16 @@ class FakeRuntime final : public Runtime {
   StatusOr<ContainerFiles> Files(const std::string& id) const override {
     if (!containers.contains(id)) return absl::NotFoundError("no container");
     return absl::UnimplementedError("a fake container has no files");
+  }
+  awaitable<StatusOr<DiskSpace>> SpaceOf(std::string) override { co_return space; }
+  awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string> ids) override {
+    std::map<std::string, DiskAmount> amounts;
+    for (const std::string& id : ids) {
+      if (auto found = containers.find(id); found != containers.end()) {
+        amounts[id] = found->second.disk;
+      }
+    }
+    co_return amounts;
   }
   StatusOr<ResourceUsage> Usage(const std::string& id) const override {
     auto found = containers.find(id);

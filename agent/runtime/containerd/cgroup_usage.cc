@@ -117,6 +117,9 @@ StatusOr<ResourceUsage> Cgroups::Usage(const std::string& path) const {
   const std::string pids = pids_mount_.empty() ? unified : in(pids_mount_);
   CTR_ASSIGN_OR_RETURN(std::optional<int64_t> processes, ReadNumber(pids + "/pids.current"));
   usage.processes = processes.value_or(0);
+  // There is none where processes have no limit.
+  usage.refused_processes = ReadField(pids + "/pids.events", "max").value_or(0);
+  usage.oom_kills = OomKills(path);
 
   if (!unified.empty()) {
     usage.cpu_pressure_full = ReadPressure(unified + "/cpu.pressure", "full");

@@ -86,6 +86,7 @@ awaitable<Status> DeleteRecord(std::shared_ptr<Core> core, std::string id) {
 awaitable<Status> RemoveContainer(std::shared_ptr<Core> core, std::string id) {
   CTR_CO_RETURN_IF_ERROR(co_await DeleteTask(core, id));
   core->processes.erase(id);
+  core->disk_folders.erase(id);
   if (core->cgroups.Exists(core->CgroupPath(id))) {
     CTR_CO_RETURN_IF_ERROR(
         co_await OnWork(core->work, [core, id] { return RemoveRemains(*core, id); }));

@@ -298,6 +298,15 @@ allow = ["10.1.0.0/16", "192.168.7.7", "fd00:1::/64"]
   CHECK(Refusal("[network]\nallows = []").find("allows") != std::string::npos);
 }
 
+TEST_CASE("how much of the disk is to stay free") {
+  CHECK_FALSE(ParseAgentConfig("", "agent.toml")->min_free_bytes);
+  CHECK(ParseAgentConfig("[disk]\nmin_free = \"5GiB\"\n", "agent.toml")->min_free_bytes ==
+        int64_t{5} << 30);
+  CHECK(ParseAgentConfig("[disk]\nmin_free = \"0\"\n", "agent.toml")->min_free_bytes == 0);
+  CHECK(Refusal("[disk]\nmin_free = \"much\"\n").starts_with("agent.toml:2: "));
+  CHECK(Refusal("[disk]\nminimum = \"1GiB\"\n").find("minimum") != std::string::npos);
+}
+
 TEST_CASE("an address or a path with a zero in it is refused") {
   CHECK(Refusal("http = \"127.0.0.1\\u0000x:80\"\n").starts_with("agent.toml:1: http"));
   CHECK(Refusal("instance_range = \"127.77.0.0\\u0000x/16\"\n").starts_with("agent.toml:1: "));

@@ -266,6 +266,9 @@ TEST_CASE("impossible values are refused") {
            "[resources]\nmemory = \"lots\"",
            "[resources]\nmemory = \"-1GiB\"",
            "[resources]\nmemory = \"99999999999PiB\"",
+           "[resources]\ndisk = \"1000\"",
+           "[resources]\ndisk = \"none\"",
+           "[resources]\ndisk = 5",
            "[resources]\npids = 0",
            "[resources]\npids = -1",
            "[route]\ninstances = 0",
@@ -278,6 +281,15 @@ TEST_CASE("impossible values are refused") {
        }) {
     CHECK(RefusalOf(setting).starts_with("web.toml:"));
   }
+}
+
+TEST_CASE("what an instance may write is limited, unless the class says otherwise") {
+  const std::string start = "name = \"web\"\nimage = \"demo\"\n[resources]\ncpus = 1\n";
+  CHECK(ParseClassFile(start, "f")->resources.disk_bytes == int64_t{10} << 30);
+  CHECK(ParseClassFile(start + "disk = \"64MiB\"\n", "f")->resources.disk_bytes == 64 << 20);
+  StatusOr<ClassConfig> off = ParseClassFile(start + "disk = \"off\"\n", "f");
+  CHECK_FALSE(off->resources.disk_bytes);
+  CHECK(SettingsJson(*off).find(R"("disk":"off"})") != std::string::npos);
 }
 
 TEST_CASE("ports may speak tcp, and idle connections have a time of their own") {
@@ -487,7 +499,7 @@ TEST_CASE("the settings of a job are shown with their effective values") {
       R"("dial":"private","autoscale":false,)"
       R"("readiness":{"interval":"1s","timeout":"1s","failures":3,"successes":1,)"
       R"("restart_after":null,"max_cpu":0.9,"max_memory":0.95},"port":[],)"
-      R"("resources":{"cpus":null,"memory":null,"pids":512},)"
+      R"("resources":{"cpus":null,"memory":null,"pids":512,"disk":"10GiB"},)"
       R"("volume":[],"security":{"cap_add":[],"cap_drop":[],"seccomp":"default",)"
       R"("apparmor":"default","no_new_privileges":true,"systempaths":"default"},)"
       R"("hooks":{"on_start":null,"on_stop":null,"on_error":null,"on_activity_expired":null},)"
@@ -513,7 +525,7 @@ memory = "512m"
            R"("sleep_after":"1m30s")",
            R"("stop_signal":"SIGTERM")",
            R"("port":[{"port":9090,"protocol":"http"}])",
-           R"("resources":{"cpus":0.5,"memory":"512MiB","pids":512})",
+           R"("resources":{"cpus":0.5,"memory":"512MiB","pids":512,"disk":"10GiB"})",
        }) {
     CHECK(json.find(part) != std::string::npos);
   }

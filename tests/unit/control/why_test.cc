@@ -65,6 +65,16 @@ TEST_CASE("who was stopped by the autoscaler is told its reason") {
   Says(view, "its class's autoscaler stopped it (fewer are wanted)");
 }
 
+TEST_CASE("who was held to its limits in this start is told by what") {
+  WhyView view = In(State::kHealthy);
+  Happened(view, event::kLimited, "", "it wanted more processes than resources.pids (32) 7 times");
+  Says(view,
+       "It was held to its limits, last told 6m ago (2026-11-23T20:54:00Z): it wanted more "
+       "processes than resources.pids (32) 7 times.");
+  view.record.observed.generation = 4;
+  CHECK(IsSilentAbout(view, "limits"));
+}
+
 TEST_CASE("why: never started, by whom created and what starts it") {
   WhyView view = Stopped(StopReason::kNeverStarted);
   Happened(view, event::kCreated, "ctr get by root");

@@ -88,6 +88,11 @@ class SimRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) override;
   awaitable<void> AwaitReconnect() override;
   StatusOr<ResourceUsage> Usage(const std::string& id) const override;
+  // Its disk is without end.
+  awaitable<StatusOr<DiskSpace>> SpaceOf(std::string) override { co_return DiskSpace(); }
+  awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string>) override {
+    co_return std::map<std::string, DiskAmount>();
+  }
   StatusOr<ContainerFiles> Files(const std::string&) const override {
     return absl::UnimplementedError("nobody copies in the simulation");
   }

@@ -1,0 +1,103 @@
+#include "agent/control/disk_floor.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "spdlog/spdlog.h"
+
+namespace ctr {
+namespace {
+
+constexpr Duration kInterval = std::chrono::seconds(1);
+constexpr Duration kIntervalNear = std::chrono::milliseconds(250);
+
+std::string SizeText(int64_t bytes) {
+  constexpr double kMiB = 1 << 20;
+  const double mib = static_cast<double>(bytes) / kMiB;
+  return mib < 1024 ? absl::StrFormat("%.1f MiB", mib) : absl::StrFormat("%.1f GiB", mib / 1024);
+}
+
+// "812.0 MiB were free, and min_free is 1.0 GiB".
+std::string ShortageText(const DiskSpace& space, const DiskSpace& floor) {
+  if (space.free_bytes < floor.free_bytes) {
+    return absl::StrCat(SizeText(space.free_bytes), " were free, and min_free is ",
+                        SizeText(floor.free_bytes));
+  }
+  return absl::StrCat("room for ", space.free_files, " more files was left, of ",
+                      space.total_files);
+}
+
+}  // namespace
+
+awaitable<void> DiskFloor::Run() {
+  for (;;) {
+    const Duration pause = co_await Look();
+    co_await clock_.SleepUntil(clock_.Now() + pause);
+  }
+}
+
+DiskFloor::Live DiskFloor::LiveInstances() const {
+  Live live;
+  for (const auto& [name, instance] : instances_) {
+    if (instance->container()) live[instance->container()->id] = instance;
+  }
+  return live;
+}
+
+awaitable<Duration> DiskFloor::Look() {
+  const Live live = LiveInstances();
+  // Where nobody runs, nobody fills it.
+  if (live.empty()) {
+    low_ = false;
+    base_.reset();
+    co_return kInterval;
+  }
+  const StatusOr<DiskSpace> space = co_await runtime_.SpaceOf(live.begin()->first);
+  if (!space.ok()) co_return kInterval;
+  const DiskSpace floor = policy::FloorOf(*space, min_free_);
+  const policy::DiskFloorPlan plan = policy::DecideDiskFloor(*space, floor, base_, clock_.Now());
+  NoteLow(plan.low, *space, floor);
+  if (!plan.near) base_.reset();
+  if (!plan.measure) co_return plan.near ? kIntervalNear : kInterval;
+
+  std::vector<std::string> ids;
+  for (const auto& [id, instance] : live) ids.push_back(id);
+  policy::DiskSample sample{clock_.Now(), *space, co_await runtime_.MeasureDisks(std::move(ids))};
+  const std::optional<policy::DiskGrower> grower =
+      plan.choose ? policy::PickDiskGrower(*base_, sample, floor) : std::nullopt;
+  base_ = std::move(sample);
+  if (grower) {
+    Stop(*live.at(grower->container), *grower, floor);
+    // What it gives back is no reason to look at the others.
+    base_.reset();
+  }
+  co_return kIntervalNear;
+}
+
+void DiskFloor::Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor) {
+  const DiskSpace& space = base_->space;
+  const bool short_of_bytes = space.free_bytes < floor.free_bytes;
+  const std::string growth =
+      short_of_bytes ? SizeText(grower.bytes) : absl::StrCat(grower.files, " files");
+  const std::string message =
+      absl::StrCat("its files had grown most, by ", growth, ", when ", ShortageText(space, floor));
+  spdlog::error("{}: stopped: {}", instance.name().ToString(), message);
+  instance.StopForDisk(grower.container, message);
+}
+
+void DiskFloor::NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor) {
+  if (std::exchange(low_, low) == low) return;
+  if (low) {
+    const std::string message =
+        absl::StrCat("the disk that instances write to runs full (", ShortageText(space, floor),
+                     "): the one that grows most will be stopped; make room");
+    spdlog::error("{}", message);
+    events_.Record({.type = event::kDiskLow, .message = message});
+  } else {
+    spdlog::info("there is room again on the disk that instances write to");
+  }
+}
+
+}  // namespace ctr

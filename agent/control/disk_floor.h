@@ -1,0 +1,51 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "agent/control/event_log.h"
+#include "agent/control/instance.h"
+#include "agent/policy/disk_floor.h"
+
+namespace ctr {
+
+// Keeps some of the disk that instances write to free: below that floor it stops the one that
+// filled it, as the kernel does for memory. What it is given outlives it. Home: the control loop.
+class DiskFloor {
+ public:
+  // `min_free` in bytes: see policy::FloorOf.
+  DiskFloor(Clock& clock, Runtime& runtime, EventLog& events,
+            const std::map<InstanceName, std::shared_ptr<Instance>>& instances,
+            std::optional<int64_t> min_free)
+      : clock_(clock),
+        runtime_(runtime),
+        events_(events),
+        instances_(instances),
+        min_free_(min_free) {}
+  DiskFloor(const DiskFloor&) = delete;
+
+  // Never returns; may be cancelled.
+  awaitable<void> Run();
+
+  // Below the floor at the last look. Its address stays.
+  const bool& low() const { return low_; }
+
+ private:
+  using Live = std::map<std::string, std::shared_ptr<Instance>>;  // by container ID
+
+  awaitable<Duration> Look();
+  void Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor);
+  void NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor);
+  Live LiveInstances() const;
+
+  Clock& clock_;
+  Runtime& runtime_;
+  EventLog& events_;
+  const std::map<InstanceName, std::shared_ptr<Instance>>& instances_;
+  const std::optional<int64_t> min_free_;
+  bool low_ = false;
+  std::optional<policy::DiskSample> base_;
+};
+
+}  // namespace ctr

@@ -1,0 +1,89 @@
+#include "agent/policy/disk_floor.h"
+
+#include <algorithm>
+
+namespace ctr::policy {
+namespace {
+
+constexpr int64_t kMostFloor = int64_t{1} << 30;
+constexpr int kNear = 4;  // times the floor
+constexpr Duration kStale = std::chrono::minutes(1);
+// Whoever grew by less is not to blame: a start alone takes some files.
+constexpr int64_t kLeastBytes = int64_t{1} << 20;
+constexpr int64_t kLeastFiles = 1000;
+
+bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor) {
+  return space.total_files > 0 && space.free_files < floor.free_files;
+}
+
+// How much of it went since, as parts of the floor; of bytes or of files, whichever went further.
+double Fallen(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
+  const auto part = [](int64_t from, int64_t to, int64_t of) {
+    return of > 0 ? static_cast<double>(from - to) / static_cast<double>(of) : 0;
+  };
+  return std::max(part(before.free_bytes, now.free_bytes, floor.free_bytes),
+                  part(before.free_files, now.free_files, floor.free_files));
+}
+
+}  // namespace
+
+DiskSpace FloorOf(const DiskSpace& space, std::optional<int64_t> min_free) {
+  DiskSpace floor;
+  floor.free_bytes = min_free.value_or(std::min(kMostFloor, space.total_bytes / 20));
+  floor.free_files = floor.free_bytes > 0 ? space.total_files / 100 : 0;
+  return floor;
+}
+
+DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
+                              const std::optional<DiskSample>& base, MonoTime now) {
+  DiskFloorPlan plan;
+  const DiskSpace mark = {.free_bytes = kNear * floor.free_bytes,
+                          .free_files = kNear * floor.free_files};
+  plan.low = space.free_bytes < floor.free_bytes || FilesAreShort(space, floor);
+  plan.near = space.free_bytes < mark.free_bytes || FilesAreShort(space, mark);
+  if (!plan.near) return plan;
+  if (!base) {
+    plan.measure = true;
+    return plan;
+  }
+  const double fallen = Fallen(base->space, space, floor);
+  if (plan.low) {
+    // Too little to tell who it was; there is still almost all of the floor.
+    plan.choose = plan.measure = fallen >= 1.0 / 32;
+  } else {
+    // What grew long ago is not what fills the disk now.
+    plan.measure = fallen >= 1.0 / 4 || (fallen >= 1.0 / 256 && now - base->at > kStale);
+  }
+  return plan;
+}
+
+std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSample& after,
+                                         const DiskSpace& floor) {
+  const bool by_files = FilesAreShort(after.space, floor);
+  const auto amount = [&](const DiskAmount& it) { return by_files ? it.files : it.bytes; };
+  std::optional<DiskGrower> grower;
+  std::optional<DiskGrower> uncounted;
+  int64_t most = by_files ? kLeastFiles : kLeastBytes;
+  int64_t largest = -1;
+  int64_t together = 0;
+  for (const auto& [id, now] : after.containers) {
+    const auto earlier = before.containers.find(id);
+    const DiskAmount then = earlier == before.containers.end() ? DiskAmount() : earlier->second;
+    const DiskGrower grown{id, now.bytes - then.bytes, now.files - then.files};
+    const int64_t growth = amount(now) - amount(then);
+    together += std::max<int64_t>(growth, 0);
+    if (growth >= most) {
+      most = growth;
+      grower = grown;
+    }
+    if (!now.whole && amount(now) > largest) {
+      largest = amount(now);
+      uncounted = grown;
+    }
+  }
+  const int64_t went = by_files ? before.space.free_files - after.space.free_files
+                                : before.space.free_bytes - after.space.free_bytes;
+  return grower && together >= went / 4 ? grower : uncounted;
+}
+
+}  // namespace ctr::policy

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "agent/base/time.h"
+#include "agent/model/disk_use.h"
+
+namespace ctr::policy {
+
+struct DiskSample {
+  MonoTime at;
+  DiskSpace space;
+  std::map<std::string, DiskAmount> containers;  // by ID
+};
+
+// What is to be left of a file system: `min_free` bytes (none: a gibibyte, or a twentieth of a
+// small disk), and a hundredth of its files.
+DiskSpace FloorOf(const DiskSpace& space, std::optional<int64_t> min_free);
+
+struct DiskFloorPlan {
+  bool low = false;      // below the floor
+  bool near = false;     // soon below it, at worst: look more often
+  bool measure = false;  // what each container takes: to compare with, or to choose by
+  bool choose = false;   // with `measure`: one has to go
+};
+
+// `base`: the newest measurement, if one was made since it is near.
+DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
+                              const std::optional<DiskSample>& base, MonoTime now);
+
+struct DiskGrower {
+  std::string container;
+  int64_t bytes = 0;  // it grew by
+  int64_t files = 0;
+};
+
+// Who filled the disk between two measurements: the container that grew most, of the ones that
+// together took at least a quarter of what went. If they did not, and there are some that can't be
+// counted, the largest of those. Nobody if none of them is to blame.
+std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSample& after,
+                                         const DiskSpace& floor);
+
+}  // namespace ctr::policy

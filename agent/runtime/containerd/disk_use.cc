@@ -1,0 +1,161 @@
+#include "agent/runtime/containerd/disk_use.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
+
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "agent/base/fd.h"
+#include "agent/base/project_quota.h"
+#include "agent/base/work.h"
+#include "agent/runtime/containerd/disk.h"
+
+namespace ctr {
+namespace {
+
+constexpr size_t kMaxDepth = 200;  // each takes a descriptor while it is counted
+constexpr int64_t kMaxFiles = 1'000'000;
+constexpr int64_t kBlock = 512;  // of st_blocks
+
+struct CloseFolder {
+  void operator()(DIR* folder) const { ::closedir(folder); }
+};
+using Folder = std::unique_ptr<DIR, CloseFolder>;
+
+Folder OpenAt(int at, const char* name) {
+  UniqueFd fd(::openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  DIR* folder = fd.valid() ? ::fdopendir(fd.get()) : nullptr;
+  if (folder != nullptr) static_cast<void>(fd.Release());
+  return Folder(folder);
+}
+
+void Add(const struct stat& file, DiskAmount& amount) {
+  // Each of its names counts for a part.
+  const auto names = static_cast<int64_t>(S_ISDIR(file.st_mode) ? 1 : std::max(file.st_nlink, 1UL));
+  amount.bytes += file.st_blocks * kBlock / names;
+  ++amount.files;
+}
+
+// Where the snapshotter keeps the container's own files.
+awaitable<StatusOr<std::string>> FolderOf(std::shared_ptr<Core> core, std::string id) {
+  if (auto found = core->disk_folders.find(id); found != core->disk_folders.end()) {
+    co_return found->second;
+  }
+  containers::GetContainerRequest get;
+  get.set_id(id);
+  CTR_CO_ASSIGN_OR_RETURN(containers::GetContainerResponse record,
+                          co_await core->client.Call(&ContainersApi::Get, std::move(get)));
+  snapshots::MountsRequest request;
+  request.set_snapshotter(kSnapshotter);
+  request.set_key(record.container().snapshot_key());
+  CTR_CO_ASSIGN_OR_RETURN(snapshots::MountsResponse mounts,
+                          co_await core->client.Call(&SnapshotsApi::Mounts, std::move(request)));
+  CTR_CO_ASSIGN_OR_RETURN(std::string folder, SnapshotFolder(mounts.mounts()));
+  // It may have been removed meanwhile.
+  if (core->processes.contains(id)) core->disk_folders[id] = folder;
+  co_return folder;
+}
+
+DiskAmount Measure(const Core& core, const std::string& id, const std::string& folder) {
+  if (std::optional<ProjectUse> use = UseOfSnapshot(folder)) {
+    return {.bytes = use->bytes, .files = use->files};
+  }
+  DiskAmount amount = CountFiles(folder);
+  const DiskAmount unlinked = CountUnlinked(core.cgroups.Processes(core.CgroupPath(id)));
+  amount.bytes += unlinked.bytes;
+  amount.files += unlinked.files;
+  return amount;
+}
+
+}  // namespace
+
+StatusOr<DiskSpace> SpaceAt(const std::string& folder) {
+  struct statvfs info = {};
+  if (::statvfs(folder.c_str(), &info) != 0) return ErrnoError(errno, "cannot look at " + folder);
+  const auto block = static_cast<int64_t>(info.f_frsize);
+  return DiskSpace{.total_bytes = static_cast<int64_t>(info.f_blocks) * block,
+                   .free_bytes = static_cast<int64_t>(info.f_bavail) * block,
+                   .total_files = static_cast<int64_t>(info.f_files),
+                   .free_files = static_cast<int64_t>(info.f_favail)};
+}
+
+DiskAmount CountFiles(const std::string& folder) {
+  DiskAmount amount;
+  std::vector<Folder> open;
+  open.push_back(OpenAt(AT_FDCWD, folder.c_str()));
+  struct stat top = {};
+  if (!open.back() || ::fstat(::dirfd(open.back().get()), &top) != 0) return amount;
+  while (!open.empty()) {
+    const int here = ::dirfd(open.back().get());
+    const dirent* entry = ::readdir(open.back().get());
+    if (entry == nullptr) {
+      open.pop_back();
+      continue;
+    }
+    const std::string_view name = entry->d_name;
+    struct stat file = {};
+    if (name == "." || name == ".." ||
+        ::fstatat(here, entry->d_name, &file, AT_SYMLINK_NOFOLLOW) != 0) {
+      continue;
+    }
+    if (amount.files >= kMaxFiles) {
+      amount.whole = false;
+      break;
+    }
+    Add(file, amount);
+    if (!S_ISDIR(file.st_mode) || file.st_dev != top.st_dev) continue;
+    if (open.size() >= kMaxDepth) {
+      amount.whole = false;
+    } else if (Folder below = OpenAt(here, entry->d_name)) {
+      open.push_back(std::move(below));
+    }
+  }
+  return amount;
+}
+
+DiskAmount CountUnlinked(const std::vector<int>& pids) {
+  DiskAmount amount;
+  std::set<std::pair<dev_t, ino_t>> counted;
+  for (const int pid : pids) {
+    std::error_code error;
+    std::filesystem::directory_iterator descriptors(absl::StrCat("/proc/", pid, "/fd"), error);
+    for (; !error && descriptors != std::filesystem::directory_iterator();
+         descriptors.increment(error)) {
+      const std::string path = descriptors->path().string();
+      struct stat file = {};
+      struct statfs on = {};
+      if (::stat(path.c_str(), &file) != 0 || file.st_nlink > 0 || !S_ISREG(file.st_mode)) continue;
+      if (::statfs(path.c_str(), &on) != 0 || on.f_type != OVERLAYFS_SUPER_MAGIC) continue;
+      if (counted.insert({file.st_dev, file.st_ino}).second) Add(file, amount);
+    }
+  }
+  return amount;
+}
+
+awaitable<StatusOr<DiskSpace>> SpaceOfContainer(std::shared_ptr<Core> core, std::string id) {
+  CTR_CO_ASSIGN_OR_RETURN(std::string folder, co_await FolderOf(core, std::move(id)));
+  co_return co_await OnWork(core->work, [folder] { return SpaceAt(folder); });
+}
+
+awaitable<std::map<std::string, DiskAmount>> MeasureContainers(std::shared_ptr<Core> core,
+                                                               std::vector<std::string> ids) {
+  std::map<std::string, DiskAmount> amounts;
+  for (const std::string& id : ids) {
+    StatusOr<std::string> folder = co_await FolderOf(core, id);
+    if (!folder.ok()) continue;
+    amounts[id] = co_await OnWork(
+        core->work, [core, id, folder = *std::move(folder)] { return Measure(*core, id, folder); });
+  }
+  co_return amounts;
+}
+
+}  // namespace ctr

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "agent/runtime/containerd/core.h"
+
+// How much room there is, and who takes it.
+namespace ctr {
+
+// Of the file system that `folder` is on. Blocks shortly.
+StatusOr<DiskSpace> SpaceAt(const std::string& folder);
+
+// What the files below `folder` take, in blocks; what appears or goes meanwhile may or may not
+// count. It stays within that file system, follows no links, and goes neither deeper than 200
+// directories nor through more than a million files. Blocks for some µs a file.
+DiskAmount CountFiles(const std::string& folder);
+
+// What the processes hold open on an overlay file system of files that have no name any more.
+// Blocks for some µs a descriptor.
+DiskAmount CountUnlinked(const std::vector<int>& pids);
+
+// Runtime::SpaceOf and Runtime::MeasureDisks.
+awaitable<StatusOr<DiskSpace>> SpaceOfContainer(std::shared_ptr<Core> core, std::string id);
+awaitable<std::map<std::string, DiskAmount>> MeasureContainers(std::shared_ptr<Core> core,
+                                                               std::vector<std::string> ids);
+
+}  // namespace ctr

@@ -1,0 +1,141 @@
+"""One instance that does its worst: the host, the agent and other instances live on, and `ctr why` says what happened.
+
+What it costs the others in time is scripts/bench abuse's."""
+
+import os
+import subprocess
+import unittest
+
+import abuse
+from harness import Agent, Case, wait_for
+from truth_test import events
+
+
+class SmallDisk(unittest.TestCase):
+    """The agent's directories are on a small file system without quotas, as tmpfs is."""
+
+    def agent(self, options="size=300m"):
+        agent = Agent()
+        self.addCleanup(os.rmdir, agent.root)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", agent.root], check=True)
+        self.addCleanup(subprocess.run, ["umount", agent.root], check=True)
+        self.addCleanup(self.purge, agent)
+        agent.start()
+        agent.import_demo()
+        agent.apply(abuse.CLASS)
+        agent.apply(abuse.CLASS.replace("abuse", "other"))
+        agent.ctr("get", "abuse/a")
+        agent.ctr("get", "other/a")
+        return agent
+
+    def purge(self, agent):
+        try:
+            agent.purge()
+        except OSError:
+            pass  # its root is a mount point
+
+    def fill(self, agent, script):
+        """Gives what is shown of the instance once it was stopped for it."""
+        generation = agent.json("inspect", "abuse/a")["generation"]
+        writer = abuse.begin(agent, script)
+        try:
+            def stopped():
+                self.assertEqual(agent.get(host="a.other.localhost")[0], 200)
+                told = [e for e in events(agent, "disk_full") if e["id"] == "a" and e["generation"] == generation]
+                return told and told[-1]
+
+            told = wait_for(stopped, "the writer to be stopped")
+        finally:
+            abuse.end(writer)
+        self.assertEqual(told["class"], "abuse")
+        self.assertIn("its files had grown most", told["message"])
+        self.assertEqual(agent.get(host="a.other.localhost")[0], 200)
+        self.assertEqual(agent.json("inspect", "other/a")["generation"], 1)
+        return told["message"]
+
+    def test_the_one_that_fills_the_disk_is_stopped_and_the_others_are_not(self):
+        agent = self.agent()
+        for script in (abuse.FILL, abuse.FILL_UNSEEN):
+            with self.subTest(script=script):
+                message = self.fill(agent, script)
+                self.assertIn("min_free is 15.0 MiB", message)
+                wait_for(lambda: agent.get(host="a.abuse.localhost")[0] == 200, "it to serve again with room")
+
+    def test_one_that_uses_up_the_files_is_stopped_as_well(self):
+        message = self.fill(self.agent("size=2g,nr_inodes=20000"), abuse.FILL_BY_FILES)
+        self.assertIn("files", message)
+
+    def test_why_says_that_and_how_much_it_grew(self):
+        agent = self.agent()
+        agent.apply(abuse.CLASS + 'restart = "never"\n')
+        agent.ctr("restart", "abuse/a")
+        self.fill(agent, abuse.FILL)
+        wait_for(lambda: agent.json("inspect", "abuse/a")["state"] == "stopped", "its end")
+        shown = agent.json("inspect", "abuse/a")
+        self.assertEqual(shown["reason"], "disk_full")
+        why = agent.ctr("why", "abuse/a")
+        self.assertIn("because a disk is full: its files had grown most, by", why)
+        self.assertIn("disk_full", agent.ctr("ls", "-a"))
+
+    def test_a_kept_disk_that_fills_it_keeps_its_instance_down_until_there_is_room(self):
+        agent = self.agent()
+        agent.apply(abuse.CLASS + 'disk = "keep"\n')
+        agent.ctr("destroy", "abuse/a")
+        agent.ctr("get", "abuse/a")
+        self.fill(agent, abuse.FILL)
+        status, _, body = wait_for(lambda: (lambda it: it if it[0] != 502 else None)(agent.get(host="a.abuse.localhost")),
+                                   "a refusal")
+        self.assertEqual(status, 503, body)
+        self.assertIn(b"ctr destroy abuse/a", body)
+        self.assertEqual(agent.ctr("get", "abuse/a", check=False).returncode, 4)
+        agent.ctr("destroy", "abuse/a")
+        wait_for(lambda: agent.ctr("get", "abuse/a", check=False).returncode == 0, "a start with room")
+
+
+class Limits(Case):
+    def setUp(self):
+        self.agent.apply(abuse.CLASS + abuse.LIMITS)
+        self.agent.apply(abuse.CLASS.replace("abuse", "other"))
+        self.agent.ctr("get", "abuse/a")
+        self.agent.ctr("get", "other/a")
+        self.addCleanup(self.agent.ctr, "destroy", "abuse/a")
+
+    def told(self, text):
+        """Others are served meanwhile."""
+        self.assertEqual(self.agent.get(host="a.other.localhost")[0], 200)
+        return text in self.agent.ctr("why", "abuse/a")
+
+    def do(self, script, why):
+        process = abuse.begin(self.agent, script)
+        self.addCleanup(abuse.end, process)
+        wait_for(lambda: self.told(why), f"ctr why to say: {why}")
+        self.assertEqual(self.agent.json("inspect", "other/a")["generation"], 1)
+
+    def test_a_fork_bomb_meets_its_limit_of_processes(self):
+        self.do(abuse.FORK_BOMB, "it wanted more processes than resources.pids (128)")
+        self.agent.ctr("stop", "abuse/a")
+        self.assertEqual(self.agent.json("inspect", "abuse/a")["state"], "stopped")
+
+    def test_a_memory_hog_is_killed_within_its_own_limit(self):
+        self.do(abuse.MEMORY_HOG, "want of memory")
+
+    def test_a_hundred_thousand_files_are_taken_and_go_with_it(self):
+        self.agent.ctr("exec", "abuse/a", "--", "/bin/sh", "-c", abuse.MANY_FILES, timeout=300)
+        self.assertEqual(self.agent.ctr("exec", "abuse/a", "--", "/bin/sh", "-c", "find /many -type f | wc -l"), "100000")
+        self.assertEqual(self.agent.get(host="a.other.localhost")[0], 200)
+
+    def test_reading_all_of_proc_and_writing_to_cgroups_changes_nothing(self):
+        limits = self.agent.json("inspect", "abuse/a")
+        for script in (abuse.PROC, abuse.CGROUPS):
+            process = abuse.begin(self.agent, script)
+            try:
+                for _ in range(200):
+                    self.assertEqual(self.agent.get(host="a.other.localhost")[0], 200)
+            finally:
+                abuse.end(process)
+        self.assertEqual(self.agent.json("inspect", "abuse/a")["container_id"], limits["container_id"])
+        self.assertEqual(self.agent.ctr("exec", "abuse/a", "--", "/bin/sh", "-c", "find /sys/fs/cgroup -name x | wc -l"), "0")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,104 @@
+#include "agent/control/disk_floor.h"
+
+#include <algorithm>
+
+#include "tests/unit/control/world.h"
+
+namespace ctr {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+
+// Two instances on a disk of 100 GiB whose floor is one gibibyte.
+class FullDisk : public World {
+ public:
+  FullDisk() {
+    Apply(kWebClass);
+    writer = Started("web", "writer");
+    quiet = Started("web", "quiet");
+    SetFree(3000);
+    Advance(1s);  // near: what each takes by now is noted
+  }
+
+  void SetFree(int64_t mib) { runtime.space.free_bytes = mib * kMiB; }
+  FakeRuntime::Entry& Box(const Instance& instance) {
+    return runtime.containers.at(instance.container()->id);
+  }
+  // `mib` more in its files.
+  void Write(const Instance& instance, int64_t mib) {
+    Box(instance).disk.bytes += mib * kMiB;
+    runtime.space.free_bytes -= mib * kMiB;
+  }
+  bool Told(const char* type) {
+    return std::any_of(store->events.begin(), store->events.end(),
+                       [type](const Event& event) { return event.type == type; });
+  }
+
+  std::shared_ptr<Instance> writer;
+  std::shared_ptr<Instance> quiet;
+};
+
+TEST_CASE("the instance that fills the disk is killed below the floor, and the others are not") {
+  FullDisk world;
+  world.Write(*world.quiet, 5);
+  world.Write(*world.writer, 2000);
+  world.Advance(250ms);
+  CHECK(world.writer->state() == State::kStopped);
+  CHECK(world.writer->observed().reason == StopReason::kDiskFull);
+  CHECK(world.writer->observed().message ==
+        "its files had grown most, by 2.0 GiB, when 995.0 MiB were free, and min_free is 1.0 GiB");
+  CHECK(world.quiet->state() == State::kHealthy);
+  CHECK(world.Told(event::kDiskFull));
+}
+
+TEST_CASE("it is killed at once, whatever is in flight and whatever it does with SIGTERM") {
+  FullDisk world;
+  world.runtime.exit_on_sigterm = false;
+  StatusOr<Passage> passage = world.Await(world.Wake("writer"));
+  REQUIRE(passage.ok());
+  world.Write(*world.writer, 2500);
+  world.Advance(250ms);
+  CHECK(world.writer->state() == State::kStopped);
+}
+
+TEST_CASE("it starts again by its restart policy, but not while the disk is as full") {
+  FullDisk world;
+  world.Write(*world.writer, 2500);
+  world.Advance(250ms);
+  StatusOr<Passage> refused = world.Await(world.Wake("writer"));
+  CHECK(ErrorCodeOf(refused.status()) == code::kDiskFull);
+  world.Advance(30s);
+  CHECK(world.writer->state() == State::kStopped);
+  world.SetFree(5000);
+  world.Advance(3s);
+  CHECK(world.writer->state() == State::kHealthy);
+}
+
+TEST_CASE("what others than instances write stops none of them") {
+  FullDisk world;
+  world.SetFree(100);
+  world.Write(*world.writer, 20);
+  world.Advance(1s);
+  CHECK(world.writer->state() == State::kHealthy);
+  CHECK(world.quiet->state() == State::kHealthy);
+  CHECK(world.Told(event::kDiskLow));
+}
+
+TEST_CASE("after one went the next is looked for from there") {
+  FullDisk world;
+  world.Write(*world.writer, 2500);
+  world.Advance(250ms);
+  REQUIRE(world.writer->state() == State::kStopped);
+  world.Advance(250ms);
+  world.Write(*world.quiet, 30);
+  world.Advance(250ms);
+  CHECK(world.quiet->state() == State::kHealthy);
+  world.Write(*world.quiet, 30);
+  world.Advance(250ms);
+  CHECK(world.quiet->state() == State::kStopped);
+}
+
+}  // namespace
+}  // namespace ctr

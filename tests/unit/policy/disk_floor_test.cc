@@ -1,0 +1,150 @@
+#include "agent/policy/disk_floor.h"
+
+#include <doctest/doctest.h>
+
+namespace ctr::policy {
+namespace {
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+constexpr int64_t kGiB = int64_t{1} << 30;
+constexpr MonoTime kStart = MonoTime(std::chrono::hours(1));
+constexpr DiskSpace kFloor = {.free_bytes = kGiB, .free_files = 10'000};
+
+DiskSpace Space(int64_t free_mib, int64_t free_files = 900'000) {
+  return {.total_bytes = 100 * kGiB,
+          .free_bytes = free_mib * kMiB,
+          .total_files = 1'000'000,
+          .free_files = free_files};
+}
+
+DiskSample Sample(int64_t free_mib, std::map<std::string, DiskAmount> containers) {
+  return {kStart, Space(free_mib), std::move(containers)};
+}
+
+DiskFloorPlan Decide(int64_t free_mib, std::optional<int64_t> base_mib = {},
+                     Duration since_base = Duration::zero()) {
+  std::optional<DiskSample> base;
+  if (base_mib) base = Sample(*base_mib, {});
+  return DecideDiskFloor(Space(free_mib), kFloor, base, kStart + since_base);
+}
+
+TEST_CASE("the floor is a gibibyte, of a small disk a twentieth, or what is said") {
+  CHECK(FloorOf(Space(0), {}).free_bytes == kGiB);
+  CHECK(FloorOf({.total_bytes = kGiB}, {}).free_bytes == kGiB / 20);
+  CHECK(FloorOf(Space(0), 5 * kGiB).free_bytes == 5 * kGiB);
+  CHECK(FloorOf(Space(0), {}).free_files == 10'000);
+}
+
+TEST_CASE("a floor of nothing is never reached") {
+  const DiskSpace none = FloorOf(Space(0), 0);
+  const DiskFloorPlan plan = DecideDiskFloor(Space(0, 0), none, std::nullopt, kStart);
+  CHECK_FALSE(plan.low);
+  CHECK_FALSE(plan.near);
+}
+
+TEST_CASE("far above the floor nothing is measured") {
+  CHECK_FALSE(Decide(4096).near);
+  CHECK_FALSE(Decide(4096).measure);
+}
+
+TEST_CASE("near it one measurement is made, and another when much of what was left has gone") {
+  CHECK(Decide(4000).measure);
+  CHECK_FALSE(Decide(4000).choose);
+  CHECK_FALSE(Decide(3800, 4000).measure);
+  CHECK(Decide(3700, 4000).measure);
+  CHECK_FALSE(Decide(3700, 4000).choose);
+}
+
+TEST_CASE("a measurement is made anew after a minute if anything has gone since") {
+  CHECK_FALSE(Decide(3990, 4000, std::chrono::seconds(59)).measure);
+  CHECK(Decide(3990, 4000, std::chrono::seconds(61)).measure);
+  CHECK_FALSE(Decide(4000, 4000, std::chrono::hours(1)).measure);
+}
+
+TEST_CASE("below it one has to go as soon as enough has gone to tell who it was") {
+  CHECK(Decide(1000, 1100).low);
+  CHECK(Decide(1000, 1100).choose);
+  CHECK(Decide(1020, 1030).low);
+  CHECK_FALSE(Decide(1020, 1030).choose);
+}
+
+TEST_CASE("a disk that stands below its floor costs nobody anything") {
+  CHECK(Decide(500).low);
+  CHECK(Decide(500).measure);
+  CHECK_FALSE(Decide(500).choose);
+  CHECK_FALSE(Decide(500, 500, std::chrono::hours(1)).measure);
+}
+
+TEST_CASE("files that run out are as bad as bytes") {
+  const DiskSample base{kStart, Space(50'000, 10'500), {}};
+  const DiskFloorPlan plan = DecideDiskFloor(Space(50'000, 9'000), kFloor, base, kStart);
+  CHECK(plan.low);
+  CHECK(plan.choose);
+}
+
+TEST_CASE("a file system that does not count its files has no floor of them") {
+  DiskSpace space = Space(50'000);
+  space.total_files = space.free_files = 0;
+  CHECK_FALSE(DecideDiskFloor(space, FloorOf(space, {}), std::nullopt, kStart).near);
+}
+
+TEST_CASE("the one that grew most is to go, not the largest") {
+  const DiskSample before = Sample(1200, {{"large", {.bytes = 9000 * kMiB}}, {"a", {}}, {"b", {}}});
+  const DiskSample after = Sample(900, {{"large", {.bytes = 9010 * kMiB}},
+                                        {"a", {.bytes = 200 * kMiB}},
+                                        {"b", {.bytes = 90 * kMiB}}});
+  const std::optional<DiskGrower> grower = PickDiskGrower(before, after, kFloor);
+  REQUIRE(grower);
+  CHECK(grower->container == "a");
+  CHECK(grower->bytes == 200 * kMiB);
+}
+
+TEST_CASE("one that was started since has grown by all it has") {
+  const std::optional<DiskGrower> grower = PickDiskGrower(
+      Sample(1200, {{"a", {.bytes = 50 * kMiB}}}),
+      Sample(900, {{"a", {.bytes = 60 * kMiB}}, {"new", {.bytes = 290 * kMiB}}}), kFloor);
+  REQUIRE(grower);
+  CHECK(grower->container == "new");
+}
+
+TEST_CASE("of many that fill it together the first to go is the one that did most") {
+  std::map<std::string, DiskAmount> containers;
+  for (int i = 0; i < 50; ++i) containers[std::to_string(i)] = {.bytes = (10 + i % 7) * kMiB};
+  const std::optional<DiskGrower> grower =
+      PickDiskGrower(Sample(1600, {}), Sample(900, containers), kFloor);
+  REQUIRE(grower);
+  CHECK(grower->bytes == 16 * kMiB);
+}
+
+TEST_CASE("nobody goes for what others than instances wrote") {
+  const DiskSample before = Sample(1500, {{"a", {.bytes = 5 * kMiB}}});
+  const DiskSample after = Sample(900, {{"a", {.bytes = 25 * kMiB}}});
+  CHECK_FALSE(PickDiskGrower(before, after, kFloor));
+}
+
+TEST_CASE("the files of a start alone make nobody guilty") {
+  CHECK_FALSE(PickDiskGrower(Sample(1000, {}), Sample(1000, {{"a", {.bytes = 40'000, .files = 9}}}),
+                             kFloor));
+}
+
+TEST_CASE("one that can't be counted goes if nobody else explains what went") {
+  const DiskSample before = Sample(1500, {{"a", {.bytes = 5 * kMiB}}, {"deep", {.whole = false}}});
+  const DiskSample after = Sample(900, {{"a", {.bytes = 25 * kMiB}}, {"deep", {.whole = false}}});
+  const std::optional<DiskGrower> grower = PickDiskGrower(before, after, kFloor);
+  REQUIRE(grower);
+  CHECK(grower->container == "deep");
+}
+
+TEST_CASE("where files run out the one that made most of them goes") {
+  DiskSample before = Sample(50'000, {{"bytes", {}}, {"files", {}}});
+  DiskSample after = Sample(49'000, {{"bytes", {.bytes = 1000 * kMiB, .files = 2}},
+                                     {"files", {.bytes = kMiB, .files = 20'000}}});
+  before.space.free_files = 25'000;
+  after.space.free_files = 5'000;
+  const std::optional<DiskGrower> grower = PickDiskGrower(before, after, kFloor);
+  REQUIRE(grower);
+  CHECK(grower->container == "files");
+}
+
+}  // namespace
+}  // namespace ctr::policy
