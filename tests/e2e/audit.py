@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 
-from harness import DEADLINE, read, wait_for
+from harness import DEADLINE, read, route_owner, wait_for
 
 CONTAINERD_CTR = "/usr/bin/ctr"
 LIVE = ("starting", "running", "healthy", "frozen", "stopping")
@@ -116,6 +116,19 @@ def interfaces(agent):
             for link in json.loads(shown) if link["ifname"].startswith(prefix)}
 
 
+def network(agent, agent_id):
+    """What is wrong with what there must be of the network for the interfaces that there are: exactly one table, one claim of a
+    network, and one route to each interface."""
+    within = ["nsenter", f"--net=/proc/{agent.process.pid}/ns/net"]
+    show = lambda *command: subprocess.run([*within, *command], capture_output=True, text=True, check=True, timeout=DEADLINE).stdout
+    tables = [line for line in show("nft", "list", "tables").splitlines() if line.endswith(f"ctr-{agent_id}")]
+    routes = json.loads(show("ip", "-j", "-4", "route", "show", "table", "all", "proto", "119") or "[]")
+    claims = [None for route in routes if route.get("metric") == route_owner(agent_id)]
+    inward = [route["dev"] for route in routes if route.get("dev", "").startswith(f"ctr{agent_id[:7]}-")]
+    return (compare("table of rules", [f"table inet ctr-{agent_id}"], tables) + compare("claim of a network", [None], claims) +
+            compare("route to an interface", interfaces(agent).values(), inward))
+
+
 def with_internet(agent):
     """Names of the classes whose instances have a way out."""
     return [c["name"] for c in agent.json("class", "ls") if json.loads(agent.ctr("class", "show", c["name"], "-o", "json"))
@@ -184,6 +197,7 @@ def differences(agent, processes_each=None, keep_disk=()):
     found += compare("shim", ids, [i for i, pids in shims_now.items() for _ in pids])
     found += compare("shim's socket", ids, shim_sockets(info, set(ids) | containers_ever(agent)))
     found += compare("interface", [i for i in ids if by_id[i]["class"] in with_internet(agent)], interfaces(agent))
+    found += network(agent, info["agent_id"])
     groups = cgroups(info["agent_id"])
     found += compare("cgroup", ids, groups)
     members = processes_of(info["agent_id"])

@@ -43,6 +43,28 @@ def is_pipe_full(pid):
     return "pipe_write" in read(f"/proc/{pid}/wchan")
 
 
+def network_remains(agent_id, before=()):
+    """What there is of an agent's network: interfaces, routes and its table. `before`: as Agent.before."""
+    def show(*command):
+        return subprocess.run([*before, *command], capture_output=True, text=True, check=True, timeout=DEADLINE).stdout
+
+    prefix, owner = f"ctr{agent_id[:7]}-", route_owner(agent_id)
+    routes = [route for family in ("-4", "-6")
+              for route in json.loads(show("ip", "-j", family, "route", "show", "table", "all", "proto", "119") or "[]")]
+    found = [link["ifname"] for link in json.loads(show("ip", "-j", "link")) if link["ifname"].startswith(prefix)]
+    found += [f"route {route['dst']}" for route in routes
+              if route.get("metric") == owner or route.get("dev", "").startswith(prefix)]
+    return found + [table for table in show("nft", "list", "tables").splitlines() if table.endswith(f"ctr-{agent_id}")]
+
+
+def route_owner(agent_id):
+    """The metric of an agent's routes (NumberOf in agent/network/subnet.cc): FNV-1a, 31 bits of it."""
+    value = 0xcbf29ce484222325
+    for byte in agent_id.encode():
+        value = (value ^ byte) * 0x100000001b3 % (1 << 64)
+    return (value >> 33) + 1
+
+
 class Agent:
     """A ctr-agent. Several share a machine: each has directories, ranges and a port of its own."""
 
@@ -102,9 +124,14 @@ class Agent:
         if not os.path.exists(self.data):
             shutil.rmtree(self.root)
             return
+        agent_id = read(self.data + "/agent-id").strip() if os.path.exists(self.data + "/agent-id") else ""
         subprocess.run([*self.before, BIN + "/ctr-agent", *self.flags, "--purge"], timeout=DEADLINE, check=True,
                        stdout=subprocess.DEVNULL)
+        left = network_remains(agent_id, self.before) if agent_id else []
+        left += [self.run + "/network"] if os.path.exists(self.run + "/network") else []
         shutil.rmtree(self.root)
+        if left:
+            raise AssertionError(f"a purge has left {left}")
 
     def ctr(self, *args, check=True, stdin=None, env=None, timeout=DEADLINE):
         """Runs the CLI; with `check` it must succeed, and its stdout without the last newline is returned."""
