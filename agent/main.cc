@@ -152,7 +152,8 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   }
   if (predecessor != nullptr) predecessor->Begin(executor, clock, supervisor, waker);
   CTR_CO_RETURN_IF_ERROR(co_await supervisor.Recover(RecoveryStepsOf(beginning)));
-  runtime->OpenInternet();
+  runtime->OpenInternet(
+      [&supervisor](Event event) { supervisor.events().Record(std::move(event)); });
   asio::cancellation_signal stop_metrics;
   if (metrics.valid()) {
     ServeMetrics(

@@ -51,7 +51,7 @@ awaitable<void> Quiesce(AgentParts parts, HandOverSteps::Gone gone) {
 
 awaitable<Status> LetGo(AgentParts parts) {
   parts.supervisor->events().TellCounted();
-  parts.runtime->LetGo();
+  co_await parts.runtime->LetGo();
   co_return co_await parts.store->LetGo();
 }
 

@@ -33,8 +33,10 @@ inline constexpr char kStayedAwake[] = "stayed_awake";  // busy, or its hook sai
 inline constexpr char kHook[] = "hook";
 inline constexpr char kHookFailed[] = "hook_failed";
 inline constexpr char kExec[] = "exec";
-inline constexpr char kCopy[] = "copy";        // of files, in or out
-inline constexpr char kRefused[] = "refused";  // a request that was not let in
+inline constexpr char kCopy[] = "copy";                   // of files, in or out
+inline constexpr char kRefused[] = "refused";             // a request that was not let in
+inline constexpr char kInternetLost[] = "internet_lost";  // cut off, as nothing would hold it back
+inline constexpr char kInternetBack[] = "internet_back";
 inline constexpr char kDestroyed[] = "destroyed";
 // Of a class.
 inline constexpr char kClassApplied[] = "class_applied";
@@ -66,7 +68,8 @@ inline constexpr const char* kAll[] = {
     kRenewed,     kStayedAwake,  kHook,         kHookFailed,   kExec,         kCopy,
     kRefused,     kDestroyed,    kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped,
     kRuntimeBack, kStateRebuilt, kDiskFull,     kDiskRoom,     kRemoved,      kScaled,
-    kOverloaded,  kRelieved,     kEjected,      kUnready,      kReady,        kTraffic};
+    kOverloaded,  kRelieved,     kEjected,      kUnready,      kReady,        kTraffic,
+    kInternetLost, kInternetBack};
 }  // namespace event
 
 // Something that happened. A row of the store, bounded by age and count.

@@ -11,8 +11,10 @@
 
 #include <spdlog/spdlog.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "agent/base/descriptors.h"
 #include "agent/base/read_file.h"
 #include "agent/base/run_command.h"
 #include "agent/network/host.h"
@@ -25,17 +27,38 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kProbeNumber = 1;  // the address of the self-test
-constexpr uint32_t kFirstNumber = 2;
+constexpr uint32_t kFirstNumber = 1;
 constexpr uint32_t kMostAddresses = 0xfff0;  // four digits of an interface's name
+constexpr char kProbe[] = "probe-";          // stands for a container in the self-test
+constexpr int kMostLooks = 100;
 
-// Whole or not at all.
-Status WriteFile(const std::string& path, const std::string& text) {
+UniqueFd OpenToWrite(const std::string& path, int flags) {
+  return UniqueFd(OpenDescriptor(
+      [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644); }));
+}
+
+bool WriteAll(const UniqueFd& fd, const std::string& text) {
+  const auto size = static_cast<ssize_t>(text.size());
+  return fd.valid() && ::pwrite(fd.get(), text.data(), text.size(), 0) == size;
+}
+
+// Whole or not at all. What is there already needs no room.
+Status KeepFile(const std::string& path, const std::string& text) {
+  if (ReadFileText(path) == text) return absl::OkStatus();
   const std::string temporary = path + ".new";
-  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (!fd.valid() ||
-      ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()) ||
-      ::fsync(fd.get()) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) {
+  const UniqueFd fd = OpenToWrite(temporary, O_TRUNC);
+  if (!WriteAll(fd, text) || ::fsync(fd.get()) != 0 ||
+      ::rename(temporary.c_str(), path.c_str()) != 0) {
+    return ErrnoError(errno, "cannot write " + path);
+  }
+  return absl::OkStatus();
+}
+
+// In place: whoever has it mounted sees it change.
+Status OverwriteFile(const std::string& path, const std::string& text) {
+  if (ReadFileText(path) == text) return absl::OkStatus();
+  const UniqueFd fd = OpenToWrite(path, 0);
+  if (!WriteAll(fd, text) || ::ftruncate(fd.get(), static_cast<off_t>(text.size())) != 0) {
     return ErrnoError(errno, "cannot write " + path);
   }
   return absl::OkStatus();
@@ -52,9 +75,15 @@ Status RunNft(const std::string& text) {
   return Annotate(done, "cannot set the network's rules");
 }
 
+// NOT_FOUND if there is no such table. Other errors: it can't be told.
 StatusOr<std::string> ListRules(const std::string& agent_id) {
-  return RunCommand({"nft", "--stateless", "list", "table", "inet", RuleTable(agent_id)}, "",
-                    kNftLimit);
+  StatusOr<std::string> listed = RunCommand(
+      {"nft", "--stateless", "list", "table", "inet", RuleTable(agent_id)}, "", kNftLimit);
+  if (listed.ok()) return WithoutFlows(*std::move(listed));
+  if (absl::StrContains(listed.status().message(), "Error: No such file or directory")) {
+    return absl::NotFoundError(listed.status().message());
+  }
+  return absl::UnavailableError(listed.status().message());
 }
 
 std::string InterfaceName(const std::string& prefix, uint32_t number) {
@@ -68,24 +97,14 @@ uint32_t AddressCount(const IpRange& subnet) {
   return std::min(kMostAddresses, all) - kFirstNumber;
 }
 
-// Others' routes: our own claim and those to our instances are none.
-std::vector<IpRange> TakenBy(const std::vector<HostRoute>& routes, uint32_t owner,
-                             const std::optional<IpRange>& ours) {
-  std::vector<IpRange> taken;
-  for (const HostRoute& route : routes) {
-    if (route.destination.prefix == 0) continue;
-    const bool is_claim = route.protocol == kRouteProtocol && route.metric == owner;
-    const bool is_inward = route.protocol == kRouteProtocol && ours &&
-                           ours->prefix < route.destination.prefix &&
-                           ours->Contains(route.destination);
-    if (!is_claim && !is_inward) taken.push_back(route.destination);
-  }
-  return taken;
+bool IsIn(const IpRange& range, const std::vector<IpRange>& others) {
+  return std::any_of(others.begin(), others.end(),
+                     [&](const IpRange& other) { return other.Contains(range); });
 }
 
-bool OverlapsAny(const IpRange& range, const std::vector<IpRange>& others) {
-  return std::any_of(others.begin(), others.end(),
-                     [&](const IpRange& other) { return other.Overlaps(range); });
+bool Has(const std::vector<KernelSetting>& settings, std::string_view path) {
+  return std::any_of(settings.begin(), settings.end(),
+                     [&](const KernelSetting& setting) { return setting.path == path; });
 }
 
 }  // namespace
@@ -98,154 +117,236 @@ Egress::Egress(EgressOptions options)
 std::string Egress::ResolvConfPath() const { return options_.run_dir + "/network/resolv.conf"; }
 
 Status Egress::Open() {
-  const auto open = [this]() -> Status {
-    const std::vector<IpRange> addresses = HostAddresses();
-    has_ipv6_ = HasIpv6(addresses);
-    resolv_conf_ = ResolvConfForInstances(addresses, has_ipv6_);
-    CTR_RETURN_IF_ERROR(DecideSubnets());
-    CTR_RETURN_IF_ERROR(PutResolvConf());
-    CTR_RETURN_IF_ERROR(PutRules());
-    return TestAndForward();
-  };
-  return OrCutOff(open());
-}
-
-Status Egress::DecideSubnets() {
-  CTR_ASSIGN_OR_RETURN(std::vector<HostRoute> routes, ListRoutes());
-  mtu_ = UplinkMtu(routes);
-  subnets_.ipv6 = UniqueLocalSubnet(options_.agent_id);
-  const StatusOr<Subnets> kept = ParseSubnets(ReadFirstLine(SubnetPath()));
-  const std::optional<IpRange> ours = kept.ok() ? std::optional(kept->ipv4) : std::nullopt;
-  const auto taken = [&] {
-    std::vector<IpRange> ranges = TakenBy(routes, NumberOf(options_.agent_id), ours);
-    // What instances are to reach must not seem to be one of them.
-    ranges.insert(ranges.end(), options_.allow.begin(), options_.allow.end());
-    ranges.insert(ranges.end(), resolv_conf_.nameservers.begin(), resolv_conf_.nameservers.end());
-    return ranges;
-  };
-  if (options_.subnet) {
-    if (OverlapsAny(*options_.subnet, taken())) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "[network] subnet ", options_.subnet->ToString(),
-          " overlaps a route of this host, a nameserver or what `allow` lists; give another"));
-    }
-    CTR_RETURN_IF_ERROR(Claim(*options_.subnet));
-  } else if (ours && !OverlapsAny(*ours, taken())) {
-    CTR_RETURN_IF_ERROR(Claim(*ours));
-  } else {
-    CTR_RETURN_IF_ERROR(ClaimFree(routes, taken));
-  }
-  if (ours && *ours != subnets_.ipv4) Release(*ours).IgnoreError();
-  return has_ipv6_ ? ClaimSubnet(subnets_.ipv6, NumberOf(options_.agent_id)) : absl::OkStatus();
-}
-
-// Two agents that start at once may both find the same network free: who sees that another claimed
-// it, too, goes on to the next.
-Status Egress::ClaimFree(std::vector<HostRoute>& routes,
-                         const std::function<std::vector<IpRange>()>& taken) {
-  for (int candidate = 0;;) {
-    const auto chosen = ChooseSubnet(options_.agent_id, candidate, taken());
-    if (!chosen) {
-      return absl::FailedPreconditionError(
-          "no network from 10.192.0.0/16 to 10.239.0.0/16 is free on this host; name another: "
-          "[network] subnet in the agent's configuration");
-    }
-    CTR_RETURN_IF_ERROR(Claim(chosen->ipv4));
-    CTR_ASSIGN_OR_RETURN(routes, ListRoutes());
-    if (!OverlapsAny(chosen->ipv4, taken())) return absl::OkStatus();
-    Release(chosen->ipv4).IgnoreError();
-    candidate = chosen->candidate + 1;
-  }
-}
-
-// Kept before it is claimed: a purge finds it.
-Status Egress::Claim(const IpRange& subnet) {
-  subnets_.ipv4 = subnet;
-  CTR_RETURN_IF_ERROR(WriteFile(SubnetPath(), FormatSubnets(subnets_) + "\n"));
-  return ClaimSubnet(subnet, NumberOf(options_.agent_id));
-}
-
-Status Egress::Release(const IpRange& subnet) const {
-  return ReleaseSubnet(subnet, NumberOf(options_.agent_id));
-}
-
-Status Egress::PutResolvConf() {
   std::error_code error;
-  fs::create_directories(fs::path(ResolvConfPath()).parent_path(), error);
-  return WriteFile(ResolvConfPath(), FormatResolvConf(resolv_conf_));
+  fs::create_directories(options_.run_dir + "/network", error);
+  CTR_ASSIGN_OR_RETURN(host_, LookAtHost());
+  resolv_conf_.Follow(ResolvConfForInstances(host_));
+  // First of all, for the sake of those that run.
+  CTR_RETURN_IF_ERROR(PutRulesAndForward());
+  CTR_RETURN_IF_ERROR(DecidePlan());
+  CTR_RETURN_IF_ERROR(PutResolvConf());
+  CTR_RETURN_IF_ERROR(Test());
+  const std::shared_ptr<const Plan> plan = plan_;
+  spdlog::info("the way out of instances is open: {}, {}, MTU {}", plan->subnets.ipv4.ToString(),
+               plan->has_ipv6 ? "with IPv6" : "without IPv6", plan->mtu);
+  return absl::OkStatus();
+}
+
+Status Egress::Refresh() {
+  CTR_ASSIGN_OR_RETURN(const HostNetwork host, LookAtHost());
+  if (host != host_) {
+    return Open();
+  }
+  const bool new_names = resolv_conf_.Follow(ResolvConfForInstances(host_));
+  CTR_ASSIGN_OR_RETURN(const std::vector<KernelSetting> changes, ForwardingChanges(host_.has_ipv6));
+  if (new_names || !changes.empty() || !RulesHold()) {
+    CTR_RETURN_IF_ERROR(PutRulesAndForward());
+  }
+  return new_names ? PutResolvConf() : absl::OkStatus();
+}
+
+// Rules first: what comes from instances is passed on from then on, and nothing else.
+Status Egress::PutRulesAndForward() {
+  if (changed_settings_.empty()) changed_settings_ = RememberedSettings();
+  const StatusOr<std::vector<KernelSetting>> changes = ForwardingChanges(host_.has_ipv6);
+  if (changes.ok()) {
+    for (const KernelSetting& change : *changes) {
+      if (!Has(changed_settings_, change.path)) changed_settings_.push_back(change);
+    }
+  }
+  CTR_RETURN_IF_ERROR(PutRules());
+  CTR_RETURN_IF_ERROR(changes.status());
+  if (changes->empty()) return absl::OkStatus();
+  // Remembered before it is done: a purge finds it.
+  CTR_RETURN_IF_ERROR(KeepFile(SettingsPath(), FormatSettings(changed_settings_)));
+  for (const KernelSetting& change : *changes) {
+    CTR_RETURN_IF_ERROR(ChangeSetting(change));
+    spdlog::info("for internet = true, and for nobody else, this host passes packets on: {} = {}",
+                 change.path, change.wanted);
+  }
+  return absl::OkStatus();
 }
 
 Status Egress::PutRules() {
-  CTR_RETURN_IF_ERROR(RunNft(RuleText({.agent_id = options_.agent_id,
-                                       .subnets = subnets_,
-                                       .allow = options_.allow,
-                                       .nameservers = resolv_conf_.nameservers})));
+  const std::string text = RuleText({.agent_id = options_.agent_id,
+                                     .allow = options_.allow,
+                                     .nameservers = resolv_conf_.nameservers(),
+                                     .guards_ipv4 = Has(changed_settings_, kIpv4Forward),
+                                     .guards_ipv6 = Has(changed_settings_, kIpv6Forward)});
+  Status put = RunNft(text);
+  if (!put.ok()) put = RunNft(text);
+  if (!put.ok()) {
+    rules_lost_ = TableIsAsPut() == false;
+    return put;
+  }
+  rules_lost_ = false;
+  listed_rules_.clear();
   generation_ = NetfilterGeneration();
   CTR_ASSIGN_OR_RETURN(listed_rules_, ListRules(options_.agent_id));
   return absl::OkStatus();
 }
 
-Status Egress::TestAndForward() {
-  LinkSpec probe{.name = InterfaceName(prefix_, kProbeNumber),
-                 .container_id = absl::StrCat("probe-", options_.agent_id),
-                 .ipv4 = AddressIn(subnets_.ipv4, kProbeNumber),
-                 .ipv6 = std::nullopt,
-                 .mtu = mtu_};
-  if (has_ipv6_) probe.ipv6 = AddressIn(subnets_.ipv6, kProbeNumber);
-  // The same way as an instance's packets, so forwarding first; by then the rules are there.
-  CTR_ASSIGN_OR_RETURN(const std::string changed, TurnOnForwarding(has_ipv6_));
-  if (!changed.empty()) {
-    spdlog::info("for internet = true this host now passes packets on: {}", changed);
-  }
-  return TestRules(probe, HostAddresses());
-}
-
-Status Egress::OrCutOff(Status status) {
-  if (status.ok()) return status;
-  StatusOr<std::vector<FoundLink>> links = ListLinks(prefix_);
-  if (!links.ok()) return status;
-  for (const FoundLink& link : *links) {
-    spdlog::error("{} is cut off: {}", link.container_id, std::string(status.message()));
-    RemoveLinkByName(link.name).IgnoreError();
-  }
-  return status;
-}
-
-Status Egress::Refresh() {
-  ResolvConf conf = ResolvConfForInstances(HostAddresses(), has_ipv6_);
-  const bool new_names = conf != resolv_conf_;
+bool Egress::RulesHold() {
   const uint32_t generation = NetfilterGeneration();
-  if (!new_names && generation == generation_ && generation != 0) return absl::OkStatus();
-  if (new_names) {
-    resolv_conf_ = std::move(conf);
-    CTR_RETURN_IF_ERROR(PutResolvConf());
-  } else {
-    const StatusOr<std::string> listed = ListRules(options_.agent_id);
-    generation_ = generation;
-    if (listed.ok() && *listed == listed_rules_) return absl::OkStatus();
+  if (generation == generation_ && generation != 0) return true;
+  const std::optional<bool> is_as_put = TableIsAsPut();
+  if (is_as_put == true) generation_ = generation;
+  if (is_as_put == false) {
     spdlog::warn(
-        "somebody has changed or removed the network's rules (table inet {}): they are "
-        "put back",
+        "somebody has changed or removed the network's rules (table inet {}): they are put back",
         RuleTable(options_.agent_id));
   }
-  return OrCutOff(PutRules());
+  return is_as_put == true;
+}
+
+// Nothing if that can't be told.
+std::optional<bool> Egress::TableIsAsPut() const {
+  const StatusOr<std::string> listed = ListRules(options_.agent_id);
+  if (absl::IsNotFound(listed.status())) return false;
+  if (!listed.ok() || listed_rules_.empty()) return std::nullopt;
+  return *listed == listed_rules_;
+}
+
+Status Egress::DecidePlan() {
+  auto plan = std::make_shared<Plan>();
+  plan->has_ipv6 = host_.has_ipv6;
+  plan->mtu = host_.mtu;
+  plan->subnets.ipv6 = UniqueLocalSubnet(options_.agent_id);
+  CTR_ASSIGN_OR_RETURN(plan->subnets.ipv4, DecideSubnet(plan->subnets.ipv6));
+  if (plan->has_ipv6) CTR_RETURN_IF_ERROR(ClaimSubnet(plan->subnets.ipv6, number()));
+  ReleaseClaims({plan->subnets.ipv4, plan->subnets.ipv6}).IgnoreError();
+  plan_ = std::move(plan);
+  return absl::OkStatus();
+}
+
+StatusOr<IpRange> Egress::DecideSubnet(const IpRange& ipv6) const {
+  const StatusOr<Subnets> kept = ParseSubnets(ReadFirstLine(SubnetPath()));
+  std::vector<IpRange> ours;
+  if (kept.ok()) ours.push_back(kept->ipv4);
+  if (options_.subnet) ours.push_back(*options_.subnet);
+  CTR_ASSIGN_OR_RETURN(const Obstacles obstacles, FindObstacles(ours));
+  std::optional<IpRange> chosen = options_.subnet;
+  if (chosen) {
+    if (const std::optional<IpRange> obstacle = ObstacleTo(*chosen, obstacles)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "[network] subnet ", chosen->ToString(), " overlaps ", obstacle->ToString(),
+          ": a route of this host, a nameserver, or what `allow` lists; give another"));
+    }
+  } else if (kept.ok() && !ObstacleTo(kept->ipv4, obstacles)) {
+    chosen = kept->ipv4;
+  }
+  if (!chosen) return ClaimFree(ours, ipv6);
+  CTR_RETURN_IF_ERROR(Claim({*chosen, ipv6}));
+  return *chosen;
+}
+
+// Two agents that start at once may both find the same network free: who sees that another claimed
+// it, too, goes on to the next.
+StatusOr<IpRange> Egress::ClaimFree(const std::vector<IpRange>& ours, const IpRange& ipv6) const {
+  for (int first = 0;;) {
+    CTR_ASSIGN_OR_RETURN(Obstacles obstacles, FindObstacles(ours));
+    const auto chosen = ChooseSubnet(options_.agent_id, first, obstacles);
+    if (!chosen) {
+      return absl::FailedPreconditionError(
+          "no network from 10.192.0.0/16 to 10.239.0.0/16 is free on this host; name another: "
+          "[network] subnet in the agent's configuration");
+    }
+    CTR_RETURN_IF_ERROR(Claim({chosen->ipv4, ipv6}));
+    CTR_ASSIGN_OR_RETURN(obstacles, FindObstacles(ours));
+    if (!ObstacleTo(chosen->ipv4, obstacles)) return chosen->ipv4;
+    ReleaseSubnet(chosen->ipv4, number()).IgnoreError();
+    first = chosen->number + 1;
+  }
+}
+
+// `ours`: where our instances' own routes may be, which are no obstacles.
+StatusOr<Obstacles> Egress::FindObstacles(const std::vector<IpRange>& ours) const {
+  CTR_ASSIGN_OR_RETURN(const std::vector<HostRoute> routes, ListRoutes());
+  // What instances are to reach must not seem to be one of them.
+  Obstacles obstacles{.claimed = {}, .used = options_.allow};
+  const std::vector<IpRange>& names = resolv_conf_.current().nameservers;
+  obstacles.used.insert(obstacles.used.end(), names.begin(), names.end());
+  for (const HostRoute& route : routes) {
+    const IpRange& destination = route.destination;
+    if (destination.prefix == 0) continue;
+    if (route.is_claim) {
+      if (route.metric != number()) obstacles.claimed.push_back(destination);
+    } else if (route.protocol != kRouteProtocol || !IsIn(destination, ours)) {
+      obstacles.used.push_back(destination);
+    }
+  }
+  return obstacles;
+}
+
+Status Egress::Claim(const Subnets& subnets) const {
+  CTR_RETURN_IF_ERROR(KeepFile(SubnetPath(), FormatSubnets(subnets) + "\n"));
+  return ClaimSubnet(subnets.ipv4, number());
+}
+
+// All but `kept` that this agent has, whatever ended an earlier one in the middle.
+Status Egress::ReleaseClaims(const std::vector<IpRange>& kept) const {
+  CTR_ASSIGN_OR_RETURN(const std::vector<HostRoute> routes, ListRoutes());
+  Status first;
+  for (const HostRoute& route : routes) {
+    if (!route.is_claim || route.metric != number()) continue;
+    if (std::find(kept.begin(), kept.end(), route.destination) != kept.end()) continue;
+    first.Update(ReleaseSubnet(route.destination, number()));
+  }
+  return first;
+}
+
+Status Egress::PutResolvConf() const {
+  return OverwriteFile(ResolvConfPath(), FormatResolvConf(resolv_conf_.current()));
+}
+
+// From a namespace with an interface like an instance's; both go with it.
+Status Egress::Test() {
+  CTR_ASSIGN_OR_RETURN(const NetworkNamespace netns, NetworkNamespace::Make());
+  const std::string probe = absl::StrCat(kProbe, options_.agent_id, "-", ::getpid());
+  CTR_RETURN_IF_ERROR(Attach(netns, probe));
+  Status tried = TestRules(netns, host_, options_.allow);
+  tried.Update(Detach(probe));
+  return tried;
+}
+
+std::vector<std::string> Egress::CutOff() const {
+  std::vector<std::string> ids;
+  // Again until there is none: one that was just being made appears late.
+  for (int look = 0; look < kMostLooks; ++look) {
+    const StatusOr<std::vector<FoundLink>> links = ListLinks(prefix_);
+    if (!links.ok()) continue;
+    if (links->empty()) break;
+    for (const FoundLink& link : *links) {
+      const Status removed = RemoveLinkByName(link.name);
+      if (!removed.ok())
+        spdlog::error("cannot cut off {}: {}", link.container_id, std::string(removed.message()));
+      const bool is_new = std::find(ids.begin(), ids.end(), link.container_id) == ids.end();
+      const bool is_named =
+          !link.container_id.empty() && !absl::StartsWith(link.container_id, kProbe);
+      if (is_named && is_new) ids.push_back(link.container_id);
+    }
+  }
+  return ids;
 }
 
 Status Egress::Attach(const NetworkNamespace& netns, const std::string& container_id) {
-  const uint32_t count = AddressCount(subnets_.ipv4);
+  const std::shared_ptr<const Plan> plan = plan_;
+  if (plan == nullptr) return absl::FailedPreconditionError("there is no way out yet");
+  const Subnets& subnets = plan->subnets;
+  const uint32_t count = AddressCount(subnets.ipv4);
   for (uint32_t attempt = 0; attempt < count; ++attempt) {
     const uint32_t number = kFirstNumber + next_.fetch_add(1) % count;
     LinkSpec link{.name = InterfaceName(prefix_, number),
                   .container_id = container_id,
-                  .ipv4 = AddressIn(subnets_.ipv4, number),
+                  .ipv4 = AddressIn(subnets.ipv4, number),
                   .ipv6 = std::nullopt,
-                  .mtu = mtu_};
-    if (has_ipv6_) link.ipv6 = AddressIn(subnets_.ipv6, number);
+                  .mtu = plan->mtu};
+    if (plan->has_ipv6) link.ipv6 = AddressIn(subnets.ipv6, number);
     const Status added = AddLink(netns, link);
     if (!absl::IsAlreadyExists(added)) return Annotate(added, "cannot give it a way out");
   }
   return absl::ResourceExhaustedError(
-      absl::StrCat("no address of ", subnets_.ipv4.ToString(),
+      absl::StrCat("no address of ", subnets.ipv4.ToString(),
                    " is free; give a larger one: [network] subnet in the agent's configuration"));
 }
 
@@ -256,25 +357,35 @@ StatusOr<std::vector<std::string>> Egress::Attached() const {
   std::vector<std::string> ids;
   for (const FoundLink& link : links) {
     // One without a name is in the making, and goes with its namespace if that comes to nothing.
-    const bool is_probe = link.name == InterfaceName(prefix_, kProbeNumber);
-    if (!link.container_id.empty() && !is_probe) ids.push_back(link.container_id);
+    if (!link.container_id.empty() && !absl::StartsWith(link.container_id, kProbe)) {
+      ids.push_back(link.container_id);
+    }
   }
   return ids;
 }
 
+std::vector<KernelSetting> Egress::RememberedSettings() const {
+  return ParseSettings(ReadFileText(SettingsPath()));
+}
+
+// OK if there are none, also because there is no nft.
+Status Egress::RemoveRules() const {
+  const StatusOr<std::string> listed = ListRules(options_.agent_id);
+  return listed.ok() ? RunNft(RuleRemovalText(options_.agent_id)) : absl::OkStatus();
+}
+
 Status Egress::Purge() const {
-  const StatusOr<Subnets> kept = ParseSubnets(ReadFirstLine(SubnetPath()));
+  Status first;
+  const StatusOr<std::vector<FoundLink>> links = ListLinks(prefix_);
+  first.Update(links.status());
+  if (links.ok()) {
+    for (const FoundLink& link : *links) first.Update(RemoveLinkByName(link.name));
+  }
+  for (const KernelSetting& setting : RememberedSettings()) first.Update(RestoreSetting(setting));
+  first.Update(ReleaseClaims({}));
+  first.Update(RemoveRules());
   std::error_code error;
   fs::remove_all(options_.run_dir + "/network", error);
-  if (!kept.ok()) return absl::OkStatus();
-  CTR_ASSIGN_OR_RETURN(const std::vector<FoundLink> links, ListLinks(prefix_));
-  Status first;
-  for (const FoundLink& link : links) first.Update(RemoveLinkByName(link.name));
-  first.Update(Release(kept->ipv4));
-  first.Update(Release(kept->ipv6));
-  // Without nft there are no rules either, unless somebody has taken it away since.
-  Status removed = RunNft(RuleRemovalText(options_.agent_id));
-  if (!absl::IsNotFound(removed)) first.Update(removed);
   return first;
 }
 

@@ -11,37 +11,49 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <filesystem>
 #include <optional>
+#include <tuple>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "agent/base/descriptors.h"
 #include "agent/base/fd.h"
 #include "agent/base/netlink.h"
 #include "agent/base/read_file.h"
+#include "agent/network/link.h"
 
 namespace ctr {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint32_t kEthernetMtu = 1500;
 constexpr uint32_t kLeastMtu = 1280;  // IPv6's
-constexpr char kIpv4Forward[] = "/proc/sys/net/ipv4/ip_forward";
 constexpr char kIpv6Conf[] = "/proc/sys/net/ipv6/conf";
 constexpr char kResolvConf[] = "/etc/resolv.conf";
 constexpr char kResolvedConf[] = "/run/systemd/resolve/resolv.conf";
 
-std::string ReadSetting(const fs::path& path) {
-  return std::string(absl::StripAsciiWhitespace(ReadFileText(path)));
+// Somewhere in the internet: nothing is ever sent there for it.
+constexpr char kPublic4[] = "8.8.8.8";
+constexpr char kPublic6[] = "2001:4860:4860::8888";
+
+StatusOr<std::string> ReadSetting(const std::string& path) {
+  const UniqueFd fd(OpenDescriptor([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  std::array<char, 64> buffer;
+  const ssize_t size = fd.valid() ? ::read(fd.get(), buffer.data(), buffer.size()) : -1;
+  if (size < 0) return ErrnoError(errno, absl::StrCat("cannot read ", path));
+  return std::string(
+      absl::StripAsciiWhitespace(absl::string_view(buffer.data(), static_cast<size_t>(size))));
 }
 
-Status WriteSetting(const fs::path& path, std::string_view value) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+Status WriteSetting(const std::string& path, const std::string& value) {
+  const UniqueFd fd(OpenDescriptor([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC); }));
   if (!fd.valid() || ::write(fd.get(), value.data(), value.size()) < 0) {
-    return ErrnoError(errno, absl::StrCat("cannot write ", path.string()));
+    return ErrnoError(errno, absl::StrCat("cannot write ", path));
   }
   return absl::OkStatus();
 }
@@ -61,7 +73,7 @@ std::optional<IpRange> AddressOf(const sockaddr* address) {
 
 // 0 if there is no such interface. (/sys shows another namespace's, where it was mounted in one.)
 uint32_t MtuOf(uint32_t index) {
-  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const UniqueFd fd(OpenDescriptor([] { return ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); }));
   ifreq request = {};
   if (!fd.valid() || ::if_indextoname(index, request.ifr_name) == nullptr ||
       ::ioctl(fd.get(), SIOCGIFMTU, &request) != 0) {
@@ -74,65 +86,99 @@ bool IsLinkLocal(const IpRange& address) {
   return !address.is_ipv4() && address.address[0] == 0xfe && (address.address[1] & 0xc0) == 0x80;
 }
 
+// By which of two they are in order.
+auto KeyOf(const IpRange& range) { return std::tie(range.family, range.address, range.prefix); }
+
+StatusOr<std::vector<IpRange>> HostAddresses() {
+  std::vector<IpRange> addresses;
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return ErrnoError(errno, "cannot list the host's addresses");
+  for (const ifaddrs* it = all; it != nullptr; it = it->ifa_next) {
+    if ((it->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    const std::optional<IpRange> address = AddressOf(it->ifa_addr);
+    if (address && !IsLinkLocal(*address)) addresses.push_back(*address);
+  }
+  ::freeifaddrs(all);
+  std::sort(addresses.begin(), addresses.end(),
+            [](const IpRange& a, const IpRange& b) { return KeyOf(a) < KeyOf(b); });
+  return addresses;
+}
+
 // Interfaces that configure themselves by router advertisements would no longer do so.
-Status KeepAutoconfiguration(std::vector<std::string>& changes) {
+void KeepAutoconfiguration(std::vector<KernelSetting>& changes) {
   std::error_code error;
   for (fs::directory_iterator it(kIpv6Conf, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename();
-    if (name == "all" || name == "default" || name == "lo") continue;
-    if (ReadSetting(it->path() / "accept_ra") != "1") continue;
-    CTR_RETURN_IF_ERROR(WriteSetting(it->path() / "accept_ra", "2"));
-    changes.push_back(absl::StrCat("net.ipv6.conf.", name, ".accept_ra = 2"));
+    if (name == "all" || name == "default" || name == "lo" || absl::StartsWith(name, "ctr"))
+      continue;
+    const std::string path = it->path() / "accept_ra";
+    const StatusOr<std::string> value = ReadSetting(path);
+    if (value.ok() && *value == "1") changes.push_back({path, "1", "2"});
   }
-  return absl::OkStatus();
 }
 
 }  // namespace
 
-std::vector<IpRange> HostAddresses() {
-  std::vector<IpRange> addresses;
-  ifaddrs* all = nullptr;
-  if (::getifaddrs(&all) != 0) return addresses;
-  for (const ifaddrs* it = all; it != nullptr; it = it->ifa_next) {
-    if ((it->ifa_flags & IFF_LOOPBACK) != 0) continue;
-    if (std::optional<IpRange> address = AddressOf(it->ifa_addr)) addresses.push_back(*address);
+StatusOr<HostNetwork> LookAtHost() {
+  HostNetwork host;
+  CTR_ASSIGN_OR_RETURN(host.addresses, HostAddresses());
+  const bool has_address = std::any_of(host.addresses.begin(), host.addresses.end(),
+                                       [](const IpRange& address) { return !address.is_ipv4(); });
+  for (const char* text : {kPublic4, kPublic6}) {
+    CTR_ASSIGN_OR_RETURN(const IpRange address, ParseIpRange(text));
+    if (!address.is_ipv4() && !has_address) continue;
+    CTR_ASSIGN_OR_RETURN(const uint32_t uplink, InterfaceTo(address));
+    if (uplink == 0) continue;
+    if (!address.is_ipv4()) host.has_ipv6 = true;
+    const uint32_t mtu = MtuOf(uplink);
+    if (mtu >= kLeastMtu) host.mtu = std::min(host.mtu, mtu);
   }
-  ::freeifaddrs(all);
-  return addresses;
+  return host;
 }
 
-uint32_t UplinkMtu(const std::vector<HostRoute>& routes) {
-  uint32_t least = kEthernetMtu;
-  for (const HostRoute& route : routes) {
-    if (route.destination.prefix != 0 || route.interface == 0) continue;
-    const uint32_t mtu = MtuOf(route.interface);
-    if (mtu >= kLeastMtu) least = std::min(least, mtu);
-  }
-  return least;
+StatusOr<std::vector<KernelSetting>> ForwardingChanges(bool ipv6) {
+  std::vector<KernelSetting> changes;
+  CTR_ASSIGN_OR_RETURN(const std::string forward4, ReadSetting(kIpv4Forward));
+  if (forward4 != "1") changes.push_back({kIpv4Forward, forward4, "1"});
+  if (!ipv6) return changes;
+  CTR_ASSIGN_OR_RETURN(const std::string forward6, ReadSetting(kIpv6Forward));
+  if (forward6 == "1") return changes;
+  KeepAutoconfiguration(changes);
+  changes.push_back({kIpv6Forward, forward6, "1"});
+  return changes;
 }
 
-bool HasIpv6(const std::vector<IpRange>& addresses) {
-  return std::any_of(addresses.begin(), addresses.end(), [](const IpRange& address) {
-    return !address.is_ipv4() && !IsLinkLocal(address);
-  });
+Status ChangeSetting(const KernelSetting& setting) {
+  return WriteSetting(setting.path, setting.wanted);
 }
 
-StatusOr<std::string> TurnOnForwarding(bool ipv6) {
-  std::vector<std::string> changes;
-  if (ReadSetting(kIpv4Forward) != "1") {
-    CTR_RETURN_IF_ERROR(WriteSetting(kIpv4Forward, "1"));
-    changes.emplace_back("net.ipv4.ip_forward = 1");
-  }
-  const fs::path all = fs::path(kIpv6Conf) / "all" / "forwarding";
-  if (ipv6 && ReadSetting(all) != "1") {
-    CTR_RETURN_IF_ERROR(KeepAutoconfiguration(changes));
-    CTR_RETURN_IF_ERROR(WriteSetting(all, "1"));
-    changes.emplace_back("net.ipv6.conf.all.forwarding = 1");
-  }
-  return absl::StrJoin(changes, ", ");
+Status RestoreSetting(const KernelSetting& setting) {
+  const StatusOr<std::string> now = ReadSetting(setting.path);
+  // An interface's own goes with it.
+  if (!now.ok()) return absl::IsNotFound(now.status()) ? absl::OkStatus() : now.status();
+  return *now == setting.wanted ? WriteSetting(setting.path, setting.had) : absl::OkStatus();
 }
 
-ResolvConf ResolvConfForInstances(const std::vector<IpRange>& host_addresses, bool has_ipv6) {
+std::string FormatSettings(const std::vector<KernelSetting>& settings) {
+  std::string text;
+  for (const KernelSetting& setting : settings) {
+    absl::StrAppend(&text, setting.path, " ", setting.had, " ", setting.wanted, "\n");
+  }
+  return text;
+}
+
+std::vector<KernelSetting> ParseSettings(std::string_view text) {
+  std::vector<KernelSetting> settings;
+  for (absl::string_view line : absl::StrSplit(absl::string_view(text.data(), text.size()), '\n')) {
+    const std::vector<std::string> words = absl::StrSplit(line, ' ');
+    // Whoever wrote the file: nothing but a setting is ever written to.
+    if (words.size() != 3 || !absl::StartsWith(words[0], "/proc/sys/net/")) continue;
+    settings.push_back({words[0], words[1], words[2]});
+  }
+  return settings;
+}
+
+ResolvConf ResolvConfForInstances(const HostNetwork& host) {
   ResolvConf conf = ParseResolvConf(ReadFileText(kResolvConf));
   const auto is_stub = [](const IpRange& address) {
     return address.is_ipv4() && address.address[0] == 127;
@@ -142,9 +188,9 @@ ResolvConf ResolvConfForInstances(const std::vector<IpRange>& host_addresses, bo
     if (!asked.nameservers.empty()) conf = asked;
   }
   const auto is_own = [&](const IpRange& address) {
-    return std::find(host_addresses.begin(), host_addresses.end(), address) != host_addresses.end();
+    return std::find(host.addresses.begin(), host.addresses.end(), address) != host.addresses.end();
   };
-  return ForInstances(std::move(conf), is_own, has_ipv6);
+  return ForInstances(std::move(conf), is_own, host.has_ipv6);
 }
 
 uint32_t NetfilterGeneration() {

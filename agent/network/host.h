@@ -3,33 +3,49 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "agent/base/error.h"
 #include "agent/base/ip_range.h"
-#include "agent/network/link.h"
 #include "agent/network/resolv_conf.h"
 
 namespace ctr {
 
-// Every address of this host, loopback left out.
-std::vector<IpRange> HostAddresses();
+// The host's own place in its network. It may change at any time: DHCP, a VPN, another uplink.
+struct HostNetwork {
+  std::vector<IpRange> addresses;  // in order; loopback's and link-local ones are left out
+  bool has_ipv6 = false;           // an address, and a way to others
+  uint32_t mtu = 1500;             // of the way to others, but no more than Ethernet's
 
-// Of the interface that the default route of either family leads out of; 1500 if there is none, or
-// if it takes more.
-uint32_t UplinkMtu(const std::vector<HostRoute>& routes);
+  bool operator==(const HostNetwork&) const = default;
+};
+StatusOr<HostNetwork> LookAtHost();
 
-// Whether the host has an IPv6 address by which it may reach others.
-bool HasIpv6(const std::vector<IpRange>& addresses);
+// A setting of the kernel that has to be another.
+struct KernelSetting {
+  std::string path;  // below /proc/sys
+  std::string had;
+  std::string wanted;
+};
+inline constexpr char kIpv4Forward[] = "/proc/sys/net/ipv4/ip_forward";
+inline constexpr char kIpv6Forward[] = "/proc/sys/net/ipv6/conf/all/forwarding";
 
-// Has the kernel pass packets on between interfaces, for both families as asked, and says what it
-// changed, "" if nothing. With IPv6 that would end the host's own autoconfiguration: interfaces
-// that have it are told to keep it (accept_ra = 2).
-StatusOr<std::string> TurnOnForwarding(bool ipv6);
+// What to change before the kernel passes packets on between interfaces, for both families as
+// asked. With IPv6 that would end the host's own autoconfiguration: interfaces that have it are to
+// keep it (accept_ra = 2).
+StatusOr<std::vector<KernelSetting>> ForwardingChanges(bool ipv6);
+Status ChangeSetting(const KernelSetting& setting);
+// Gives it back what it had, unless somebody has changed it since.
+Status RestoreSetting(const KernelSetting& setting);
+
+// A line for each, "PATH HAD WANTED", and back.
+std::string FormatSettings(const std::vector<KernelSetting>& settings);
+std::vector<KernelSetting> ParseSettings(std::string_view text);
 
 // What instances get: out of /etc/resolv.conf, or where that names systemd-resolved's stub alone,
 // out of what that asks itself.
-ResolvConf ResolvConfForInstances(const std::vector<IpRange>& host_addresses, bool has_ipv6);
+ResolvConf ResolvConfForInstances(const HostNetwork& host);
 
 // Counts what anybody changed in netfilter's tables. 0 if the kernel doesn't tell.
 uint32_t NetfilterGeneration();

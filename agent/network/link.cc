@@ -163,18 +163,24 @@ Status AwaitUp(NetlinkSocket& socket, uint32_t index) {
                });
 }
 
-// Likewise what it has to do for an IPv6 address.
-Status AwaitAddress(NetlinkSocket& inside, const IpRange& address) {
+// How to get to an address.
+NetlinkRequest RouteRequest(const IpRange& address) {
   rtmsg message = {};
   message.rtm_family = FamilyOf(address);
   message.rtm_dst_len = static_cast<uint8_t>(address.prefix);
   NetlinkRequest request(RTM_GETROUTE, 0, message);
   request.Add(RTA_DST, address.address.data(), address.address_size());
-  return Await(inside, request, "waiting for an address", [](std::string_view answer) {
-    rtmsg route;
-    std::string_view attributes;
-    return Split(answer, route, attributes) && route.rtm_type == RTN_LOCAL;
-  });
+  return request;
+}
+
+// Likewise what it has to do for an IPv6 address.
+Status AwaitAddress(NetlinkSocket& inside, const IpRange& address) {
+  return Await(inside, RouteRequest(address), "waiting for an address",
+               [](std::string_view answer) {
+                 rtmsg route;
+                 std::string_view attributes;
+                 return Split(answer, route, attributes) && route.rtm_type == RTN_LOCAL;
+               });
 }
 
 // Of an interface in a namespace, or else in the thread's own.
@@ -214,15 +220,17 @@ Status Furnish(NetlinkSocket& host, const NetworkNamespace& netns, const LinkSpe
   return spec.ipv6 ? AwaitAddress(inside, *spec.ipv6) : absl::OkStatus();
 }
 
-Status IgnoreNotFound(const Status& status) {
-  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+// What the kernel says where there is no such thing, or could not be (IPv6, with ipv6.disable=1).
+Status IgnoreAbsent(const Status& status) {
+  const bool is_absent = absl::IsNotFound(status) || absl::IsUnimplemented(status);
+  return is_absent ? absl::OkStatus() : status;
 }
 
 Status RemoveNamed(int attribute, const std::string& name) {
   CTR_ASSIGN_OR_RETURN(NetlinkSocket host, OpenRoute());
   NetlinkRequest request(RTM_DELLINK, 0, ifinfomsg{});
   request.AddText(attribute, name);
-  return IgnoreNotFound(host.Call(request, "removing the interface " + name));
+  return IgnoreAbsent(host.Call(request, "removing the interface " + name));
 }
 
 NetlinkRequest ClaimRequest(uint16_t type, int flags, const IpRange& subnet, uint32_t owner) {
@@ -237,7 +245,12 @@ NetlinkRequest ClaimRequest(uint16_t type, int flags, const IpRange& subnet, uin
 
 Status AddLink(const NetworkNamespace& netns, const LinkSpec& spec) {
   CTR_ASSIGN_OR_RETURN(NetlinkSocket host, OpenRoute());
-  CTR_RETURN_IF_ERROR(host.Call(PairRequest(netns, spec), "making the interface " + spec.name));
+  const Status made = host.Call(PairRequest(netns, spec), "making the interface " + spec.name);
+  // Another name would not help.
+  if (absl::IsAlreadyExists(made) && IndexOf(kInnerName, &netns).ok()) {
+    return absl::FailedPreconditionError("there is an eth0 already");
+  }
+  CTR_RETURN_IF_ERROR(made);
   Status furnished = Furnish(host, netns, spec);
   if (furnished.ok()) return furnished;
   RemoveLinkByName(spec.name).IgnoreError();
@@ -283,14 +296,30 @@ StatusOr<std::vector<HostRoute>> ListRoutes() {
     const NetlinkAttributes attributes(bytes);
     std::string address(attributes.Find(RTA_DST));
     address.resize(body.rtm_family == AF_INET ? 4 : 16);
-    routes.push_back({.destination = IpRangeOf(address, body.rtm_dst_len),
-                      .interface = attributes.Number(RTA_OIF),
-                      .metric = attributes.Number(RTA_PRIORITY),
-                      .protocol = body.rtm_protocol});
+    routes.push_back(
+        {.destination = IpRangeOf(address, body.rtm_dst_len),
+         .interface = attributes.Number(RTA_OIF),
+         .metric = attributes.Number(RTA_PRIORITY),
+         .protocol = body.rtm_protocol,
+         .is_claim = body.rtm_protocol == kRouteProtocol && body.rtm_type == RTN_UNREACHABLE});
   };
   CTR_RETURN_IF_ERROR(
       host.Ask(NetlinkRequest(RTM_GETROUTE, NLM_F_DUMP, rtmsg{}), "listing routes", take));
   return routes;
+}
+
+StatusOr<uint32_t> InterfaceTo(const IpRange& address) {
+  CTR_ASSIGN_OR_RETURN(NetlinkSocket host, OpenRoute());
+  uint32_t index = 0;
+  const auto take = [&](uint16_t, std::string_view answer) {
+    rtmsg route;
+    std::string_view attributes;
+    if (!Split(answer, route, attributes) || route.rtm_type != RTN_UNICAST) return;
+    index = NetlinkAttributes(attributes).Number(RTA_OIF);
+  };
+  // An error means that there is no way.
+  host.Ask(RouteRequest(address), "looking for a route", take).IgnoreError();
+  return index;
 }
 
 Status ClaimSubnet(const IpRange& subnet, uint32_t owner) {
@@ -302,8 +331,8 @@ Status ClaimSubnet(const IpRange& subnet, uint32_t owner) {
 
 Status ReleaseSubnet(const IpRange& subnet, uint32_t owner) {
   CTR_ASSIGN_OR_RETURN(NetlinkSocket host, OpenRoute());
-  return IgnoreNotFound(host.Call(ClaimRequest(RTM_DELROUTE, 0, subnet, owner),
-                                  absl::StrCat("releasing ", subnet.ToString())));
+  return IgnoreAbsent(host.Call(ClaimRequest(RTM_DELROUTE, 0, subnet, owner),
+                                absl::StrCat("releasing ", subnet.ToString())));
 }
 
 }  // namespace ctr

@@ -23,7 +23,8 @@ struct LinkSpec {
   uint32_t mtu = 1500;
 };
 
-// Makes it, with addresses and routes on both sides. ALREADY_EXISTS if the name is in use.
+// Makes it, with addresses and routes on both sides. ALREADY_EXISTS if the name is in use,
+// FAILED_PRECONDITION if the namespace has an `eth0`.
 Status AddLink(const NetworkNamespace& netns, const LinkSpec& spec);
 
 // OK if there is none.
@@ -43,14 +44,18 @@ struct HostRoute {
   IpRange destination;
   uint32_t interface = 0;  // its index; 0: none
   uint32_t metric = 0;
-  uint8_t protocol = 0;  // who made it
+  uint8_t protocol = 0;   // who made it
+  bool is_claim = false;  // of an agent, see ClaimSubnet
 };
 StatusOr<std::vector<HostRoute>> ListRoutes();
+
+// The index of the interface by which the host reaches an address of others; 0 if it does not.
+StatusOr<uint32_t> InterfaceTo(const IpRange& address);
 
 // Takes a network for an agent, which `owner` stands for: a route by which what belongs to no
 // instance ends here, with `owner` as its metric. OK if it has it.
 Status ClaimSubnet(const IpRange& subnet, uint32_t owner);
-// OK if there is none.
+// OK if there is none, also where the kernel has no such family.
 Status ReleaseSubnet(const IpRange& subnet, uint32_t owner);
 
 // Who made our routes. (ip route shows it as a number.)

@@ -11,6 +11,8 @@ namespace ctr {
 namespace {
 
 constexpr size_t kMostNameservers = 3;  // MAXNS of the C library
+constexpr size_t kMostRemembered = 12;
+constexpr int kPatientLooks = 60;
 
 IpRange Known(std::string_view text) { return ParseIpRange(text).value_or(IpRange()); }
 
@@ -52,6 +54,7 @@ ResolvConf ForInstances(ResolvConf host, const std::function<bool(const IpRange&
     return IsUnreachable(address) || is_own(address) || (!address.is_ipv4() && !has_ipv6);
   });
   if (host.nameservers.empty()) {
+    host.is_fallback = true;
     host.nameservers = {Known("8.8.8.8"), Known("8.8.4.4")};
     if (has_ipv6) host.nameservers.push_back(Known("2001:4860:4860::8888"));
   }
@@ -71,6 +74,21 @@ std::string FormatResolvConf(const ResolvConf& conf) {
     absl::StrAppend(&text, "options ", absl::StrJoin(conf.options, " "), "\n");
   }
   return text;
+}
+
+bool FollowedResolvConf::Follow(ResolvConf found) {
+  fallbacks_ = found.is_fallback ? fallbacks_ + 1 : 0;
+  const bool has_better = !current_.nameservers.empty() && !current_.is_fallback;
+  if (has_better && found.is_fallback && fallbacks_ < kPatientLooks) return false;
+  if (found == current_) return false;
+  current_ = std::move(found);
+  std::vector<IpRange> all = current_.nameservers;
+  for (const IpRange& earlier : nameservers_) {
+    if (std::find(all.begin(), all.end(), earlier) == all.end()) all.push_back(earlier);
+  }
+  if (all.size() > kMostRemembered) all.resize(kMostRemembered);
+  nameservers_ = std::move(all);
+  return true;
 }
 
 }  // namespace ctr

@@ -14,6 +14,7 @@ struct ResolvConf {
   std::vector<IpRange> nameservers;  // single addresses
   std::vector<std::string> search;
   std::vector<std::string> options;
+  bool is_fallback = false;  // none of the host's nameservers can be reached from inside
 
   bool operator==(const ResolvConf&) const = default;
 };
@@ -30,5 +31,24 @@ ResolvConf ForInstances(ResolvConf host, const std::function<bool(const IpRange&
                         bool has_ipv6);
 
 std::string FormatResolvConf(const ResolvConf& conf);
+
+// What instances have while the host's files change. Those that run are not to lose their names
+// because a resolver of the host is just being restarted, or because they read the file long ago.
+class FollowedResolvConf {
+ public:
+  // `found`: what they would get out of the host's files now, looked up once a second. Whether they
+  // get another than before: a fallback is taken only once it has been all there is for a minute.
+  bool Follow(ResolvConf found);
+
+  const ResolvConf& current() const { return current_; }
+  // The current nameservers, and the last of those before: who read the file once goes on asking
+  // them.
+  const std::vector<IpRange>& nameservers() const { return nameservers_; }
+
+ private:
+  ResolvConf current_;
+  std::vector<IpRange> nameservers_;
+  int fallbacks_ = 0;  // in a row
+};
 
 }  // namespace ctr

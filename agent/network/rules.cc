@@ -10,11 +10,13 @@ namespace ctr {
 namespace {
 
 // What is no public IPv4 address, by IANA's registry of special-purpose addresses; the three
-// networks for documentation are left out, which nobody has. IPv6 is told the other way round:
-// 2000::/3 is all that is public, less what leads to IPv4 addresses (Teredo, 6to4).
+// networks for documentation are left out, which nobody has; and what Azure's machines ask for
+// their credentials (WireServer), although that address looks like a public one. IPv6 is told the
+// other way round: 2000::/3 is all that is public, less what leads to IPv4 addresses (Teredo,
+// 6to4).
 constexpr char kNotPublic4[] =
-    "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 169.254.0.0/16, 172.16.0.0/12, "
-    "192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
+    "0.0.0.0/8, 10.0.0.0/8, 100.64.0.0/10, 127.0.0.0/8, 168.63.129.16, 169.254.0.0/16, "
+    "172.16.0.0/12, 192.0.0.0/24, 192.168.0.0/16, 198.18.0.0/15, 224.0.0.0/3";
 constexpr char kNotPublic6[] = "::/3, 2001::/32, 2002::/16, 4000::/2, 8000::/1";
 
 // Before connection tracking (-200), so that what is thrown away there costs nothing; and before
@@ -25,6 +27,8 @@ table inet $TABLE {
   set allow6 { type ipv6_addr; flags interval; auto-merge; $ALLOW6}
   set names4 { type ipv4_addr; $NAMES4}
   set names6 { type ipv6_addr; $NAMES6}
+  set flows4 { type ipv4_addr; size 65536; flags dynamic; }
+  set flows6 { type ipv6_addr; size 65536; flags dynamic; }
   set notpublic4 { type ipv4_addr; flags interval; elements = { $NOTPUBLIC4 } }
   set notpublic6 { type ipv6_addr; flags interval; elements = { $NOTPUBLIC6 } }
 
@@ -40,15 +44,14 @@ table inet $TABLE {
     type filter hook forward priority -10; policy accept;
     oifname "$PREFIX*" jump inwards
     iifname "$PREFIX*" jump outwards
-  }
+$GUARD  }
   chain output {
     type filter hook output priority -10; policy accept;
     oifname "$PREFIX*" jump answers
   }
   chain source {
     type nat hook postrouting priority 100; policy accept;
-    ip saddr $SUBNET4 oifname != "$PREFIX*" masquerade
-    ip6 saddr $SUBNET6 oifname != "$PREFIX*" masquerade
+    iifname "$PREFIX*" oifname != "$PREFIX*" masquerade
   }
 
   chain inwards {
@@ -58,6 +61,8 @@ table inet $TABLE {
   }
   chain outwards {
     ct state invalid drop
+    ct state new add @flows4 { ip saddr ct count over 8192 } jump refuse comment "too many flows at once"
+    ct state new add @flows6 { ip6 saddr ct count over 8192 } jump refuse comment "too many flows at once"
     ip daddr @allow4 accept
     ip6 daddr @allow6 accept
     ip daddr @names4 meta l4proto { tcp, udp } th dport 53 accept
@@ -76,8 +81,24 @@ table inet $TABLE {
     meta l4proto udp reject with icmpx admin-prohibited
     drop
   }
-}
+$OTHERS}
 )";
+
+// Of all agents of this machine: one of them has turned forwarding on for all.
+constexpr char kOthers[] = R"(  chain others {
+    iifname "ctr*" return
+    oifname "ctr*" return
+    drop comment "neither from nor to an instance"
+  }
+)";
+
+// What of the forwarded packets goes through the chain above.
+std::string Guard(const RuleInput& input) {
+  std::string text;
+  if (input.guards_ipv4) absl::StrAppend(&text, "    meta nfproto ipv4 jump others\n");
+  if (input.guards_ipv6) absl::StrAppend(&text, "    meta nfproto ipv6 jump others\n");
+  return text;
+}
 
 std::string Elements(const std::vector<IpRange>& ranges, IpRange::Family family) {
   std::vector<std::string> texts;
@@ -102,8 +123,8 @@ std::string RuleText(const RuleInput& input) {
   const std::vector<std::pair<absl::string_view, std::string>> values = {
       {"$TABLE", RuleTable(input.agent_id)},
       {"$PREFIX", prefix},
-      {"$SUBNET4", input.subnets.ipv4.ToString()},
-      {"$SUBNET6", input.subnets.ipv6.ToString()},
+      {"$GUARD", Guard(input)},
+      {"$OTHERS", input.guards_ipv4 || input.guards_ipv6 ? kOthers : ""},
       {"$ALLOW4", Elements(input.allow, IpRange::Family::kIpv4)},
       {"$ALLOW6", Elements(input.allow, IpRange::Family::kIpv6)},
       {"$NAMES4", Elements(input.nameservers, IpRange::Family::kIpv4)},
@@ -117,6 +138,15 @@ std::string RuleText(const RuleInput& input) {
 std::string RuleRemovalText(std::string_view agent_id) {
   const std::string table = RuleTable(agent_id);
   return absl::StrCat("table inet ", table, " {}\ndelete table inet ", table, "\n");
+}
+
+std::string WithoutFlows(std::string listed) {
+  for (size_t at = 0; (at = listed.find("\tset flows", at)) != std::string::npos; ++at) {
+    const size_t begin = listed.find("\t\telements = {", at);
+    const size_t end = listed.find("\n\t}", at);  // of the set
+    if (begin < end && end != std::string::npos) listed.erase(begin, end + 1 - begin);
+  }
+  return listed;
 }
 
 }  // namespace ctr

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "agent/base/ip_range.h"
-#include "agent/network/subnet.h"
 
 namespace ctr {
 
@@ -19,9 +18,12 @@ std::string InterfacePrefix(std::string_view agent_id);
 // What the rules are made from.
 struct RuleInput {
   std::string agent_id;
-  Subnets subnets;
   std::vector<IpRange> allow;        // may be reached although they are not public
   std::vector<IpRange> nameservers;  // may be reached at port 53
+  // Whether the kernel passes on packets of the family for the sake of instances alone: nobody
+  // else's then.
+  bool guards_ipv4 = false;
+  bool guards_ipv6 = false;
 };
 
 // The text for `nft -f -` that puts the agent's table in place, whole or not at all, whatever was
@@ -31,5 +33,12 @@ std::string RuleText(const RuleInput& input);
 
 // The text that removes it; also right where there is none.
 std::string RuleRemovalText(std::string_view agent_id);
+
+// What nft lists of the table, without what the kernel itself writes into it: whose flows it
+// counts.
+std::string WithoutFlows(std::string listed);
+
+// The chain in a table that is there while forwarded packets of others are dropped.
+inline constexpr char kGuardChain[] = "others";
 
 }  // namespace ctr

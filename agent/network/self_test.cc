@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/base/descriptors.h"
 #include "agent/base/time.h"
+#include "agent/network/link.h"
 
 namespace ctr {
 namespace {
@@ -107,56 +108,54 @@ void Await(std::vector<Attempt>& attempts) {
   }
 }
 
-bool CanBeTried(const IpRange& address) {
-  const bool is_link_local =
-      !address.is_ipv4() && address.address[0] == 0xfe && (address.address[1] & 0xc0) == 0x80;
-  return !is_link_local;
+bool IsAnyIn(const IpRange& address, const std::vector<IpRange>& ranges) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const IpRange& range) { return range.Contains(address); });
 }
 
-Status Try(const NetworkNamespace& netns, bool has_ipv6,
-           const std::vector<IpRange>& host_addresses) {
-  CTR_ASSIGN_OR_RETURN(const Listener ipv4, Listen(AF_INET));
-  Listener ipv6;
-  if (has_ipv6) {
-    CTR_ASSIGN_OR_RETURN(ipv6, Listen(AF_INET6));
-  }
+// To a listener at each of the host's addresses.
+StatusOr<std::vector<Attempt>> BeginInwards(const NetworkNamespace& netns, const HostNetwork& host,
+                                            const Listener& ipv4, const Listener& ipv6) {
   std::vector<Attempt> attempts;
-  for (const IpRange& address : host_addresses) {
-    if (!CanBeTried(address) || (!address.is_ipv4() && !has_ipv6)) continue;
+  for (const IpRange& address : host.addresses) {
+    if (!address.is_ipv4() && !host.has_ipv6) continue;
     CTR_ASSIGN_OR_RETURN(Attempt attempt,
                          Begin(netns, address, address.is_ipv4() ? ipv4.port : ipv6.port));
     attempts.push_back(std::move(attempt));
     if (attempts.size() == kMostAddresses) break;
   }
-  const bool tries_host = !attempts.empty();
-  CTR_ASSIGN_OR_RETURN(const IpRange metadata, ParseIpRange("169.254.169.254"));
-  CTR_ASSIGN_OR_RETURN(Attempt attempt, Begin(netns, metadata, 80));
-  attempts.push_back(std::move(attempt));
-  Await(attempts);
-  bool refused = false;
-  for (const Attempt& tried : attempts) {
-    if (tried.error == 0) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "the network's rules do not work: from inside an instance ", tried.target, " answers"));
-    }
-    refused = refused || tried.error == ECONNREFUSED;
-  }
-  // A host without an address has nothing to refuse.
-  if (refused || !tries_host) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      "the network's rules do not work: from inside an instance nothing is refused; another "
-      "firewall may be in the way");
+  return attempts;
 }
 
 }  // namespace
 
-Status TestRules(const LinkSpec& link, const std::vector<IpRange>& host_addresses) {
-  CTR_RETURN_IF_ERROR(RemoveLinkByName(link.name));
-  CTR_ASSIGN_OR_RETURN(const NetworkNamespace netns, NetworkNamespace::Make());
-  CTR_RETURN_IF_ERROR(AddLink(netns, link));
-  Status tried = Try(netns, link.ipv6.has_value(), host_addresses);
-  tried.Update(RemoveLinkByName(link.name));
-  return tried;
+Status TestRules(const NetworkNamespace& netns, const HostNetwork& host,
+                 const std::vector<IpRange>& allowed) {
+  CTR_ASSIGN_OR_RETURN(const Listener ipv4, Listen(AF_INET));
+  Listener ipv6;
+  if (host.has_ipv6) {
+    CTR_ASSIGN_OR_RETURN(ipv6, Listen(AF_INET6));
+  }
+  CTR_ASSIGN_OR_RETURN(std::vector<Attempt> attempts, BeginInwards(netns, host, ipv4, ipv6));
+  const size_t inwards = attempts.size();
+  CTR_ASSIGN_OR_RETURN(const IpRange metadata, ParseIpRange("169.254.169.254"));
+  if (!IsAnyIn(metadata, allowed)) {
+    CTR_ASSIGN_OR_RETURN(Attempt attempt, Begin(netns, metadata, 80));
+    attempts.push_back(std::move(attempt));
+  }
+  Await(attempts);
+  for (const Attempt& tried : attempts) {
+    if (tried.error != 0) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the network's rules do not work: from inside an instance ", tried.target, " answers"));
+  }
+  // A host without an address has nothing to refuse.
+  const auto is_refused = [](const Attempt& tried) { return tried.error == ECONNREFUSED; };
+  const auto end = attempts.begin() + static_cast<std::ptrdiff_t>(inwards);
+  if (inwards == 0 || std::any_of(attempts.begin(), end, is_refused)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the network's rules do not work: from inside an instance nothing is refused; another "
+      "firewall may be in the way");
 }
 
 Status TestLinks() {

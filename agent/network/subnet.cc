@@ -48,16 +48,27 @@ std::optional<IpRange> CandidateSubnet(std::string_view agent_id, int n) {
   return IpRangeOf({address.data(), address.size()}, kSubnetPrefix);
 }
 
-std::optional<ChosenSubnet> ChooseSubnet(std::string_view agent_id, int first,
-                                         const std::vector<IpRange>& taken) {
-  for (int n = first;; ++n) {
-    const std::optional<IpRange> candidate = CandidateSubnet(agent_id, n);
-    if (!candidate) return std::nullopt;
-    const bool is_free = std::none_of(taken.begin(), taken.end(), [&](const IpRange& range) {
-      return range.Overlaps(*candidate);
-    });
-    if (is_free) return ChosenSubnet{*candidate, n};
+std::optional<IpRange> ObstacleTo(const IpRange& subnet, const Obstacles& obstacles) {
+  for (const IpRange& claim : obstacles.claimed) {
+    if (claim.Overlaps(subnet)) return claim;
   }
+  for (const IpRange& range : obstacles.used) {
+    if (subnet.Contains(range)) return range;
+  }
+  return std::nullopt;
+}
+
+std::optional<ChosenSubnet> ChooseSubnet(std::string_view agent_id, int first,
+                                         const Obstacles& obstacles) {
+  for (int number = first; number < 2 * kCandidates; ++number) {
+    const std::optional<IpRange> candidate = CandidateSubnet(agent_id, number % kCandidates);
+    if (!candidate || ObstacleTo(*candidate, obstacles)) continue;
+    const bool is_within =
+        std::any_of(obstacles.used.begin(), obstacles.used.end(),
+                    [&](const IpRange& range) { return range.Contains(*candidate); });
+    if (!is_within || number >= kCandidates) return ChosenSubnet{*candidate, number};
+  }
+  return std::nullopt;
 }
 
 uint32_t NumberOf(std::string_view agent_id) {

@@ -29,13 +29,25 @@ StatusOr<Subnets> ParseSubnets(std::string_view line);
 // seldom meet. None once all were tried.
 std::optional<IpRange> CandidateSubnet(std::string_view agent_id, int n);
 
-// The first candidate from the nth on that overlaps nothing of `taken`, and its number.
+// What may stand in the way of a network for instances.
+struct Obstacles {
+  std::vector<IpRange> claimed;  // by other agents
+  std::vector<IpRange> used;     // destinations of routes, nameservers, what instances may reach
+};
+
+// What keeps an agent from taking `subnet`: a claim that overlaps it, or something in use that is
+// the same or a part of it. What goes far beyond it (a VPN's 0.0.0.0/1, a 10.0.0.0/8) does not:
+// longer prefixes win.
+std::optional<IpRange> ObstacleTo(const IpRange& subnet, const Obstacles& obstacles);
+
+// The first candidate that can be taken, and its number. Those within nothing that is in use are
+// tried before the others, so that numbers go to twice the candidates'; `first`: from which on.
 struct ChosenSubnet {
   IpRange ipv4;
-  int candidate = 0;
+  int number = 0;
 };
 std::optional<ChosenSubnet> ChooseSubnet(std::string_view agent_id, int first,
-                                         const std::vector<IpRange>& taken);
+                                         const Obstacles& obstacles);
 
 // What stands for an agent where only a number fits. Not 0.
 uint32_t NumberOf(std::string_view agent_id);

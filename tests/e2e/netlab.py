@@ -1,6 +1,7 @@
 """A host and its internet for tests, in network namespaces of their own: the machine's own network is never touched.
 
   instances ── [host: 198.51.100.1, 2001:db8:51::1] ── veth ── [peer: every address of PUBLIC and NOT_PUBLIC]
+                    └── veth ── [behind: another machine of the host's, if it is asked for]
 
 The host's default routes lead to the peer, which answers at addresses that nobody must reach from inside an instance: so what
 can't be reached was kept back, and not just missing.
@@ -17,7 +18,8 @@ from harness import Agent, wait_for
 HOST4, HOST6 = "198.51.100.1", "2001:db8:51::1"
 PEER4, PEER6 = "198.51.100.7", "2001:db8:51::7"
 PUBLIC = ["203.0.113.9", PEER4, "2001:db8:99::9", PEER6]
-NOT_PUBLIC = ["10.66.6.6", "172.16.9.9", "172.31.9.9", "192.168.9.9", "100.64.9.9", "169.254.169.254", "198.18.0.9",
+BEHIND4, BEHIND6 = "192.0.2.7", "2001:db8:52::7"
+NOT_PUBLIC = ["10.66.6.6", "172.16.9.9", "172.31.9.9", "192.168.9.9", "100.64.9.9", "169.254.169.254", "168.63.129.16", "198.18.0.9",
               "192.0.0.9", "0.1.2.3", "fd66::9", "fc00::9", "fec0::9", "64:ff9b::a42:606", "2002:a42:606::1", "100::9"]
 PORT = 9000
 
@@ -112,6 +114,7 @@ class Lab:
         for address in PUBLIC + NOT_PUBLIC:
             if address not in (PEER4, PEER6):
                 run("ip", "-n", peer, "address", "add", address, "dev", "lo", *self.nodad(address))
+        self.forward(0)  # a new namespace has what the machine has
         run("ip", "-n", host, "route", "add", "default", "via", PEER4)
         run("ip", "-n", host, "-6", "route", "add", "default", "via", PEER6)
         # So that one that gets out with an address of its own is seen, and one that gets in would be answered.
@@ -119,6 +122,31 @@ class Lab:
         run("ip", "-n", peer, "-6", "route", "add", "default", "via", HOST6)
         self.serve(self.host, PORT, HOST4, HOST6)
         self.serve(self.peer, PORT, *PUBLIC, *NOT_PUBLIC)
+
+    def forward(self, on):
+        """As the host's administrator has it."""
+        for setting in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+            self.set(setting, on)
+
+    def set(self, setting, value):
+        run(*within(self.host, "sh", "-c", f"echo {value} > /proc/sys/net/{setting.replace('.', '/')}"))
+
+    def get(self, setting):
+        return run(*within(self.host, "cat", f"/proc/sys/net/{setting.replace('.', '/')}")).strip()
+
+    def add_behind(self):
+        """A machine at another interface of the host, which has the host for its router. Gives its namespace."""
+        name, host = f"{self.names[0]}-behind", self.names[0]
+        run("ip", "netns", "add", name)
+        self.names.append(name)
+        run("ip", "-n", host, "link", "add", "inner", "type", "veth", "peer", "name", "uplink", "netns", name)
+        for netns, dev, four, six in ((host, "inner", "192.0.2.1", "2001:db8:52::1"), (name, "uplink", BEHIND4, BEHIND6)):
+            run("ip", "-n", netns, "address", "add", f"{four}/24", "dev", dev)
+            run("ip", "-n", netns, "address", "add", f"{six}/64", "dev", dev, "nodad")
+            run("ip", "-n", netns, "link", "set", dev, "up")
+        run("ip", "-n", name, "route", "add", "default", "via", "192.0.2.1")
+        run("ip", "-n", name, "-6", "route", "add", "default", "via", "2001:db8:52::1")
+        return f"/run/netns/{name}"
 
     @staticmethod
     def nodad(address):
@@ -161,10 +189,23 @@ class LabAgent(Agent):
         super().__init__()
         self.lab = lab
         self.before = within(lab.host)
-        if config:
-            with open(self.root + "/agent.toml", "w") as file:
-                file.write(config)
-            self.flags += ["--config", self.root + "/agent.toml"]
+        self.flags += ["--config", self.root + "/agent.toml"]
+        self.configure(config)
+
+    def configure(self, config):
+        """For the next start."""
+        with open(self.root + "/agent.toml", "w") as file:
+            file.write(config)
+
+    def mounted(self, *mounts):
+        """What runs an agent on the lab's host where files of the machine are others: of [file, place] each."""
+        binds = "".join(f'mount --bind "{file}" "{place}" && ' for file, place in mounts)
+        return [*within(self.lab.host), "unshare", "--mount", "sh", "-c", binds + 'exec "$@"', "sh"]
+
+    def opened(self):
+        """How often the way out was opened, by the log."""
+        with open(self.root + "/agent.log") as file:
+            return file.read().count("the way out of instances is open")
 
     def netns(self, name):
         return f"/proc/{self.json('inspect', name)['pid']}/ns/net"

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import time
@@ -12,8 +13,8 @@ import unittest
 
 import audit
 import kills
-from harness import read, wait_for
-from netlab import HOST4, HOST6, NOT_PUBLIC, PEER4, PEER6, PORT, PUBLIC, Lab, LabAgent, probe, run, within
+from harness import network_remains, read, route_owner, wait_for
+from netlab import BEHIND4, BEHIND6, HOST4, HOST6, NOT_PUBLIC, PEER4, PEER6, PORT, PUBLIC, Lab, LabAgent, probe, run, within
 
 WEB = """
 name = "{name}"
@@ -232,6 +233,8 @@ s.send(b"\\x33\\x33\\0\\0\\0\\1" + mac + b"\\x86\\xdd" + struct.pack("!IHBB", 6 
         self.assertEqual([outcomes[check] for check in ("containerd", "runc", "cgroups", "packet filter", "interfaces", "internet")],
                          ["ok"] * 6)
         self.assertIn("runtime", outcomes)
+        self.assertIn("neither from nor to an instance are dropped",
+                      next(f["detail"] for f in answer["findings"] if f["check"] == "forwarding"))
         self.assertRegex(self.agent.ctr("doctor"), r"(?m)^ok +internet  ")
 
     def test_large_packets_get_through_whatever_the_uplink_takes(self):
@@ -265,16 +268,303 @@ s.send(b"\\x33\\x33\\0\\0\\0\\1" + mac + b"\\x86\\xdd" + struct.pack("!IHBB", 6 
         self.assertTrue(self.probe("open/flushed", [["tcp", PEER4, PORT]])["tcp", PEER4, PORT].startswith("ok"))
 
 
-class Remains(unittest.TestCase):
-    """What is left of instances, and of an agent, is nothing."""
+    def test_one_that_opens_all_the_flows_it_can_leaves_room_for_others(self):
+        for name in ("open/greedy", "open/modest"):
+            self.agent.ctr("get", name)
+        flood = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for port in range(10000, 19000):
+    try:
+        s.sendto(b"x", (sys.argv[1], port))
+    except OSError:
+        pass
+"""
+        tcp = lambda name: self.probe(name, [["tcp", PEER4, PORT]])["tcp", PEER4, PORT]
+
+        def refused():
+            run(*within(self.agent.netns("open/greedy"), sys.executable, "-c", flood, PEER4))
+            return tcp("open/greedy") == "ECONNREFUSED"
+
+        wait_for(refused, "its limit of flows")
+        self.assertEqual(tcp("open/modest"), f"ok {HOST4}")
+        # Whom the kernel counts is no change of the rules, when others' have the agent look at its own.
+        before = read(self.agent.root + "/agent.log").count("put back")
+        table = f"ctr-{self.agent.json('info')['agent_id']}"
+        self.assertIn("elements", run(*within(self.lab.host, "nft", "list", "set", "inet", table, "flows4")))
+        run(*within(self.lab.host, "nft", "add", "table", "inet", "others"))
+        time.sleep(2.5)
+        self.assertEqual(read(self.agent.root + "/agent.log").count("put back"), before)
+
+    def test_forwarding_that_somebody_turns_off_is_turned_on_again(self):
+        self.agent.ctr("get", "open/forwarded")
+        for setting in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+            self.lab.set(setting, 0)
+            wait_for(lambda: self.lab.get(setting) == "1", setting)
+        self.assertEqual(set(self.probe("open/forwarded", [["tcp", PEER4, PORT], ["tcp", PEER6, PORT]]).values()),
+                         {f"ok {HOST4}", f"ok {HOST6}"})
+
+
+class OwnLab(unittest.TestCase):
+    """Each test has a host, and an agent, of its own."""
 
     def setUp(self):
         self.lab = Lab()
         self.addCleanup(self.lab.close)
-        self.agent = LabAgent(self.lab).start()
-        self.addCleanup(self.agent.purge)
-        self.agent.import_demo()
-        self.agent.apply(web("open"))
+        self.agent = self.start_agent()
+
+    def start_agent(self, config=""):
+        agent = LabAgent(self.lab, config)
+        self.addCleanup(agent.purge)
+        agent.start()
+        agent.import_demo()
+        agent.apply(web("open"))
+        return agent
+
+    def restart(self, config=None):
+        self.agent.kill()
+        if config is not None:
+            self.agent.configure(config)
+        self.agent.start()
+
+    def show(self, *command):
+        return run(*within(self.lab.host, *command))
+
+    def tcp(self, name, *addresses):
+        return probe(self.agent.netns(name), [["tcp", address, PORT] for address in addresses])
+
+    def event_types(self, name):
+        return [json.loads(line)["type"] for line in self.agent.ctr("events", name, "-o", "jsonl").splitlines()]
+
+
+class Changes(OwnLab):
+    """The host's network, and the agent's configuration, become others while instances run."""
+
+    def test_a_host_that_passed_nothing_on_does_so_for_instances_alone(self):
+        behind = self.lab.add_behind()
+        self.agent.ctr("get", "open/a")
+        self.assertEqual(self.tcp("open/a", PEER4, PEER6), [f"ok {HOST4}", f"ok {HOST6}"])
+        targets = [["tcp", address, PORT] for address in (PEER4, PEER6)]
+        self.assertEqual(probe(behind, targets), ["nothing"] * 2)
+        self.assertEqual(probe(behind, [["tcp", HOST4, PORT]]), [f"ok {BEHIND4}"])
+        # Also after another agent has come, which found it so, and the first one's next start.
+        self.start_agent()
+        self.restart()
+        wait_for(lambda: self.agent.opened() == 2, "the way out")
+        self.assertEqual(probe(behind, targets), ["nothing"] * 2)
+        self.assertEqual(self.tcp("open/a", PEER4), [f"ok {HOST4}"])
+
+    def test_a_purge_gives_forwarding_back_as_it_was(self):
+        self.agent.ctr("get", "open/a")
+        settings = ("ipv4.ip_forward", "ipv6.conf.all.forwarding", "ipv6.conf.uplink.accept_ra")
+        self.assertEqual([self.lab.get(setting) for setting in settings], ["1", "1", "2"])
+        self.agent.purge()
+        self.assertEqual([self.lab.get(setting) for setting in settings], ["0", "0", "1"])
+
+    def test_a_router_stays_one(self):
+        self.agent.purge()
+        behind = self.lab.add_behind()
+        self.lab.forward(1)
+        agent = self.start_agent()
+        agent.ctr("get", "open/a")
+        self.assertEqual(probe(behind, [["tcp", address, PORT] for address in (PEER4, PEER6)]),
+                         [f"ok {BEHIND4}", f"ok {BEHIND6}"])
+        agent.purge()
+        self.assertEqual((self.lab.get("ipv4.ip_forward"), self.lab.get("ipv6.conf.all.forwarding")), ("1", "1"))
+
+    def test_routes_of_a_vpn_and_to_all_private_networks_are_not_in_the_way(self):
+        for route in (["0.0.0.0/1", "via", PEER4], ["128.0.0.0/1", "via", PEER4], ["blackhole", "10.0.0.0/8"]):
+            self.show("ip", "route", "add", *route)
+        # One that has its network already, one that chooses, one that is told.
+        self.restart()
+        for agent in (self.agent, self.start_agent(), self.start_agent('[network]\nsubnet = "10.50.0.0/16"\n')):
+            agent.ctr("get", "open/a")
+            self.assertEqual(probe(agent.netns("open/a"), [["tcp", PEER4, PORT]]), [f"ok {HOST4}"])
+        self.show("ip", "route", "add", "10.60.3.0/24", "via", PEER4)
+        taken = self.start_agent('[network]\nsubnet = "10.60.0.0/16"\n').ctr("get", "open/a", check=False)
+        self.assertIn("[network] subnet 10.60.0.0/16 overlaps 10.60.3.0/24", taken.stderr)
+
+    def test_instances_that_run_keep_their_way_out_when_the_network_moves(self):
+        self.agent.ctr("get", "open/old")
+        before = self.agent.addresses("open/old")
+        self.restart('[network]\nsubnet = "172.29.0.0/24"\n')
+        self.agent.ctr("get", "open/new")
+        self.assertEqual(self.agent.addresses("open/old"), before)
+        self.assertTrue(self.agent.addresses("open/new")[0].startswith("172.29.0."))
+        for name in ("open/old", "open/new"):
+            self.assertEqual(self.tcp(name, PEER4, PEER6, HOST4), [f"ok {HOST4}", f"ok {HOST6}", "ECONNREFUSED"])
+        audit.assert_clean(self.agent)
+
+    def test_a_metadata_service_that_is_allowed_is_no_failed_trial(self):
+        self.lab.serve(self.lab.peer, 80)
+        self.restart('[network]\nallow = ["169.254.169.254"]\n')
+        self.agent.ctr("get", "open/a")
+        self.assertEqual(probe(self.agent.netns("open/a"), [["tcp", "169.254.169.254", 80]]), [f"ok {HOST4}"])
+        self.restart("")
+        self.assertEqual(self.tcp("open/a", "169.254.169.254", PEER4), ["ECONNREFUSED", f"ok {HOST4}"])
+
+    def test_ipv6_and_mtu_follow_the_host(self):
+        wait_for(lambda: self.agent.opened() == 1, "the way out")
+        self.show("ip", "-6", "route", "delete", "default")
+        wait_for(lambda: self.agent.opened() == 2, "the way out without IPv6")
+        self.agent.ctr("get", "open/four")
+        self.assertEqual(len(self.agent.addresses("open/four")), 1)
+        self.show("ip", "-6", "route", "add", "default", "via", PEER6)
+        wait_for(lambda: self.agent.opened() == 3, "the way out with IPv6")
+        self.show("ip", "link", "set", "uplink", "mtu", "1300")
+        wait_for(lambda: self.agent.opened() == 4, "the way out with another MTU")
+        self.agent.ctr("get", "open/six")
+        self.assertEqual(self.tcp("open/six", PEER4, PEER6), [f"ok {HOST4}", f"ok {HOST6}"])
+        self.assertIn("mtu 1300", run(*within(self.agent.netns("open/six"), "ip", "link", "show", "eth0")))
+
+    def test_instances_that_run_see_other_nameservers_and_never_none(self):
+        conf, table = self.agent.root + "/resolv.conf", f"ctr-{self.agent.json('info')['agent_id']}"
+
+        def put(text):
+            with open(conf, "w") as file:
+                file.write(text)
+
+        put("nameserver 10.66.6.6\n")
+        self.agent.kill()
+        self.agent.before = self.agent.mounted([conf, "/etc/resolv.conf"])
+        self.agent.start()
+        self.agent.before = within(self.lab.host)
+        self.agent.ctr("get", "open/a")
+        seen = lambda: re.findall(r"nameserver (\S+)", self.agent.ctr("exec", "open/a", "--", "cat", "/etc/resolv.conf"))
+        self.assertEqual(seen(), ["10.66.6.6"])
+        put("nameserver 172.16.9.9\n")
+        wait_for(lambda: seen() == ["172.16.9.9"], "the other nameserver")
+        # A program that has read the file before goes on asking the former.
+        self.lab.serve(self.lab.peer, 53)
+        self.assertEqual(probe(self.agent.netns("open/a"), [["tcp", "10.66.6.6", 53], ["tcp", "172.16.9.9", 53],
+                                                            ["tcp", "10.66.6.6", PORT]]),
+                         [f"ok {HOST4}", f"ok {HOST4}", "ECONNREFUSED"])
+        put("")
+        self.show("nft", "delete", "table", "inet", table)
+        wait_for(lambda: "put back" in read(self.agent.root + "/agent.log"), "a look at the host")
+        self.assertEqual(seen(), ["172.16.9.9"])
+
+    def test_a_hand_over_leaves_the_way_out_open(self):
+        self.agent.ctr("get", "open/a")
+        old, flags = self.agent.process, self.agent.flags
+        self.agent.flags = [*flags, "--takeover"]
+        self.agent.spawn()
+        self.agent.flags = flags
+        self.assertEqual(old.wait(60), 0)
+        wait_for(lambda: self.agent.ctr("info", check=False).returncode == 0, "the other agent")
+        wait_for(lambda: self.agent.opened() == 2, "the way out")
+        self.agent.ctr("get", "open/b")
+        for name in ("open/a", "open/b"):
+            self.assertEqual(self.tcp(name, PEER4, HOST4), [f"ok {HOST4}", "ECONNREFUSED"])
+        audit.assert_clean(self.agent)
+
+
+class Failures(OwnLab):
+    """What happens to instances that run when something of their way out can't be done."""
+
+    def break_nft(self):
+        """From the next start on nft takes no rules while the file is there that this names."""
+        broken, wrapper = self.agent.root + "/nft-is-broken", self.agent.root + "/nft"
+        shutil.copy("/usr/sbin/nft", self.agent.root + "/real-nft")
+        with open(wrapper, "w") as file:
+            file.write(f'#!/bin/sh\nif [ -e {broken} ] && [ "$1" = -f ]; then echo "Error: no room" >&2; exit 1; fi\n'
+                       f'exec {self.agent.root}/real-nft "$@"\n')
+        os.chmod(wrapper, 0o755)
+        self.agent.kill()
+        self.agent.before = self.agent.mounted([wrapper, "/usr/sbin/nft"])
+        self.agent.start()
+        self.agent.before = within(self.lab.host)
+        return broken
+
+    def test_rules_that_are_gone_for_good_cut_off_and_the_way_out_comes_back_with_them(self):
+        broken = self.break_nft()
+        self.agent.apply(web("closed", CLOSED))
+        for name in ("open/a", "open/b", "closed/c"):
+            self.agent.ctr("get", name)
+        open(broken, "w").close()
+        self.show("nft", "delete", "table", "inet", f"ctr-{self.agent.json('info')['agent_id']}")
+        wait_for(lambda: not interfaces(self.agent), "the interfaces to be gone")
+        wait_for(lambda: "internet_lost" in self.event_types("open/b"), "the event")
+        self.assertNotEqual(self.agent.ctr("get", "open/late", check=False).returncode, 0)
+        self.assertNotIn("internet_lost", self.event_types("closed/c"))
+        os.unlink(broken)
+        for name in ("open/a", "open/b"):
+            wait_for(lambda: "internet_back" in self.event_types(name), "the event")
+            self.assertEqual(self.tcp(name, PEER4, HOST4), [f"ok {HOST4}", "ECONNREFUSED"])
+            self.assertEqual(self.agent.json("inspect", name)["generation"], 1)
+        audit.assert_clean(self.agent)
+
+    def test_rules_that_cannot_be_changed_but_hold_cut_nobody_off(self):
+        broken = self.break_nft()
+        self.agent.ctr("get", "open/a")
+        before = self.agent.addresses("open/a")
+        open(broken, "w").close()
+        # Another address of the host has the rules put there anew.
+        self.show("ip", "address", "add", "198.51.100.55/24", "dev", "uplink")
+        wait_for(lambda: "no room" in self.agent.ctr("doctor", check=False).stdout, "the failure")
+        self.assertNotEqual(self.agent.ctr("get", "open/late", check=False).returncode, 0)
+        self.assertEqual(self.tcp("open/a", PEER4, HOST4, "198.51.100.55"), [f"ok {HOST4}", "ECONNREFUSED", "ECONNREFUSED"])
+        os.unlink(broken)
+        wait_for(lambda: self.agent.ctr("get", "open/late", check=False).returncode == 0, "the way out")
+        self.assertEqual(self.agent.addresses("open/a"), before)
+        self.assertNotIn("internet_lost", self.event_types("open/a"))
+
+    def test_an_agent_without_nft_refuses_internet_and_says_what_to_do_and_runs_the_rest(self):
+        self.agent.ctr("get", "open/before")
+        self.agent.kill()
+        # A machine that has no nft: an empty file over it, in a mount namespace of the agent's own.
+        self.agent.before = self.agent.mounted(["/dev/null", "/usr/sbin/nft"])
+        self.agent.start()
+        refused = self.agent.ctr("get", "open/after", check=False)
+        self.assertNotEqual(refused.returncode, 0)
+        for word in ("nft", "internet = false", "ctr doctor"):
+            self.assertIn(word, refused.stderr)
+        doctor = self.agent.ctr("doctor", "-o", "json", check=False)
+        self.assertEqual(doctor.returncode, 1)
+        told = {finding["check"]: finding for finding in json.loads(doctor.stdout)["findings"]}
+        self.assertEqual((told["nft"]["outcome"], told["internet"]["outcome"]), ("warning", "missing"))
+        self.assertIn("apt-get install nftables", told["nft"]["advice"])
+        # What runs, with the rules of before, goes on.
+        self.assertEqual(self.tcp("open/before", PEER4, HOST4), [f"ok {HOST4}", "ECONNREFUSED"])
+        self.agent.apply(web("closed", CLOSED))
+        self.assertTrue(self.agent.ctr("get", "closed/a").startswith("http://"))
+        self.agent.kill()
+        # Without an agent its program looks at the machine.
+        alone = self.agent.ctr("doctor", "-o", "json", check=False)
+        self.assertEqual(alone.returncode, 0, alone.stdout + alone.stderr)
+        self.assertIn("runc", [finding["check"] for finding in json.loads(alone.stdout)["findings"]])
+        self.agent.before = within(self.lab.host)
+        self.agent.start()
+        self.agent.ctr("get", "open/after")
+
+    def test_what_is_there_already_is_not_written_again(self):
+        paths = [self.agent.data + "/network", self.agent.run + "/network/resolv.conf", self.agent.run + "/network/settings"]
+        wait_for(lambda: self.agent.opened() == 1, "the way out")
+        stat = lambda: [(os.stat(path).st_ino, os.stat(path).st_mtime_ns) for path in paths]
+        before = stat()
+        self.restart()
+        wait_for(lambda: self.agent.opened() == 2, "the way out")
+        self.assertEqual(stat(), before)
+
+    def test_networks_that_an_agent_has_left_claimed_are_released(self):
+        agent_id = self.agent.json("info")["agent_id"]
+        leak = ["unreachable", "10.250.0.0/16", "proto", "119", "metric", str(route_owner(agent_id))]
+        self.show("ip", "route", "add", *leak)
+        self.restart()
+        wait_for(lambda: self.agent.opened() == 2, "the way out")
+        self.assertNotIn("10.250", self.show("ip", "route"))
+        audit.assert_clean(self.agent)
+        # And a purge needs no file to find all.
+        self.show("ip", "route", "add", *leak)
+        self.agent.ctr("get", "open/a")
+        self.agent.kill()
+        os.unlink(self.agent.data + "/network")
+        self.agent.purge()
+        self.assertEqual(network_remains(agent_id, within(self.lab.host)), [])
+
+
+class Remains(OwnLab):
+    """What is left of instances, and of an agent, is nothing."""
 
     def test_a_hundred_starts_and_stops_leave_no_interface(self):
         def turn(id):
@@ -333,35 +623,6 @@ class Remains(unittest.TestCase):
         self.assertNotIn(agent_id, show("nft", "list", "tables"))
         self.assertNotIn(f"ctr{agent_id[:7]}", show("ip", "link"))
         self.assertNotIn("unreachable", show("ip", "route") + show("ip", "-6", "route"))
-
-    def test_an_agent_without_nft_refuses_internet_and_says_what_to_do_and_runs_the_rest(self):
-        self.agent.ctr("get", "open/before")
-        self.agent.kill()
-        # A machine that has no nft: an empty file over it, in a mount namespace of the agent's own.
-        hidden = 'for f in /usr/sbin/nft /sbin/nft; do mount --bind /dev/null "$f" 2>/dev/null; done; exec "$@"'
-        self.agent.before = [*within(self.lab.host), "unshare", "--mount", "sh", "-c", hidden, "sh"]
-        self.agent.start()
-        refused = self.agent.ctr("get", "open/after", check=False)
-        self.assertNotEqual(refused.returncode, 0)
-        for word in ("nft", "internet = false", "ctr doctor"):
-            self.assertIn(word, refused.stderr)
-        doctor = self.agent.ctr("doctor", "-o", "json", check=False)
-        self.assertEqual(doctor.returncode, 1)
-        told = {finding["check"]: finding for finding in json.loads(doctor.stdout)["findings"]}
-        self.assertEqual((told["nft"]["outcome"], told["internet"]["outcome"]), ("warning", "missing"))
-        self.assertIn("apt-get install nftables", told["nft"]["advice"])
-        # What ran without rules that can be looked after is cut off.
-        wait_for(lambda: not interfaces(self.agent), "the interfaces to be gone")
-        self.agent.apply(web("closed", CLOSED))
-        self.assertTrue(self.agent.ctr("get", "closed/a").startswith("http://"))
-        self.agent.kill()
-        # Without an agent its program looks at the machine.
-        alone = self.agent.ctr("doctor", "-o", "json", check=False)
-        self.assertEqual(alone.returncode, 0, alone.stdout + alone.stderr)
-        self.assertIn("runc", [finding["check"] for finding in json.loads(alone.stdout)["findings"]])
-        self.agent.before = within(self.lab.host)
-        self.agent.start()
-        self.agent.ctr("get", "open/after")
 
 
 if __name__ == "__main__":

@@ -175,15 +175,16 @@ void ContainerdRuntime::StopWatching() {
   if (stop_watching_) stop_watching_->emit(asio::cancellation_type::terminal);
 }
 
-void ContainerdRuntime::OpenInternet() {
-  SpawnOrDie(core_->control, KeepInternet(core_), "the way out of instances");
+void ContainerdRuntime::OpenInternet(std::function<void(Event)> tell) {
+  SpawnOrDie(core_->control, KeepInternet(core_, std::move(tell)), "the way out of instances");
 }
 
 Status ContainerdRuntime::InternetStatus() const { return core_->egress_status; }
 
-void ContainerdRuntime::LetGo() {
+awaitable<void> ContainerdRuntime::LetGo() {
   core_->changes.Close();
   StopWatching();
+  co_await core_->egress_rests.Pass();
 }
 
 void ContainerdRuntime::TakeBack() {

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "agent/base/clock.h"
+#include "agent/model/event.h"
 #include "agent/runtime/containerd/options.h"
 #include "agent/runtime/runtime.h"
 
@@ -28,14 +30,15 @@ class ContainerdRuntime final : public Runtime {
   ~ContainerdRuntime() override;
 
   // From now on instances with a way out can be made: those asked for earlier wait. Changes the
-  // host, so once this is the only agent. Once.
-  void OpenInternet();
+  // host, so once this is the only agent. `tell` gets an event for each instance that loses its way
+  // out while it runs, or has it again. Once.
+  void OpenInternet(std::function<void(Event)> tell);
   // OK if they can; what is in the way, or that it is not known yet.
   Status InternetStatus() const;
 
   // For an agent that takes over: begins no change from now on, and leaves the private containerd
-  // to it. What only looks, and exec, go on.
-  void LetGo();
+  // to it. What only looks, and exec, go on. Returns once nothing of the way out is being changed.
+  awaitable<void> LetGo();
   // It gave up.
   void TakeBack();
 

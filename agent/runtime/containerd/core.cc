@@ -35,7 +35,8 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       containers(this->control, *clock),
       disks(this->control, *clock),
       changes(this->control, *clock),
-      egress_known(this->control, *clock) {
+      egress_known(this->control, *clock),
+      egress_rests(this->control, *clock) {
   egress_known.Close();
 }
 

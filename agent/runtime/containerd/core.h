@@ -56,6 +56,8 @@ struct Core {
   // Closed until it is known whether instances can have a way out; then what is in the way of it.
   Gate egress_known;
   Status egress_status = absl::UnavailableError("it is not known yet; ask again");
+  // Closed while something of the way out is looked at or changed.
+  Gate egress_rests;
 };
 
 // The containerd namespace of an agent.

@@ -11,6 +11,16 @@ std::string Made(std::string_view host, bool has_ipv6 = false, const std::string
   return text.substr(text.find('\n') + 1);
 }
 
+ResolvConf Conf(std::string_view host) {
+  return ForInstances(ParseResolvConf(host), [](const IpRange&) { return false; }, false);
+}
+
+std::string Servers(const std::vector<IpRange>& nameservers) {
+  std::string text;
+  for (const IpRange& address : nameservers) text += address.ToString() + " ";
+  return text;
+}
+
 }  // namespace
 
 TEST_CASE("instances get the host's nameservers, search domains and options") {
@@ -57,6 +67,43 @@ TEST_CASE("no more nameservers than the C library asks") {
 TEST_CASE("broken lines are passed over") {
   CHECK(Made("nameserver\nnameserver nonsense\nnameserver 10.0.0.0/8\nsearch\n\n \r\n"
              "nameserver 192.0.2.53\r\n") == "nameserver 192.0.2.53\n");
+}
+
+TEST_CASE("a host without nameservers for a moment does not send instances to public ones") {
+  FollowedResolvConf followed;
+  CHECK(followed.Follow(Conf("nameserver 10.0.0.53\n")));
+  for (const char* between : {"", "nameserver 127.0.0.53\n"}) {
+    CHECK_FALSE(followed.Follow(Conf(between)));
+    CHECK(Servers(followed.current().nameservers) == "10.0.0.53 ");
+  }
+  // But where it stays so, they are better than none.
+  int looks = 2;
+  while (looks < 1000 && !followed.Follow(Conf(""))) ++looks;
+  CHECK(looks == 59);
+  CHECK(Servers(followed.current().nameservers) == "8.8.8.8 8.8.4.4 ");
+  CHECK(followed.Follow(Conf("nameserver 10.0.0.53\n")));
+}
+
+TEST_CASE("a host that begins without nameservers has the public ones at once") {
+  FollowedResolvConf followed;
+  CHECK(followed.Follow(Conf("")));
+  CHECK(Servers(followed.current().nameservers) == "8.8.8.8 8.8.4.4 ");
+}
+
+TEST_CASE("a nameserver that the host had before may still be asked") {
+  FollowedResolvConf followed;
+  CHECK(followed.Follow(Conf("nameserver 10.0.0.53\n")));
+  CHECK_FALSE(followed.Follow(Conf("nameserver 10.0.0.53\n")));
+  CHECK(followed.Follow(Conf("nameserver 10.1.0.53\n")));
+  CHECK(Servers(followed.current().nameservers) == "10.1.0.53 ");
+  CHECK(Servers(followed.nameservers()) == "10.1.0.53 10.0.0.53 ");
+  CHECK(followed.Follow(Conf("nameserver 10.0.0.53\n")));
+  CHECK(Servers(followed.nameservers()) == "10.0.0.53 10.1.0.53 ");
+  for (int n = 1; n < 100; ++n) {
+    followed.Follow(Conf("nameserver 10.2.0." + std::to_string(n) + "\n"));
+  }
+  CHECK(followed.nameservers().size() == 12);
+  CHECK(followed.nameservers().front().ToString() == "10.2.0.99");
 }
 
 }  // namespace ctr
