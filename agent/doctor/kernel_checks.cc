@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "agent/base/fd.h"
 #include "agent/base/read_file.h"
+#include "agent/base/run_command.h"
 #include "agent/doctor/host_checks.h"
 
 namespace ctr {
@@ -79,7 +80,10 @@ Finding CheckSeccomp() {
 
 Finding CheckAppArmor() {
   if (absl::StartsWith(ReadFileText("/sys/module/apparmor/parameters/enabled"), "Y")) {
-    return {"AppArmor", Outcome::kOk, "is on", ""};
+    if (!FindProgram("apparmor_parser").empty()) return {"AppArmor", Outcome::kOk, "is on", ""};
+    return {"AppArmor", Outcome::kMissing,
+            "is on, but there is no apparmor_parser: instances do not start without its profile",
+            "install it: apt-get install apparmor"};
   }
   return {"AppArmor", Outcome::kWarning,
           "is off or not in this kernel: capabilities, seccomp and masked paths hold without it",

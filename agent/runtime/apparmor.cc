@@ -1,19 +1,13 @@
 #include "agent/runtime/apparmor.h"
 
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "agent/base/fd.h"
-#include "agent/base/spawn.h"
+#include "agent/base/read_file.h"
+#include "agent/base/run_command.h"
 
 namespace ctr {
 namespace {
@@ -58,16 +52,21 @@ constexpr char kRules[] = R"(
 }
 )";
 
-bool IsEnabled(const std::string& sys) {
-  std::ifstream file(sys + "/module/apparmor/parameters/enabled");
-  char enabled = 'N';
-  file >> enabled;
-  return enabled == 'Y';
+bool IsOn(const std::string& sys) {
+  return absl::StartsWith(ReadFirstLine(sys + "/module/apparmor/parameters/enabled"), "Y");
+}
+
+// Where the kernel says what is loaded; without it neither we nor runc can give a profile.
+std::string FolderIn(const std::string& sys) { return sys + "/kernel/security/apparmor"; }
+
+bool HasFolder(const std::string& sys) {
+  std::error_code error;
+  return fs::exists(FolderIn(sys), error);
 }
 
 // Loaded earlier, and in force.
 bool IsLoaded(const std::string& sys) {
-  std::ifstream file(sys + "/kernel/security/apparmor/profiles");
+  std::ifstream file(FolderIn(sys) + "/profiles");
   for (std::string line; std::getline(file, line);) {
     if (absl::StartsWith(line, absl::StrCat(kAppArmorProfile, " (enforce"))) return true;
   }
@@ -84,31 +83,14 @@ AppArmorParts PartsIn(const std::string& etc) {
       .abi = has("abi/3.0"), .tunables = has("tunables/global"), .base = has("abstractions/base")};
 }
 
-// The text in memory, as a file to read.
-UniqueFd FileOf(const std::string& text) {
-  UniqueFd file(memfd_create("apparmor", MFD_CLOEXEC));
-  const bool whole =
-      file.valid() &&
-      write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-      lseek(file.get(), 0, SEEK_SET) == 0;
-  return whole ? std::move(file) : UniqueFd();
-}
-
-// "" if it was loaded, else what was in the way.
-std::string Load(const std::string& text) {
-  UniqueFd file = FileOf(text);
-  if (!file.valid()) return "there is no memory for its text";
-  const char* path = std::getenv("PATH");
-  StatusOr<int> pid =
-      Spawn({.argv = {"apparmor_parser", "-Kr", "/dev/stdin"},
-             .environment = {absl::StrCat("PATH=", path ? path : "/usr/sbin:/usr/bin")},
-             .input_fd = file.get()});
-  if (!pid.ok()) return "apparmor_parser can't be started: install the package apparmor";
-  int status = 0;
-  while (waitpid(*pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
-  return absl::StrCat("apparmor_parser failed (wait status ", status, ")");
+// "" if the kernel has taken the profile, else what was in the way.
+std::string Load(const AppArmorPlaces& places) {
+  const Status loaded =
+      RunCommand({places.parser, "-Kr", "/dev/stdin"}, AppArmorProfileText(PartsIn(places.etc)))
+          .status();
+  if (loaded.ok()) return "";
+  if (absl::IsNotFound(loaded)) return "there is no apparmor_parser: install the package apparmor";
+  return std::string(loaded.message());
 }
 
 }  // namespace
@@ -121,19 +103,33 @@ std::string AppArmorProfileText(const AppArmorParts& parts) {
                       parts.base ? "  #include <abstractions/base>\n" : "", kRules);
 }
 
-AppArmor LoadAppArmor(const std::string& sys, const std::string& etc) {
+AppArmor LoadAppArmor(const AppArmorPlaces& places) {
   AppArmor apparmor;
-  apparmor.enabled = IsEnabled(sys);
-  if (!apparmor.enabled) return apparmor;
-  const std::string problem = Load(AppArmorProfileText(PartsIn(etc)));
-  if (problem.empty() || IsLoaded(sys)) apparmor.profile = kAppArmorProfile;
-  if (!problem.empty()) {
-    apparmor.warning = absl::StrCat(
-        "the AppArmor profile ", kAppArmorProfile, " can't be loaded, ",
-        apparmor.profile.empty() ? "so instances run without one: " : "and an earlier one holds: ",
-        problem);
+  if (!IsOn(places.sys)) return apparmor;
+  if (!HasFolder(places.sys)) {
+    apparmor.warning = absl::StrCat("the kernel has AppArmor, but ", FolderIn(places.sys),
+                                    " is not there: instances run without a profile");
+    return apparmor;
   }
+  apparmor.enabled = true;
+  apparmor.profile = kAppArmorProfile;
+  const std::string problem = Load(places);
+  if (problem.empty()) return apparmor;
+  apparmor.warning = absl::StrCat(
+      "the AppArmor profile ", kAppArmorProfile, " can't be loaded, ",
+      IsLoaded(places.sys) ? "and an earlier one holds: " : "so no instance starts under it: ",
+      problem);
   return apparmor;
+}
+
+Status HoldAppArmor(const AppArmorPlaces& places) {
+  if (!IsOn(places.sys) || !HasFolder(places.sys) || IsLoaded(places.sys)) return absl::OkStatus();
+  const std::string problem = Load(places);
+  if (problem.empty()) return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kFailedPrecondition, code::kStartFailed,
+      absl::StrCat("the AppArmor profile ", kAppArmorProfile, " can't be loaded: ", problem,
+                   "; or set apparmor = \"unconfined\" under [security] in the class"));
 }
 
 }  // namespace ctr

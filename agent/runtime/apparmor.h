@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "agent/base/error.h"
+
 namespace ctr {
 
 // The AppArmor profile of every instance, where the kernel has AppArmor.
@@ -16,15 +18,25 @@ struct AppArmorParts {
 };
 std::string AppArmorProfileText(const AppArmorParts& parts);
 
+// Where things are; other than here in tests.
+struct AppArmorPlaces {
+  std::string sys = "/sys";
+  std::string etc = "/etc";
+  std::string parser = "apparmor_parser";
+};
+
 struct AppArmor {
-  bool enabled = false;  // the kernel asks it
-  std::string profile;   // "": none could be loaded, and instances run without
-  std::string warning;   // why; "" if nothing is amiss
+  bool enabled = false;  // the kernel asks it, and can be told profiles
+  std::string profile;   // of an instance; "": there is no AppArmor
+  std::string warning;   // what is amiss; "" if nothing is
 };
 
 // Has the kernel load the profile, by apparmor_parser, in place of an earlier one. Does nothing
-// where the kernel has no AppArmor. Blocks for some tenths of a second. `sys` and `etc`: other
-// places for /sys and /etc.
-AppArmor LoadAppArmor(const std::string& sys = "/sys", const std::string& etc = "/etc");
+// where the kernel has no AppArmor. Blocks for some tenths of a second.
+AppArmor LoadAppArmor(const AppArmorPlaces& places = {});
+
+// For a start: loads the profile if it is not loaded any more, or could not be earlier.
+// FAILED_PRECONDITION if it can't be: nobody runs without by accident. Blocks for a moment.
+Status HoldAppArmor(const AppArmorPlaces& places = {});
 
 }  // namespace ctr

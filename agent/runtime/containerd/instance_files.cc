@@ -13,6 +13,7 @@
 #include "agent/base/fd.h"
 #include "agent/base/ipv4.h"
 #include "agent/base/netns.h"
+#include "agent/runtime/apparmor.h"
 #include "agent/runtime/containerd/image_volumes.h"
 #include "agent/runtime/containerd/user.h"
 #include "agent/runtime/etc_files.h"
@@ -70,6 +71,9 @@ Status CheckVolumes(const std::vector<Volume>& volumes) {
 StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
                                      const Mounts& mounts) {
   CTR_RETURN_IF_ERROR(CheckVolumes(spec.volumes));
+  if (spec.security.apparmor.empty()) {
+    CTR_RETURN_IF_ERROR(HoldAppArmor());
+  }
   InstanceFiles files;
   CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
   CTR_ASSIGN_OR_RETURN(files.image_volumes, MakeImageVolumes(mounts, image.volumes));
