@@ -27,6 +27,15 @@ std::vector<std::string> LowerDirs(const Mounts& mounts) {
   return folders.empty() ? std::vector<std::string>() : absl::StrSplit(folders, ':');
 }
 
+// All directories that the root file system is merged from, the topmost first.
+std::vector<std::string> AllDirs(const Mounts& mounts) {
+  std::vector<std::string> folders = LowerDirs(mounts);
+  const std::string upper = OptionOf(mounts, "upperdir");
+  // An image without layers has no overlay.
+  folders.insert(folders.begin(), upper.empty() ? mounts[0].source() : upper);
+  return folders;
+}
+
 // A new file: of one that an earlier start had, the instance may have changed everything.
 Status WriteNew(const std::string& path, const std::string& text) {
   ::unlink(path.c_str());
@@ -75,8 +84,11 @@ StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfi
     CTR_RETURN_IF_ERROR(HoldAppArmor());
   }
   InstanceFiles files;
+  CTR_RETURN_IF_ERROR(CheckAccountFiles(AllDirs(mounts)));
   CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
-  CTR_ASSIGN_OR_RETURN(files.image_volumes, MakeImageVolumes(mounts, image.volumes));
+  CTR_ASSIGN_OR_RETURN(
+      files.image_volumes,
+      MakeImageVolumes(mounts, image.volumes, spec.read_only ? Links::kOfImage : Links::kAll));
   EtcFilesInput etc;
   etc.hostname = spec.hostname;
   etc.addresses = {FormatIpv4(ntohl(NetworkNamespace::kInstanceAddress))};

@@ -16,8 +16,9 @@ struct InstanceFiles {
 };
 
 // Looks up the user (the class's, else the image's), makes the files of /etc anew and the image's
-// VOLUMEs, and looks that the hosts' sides of volumes are there. FAILED_PRECONDITION says what is
-// missing. Blocks. The root file system, `mounts`, is not in use.
+// VOLUMEs, and looks that the hosts' sides of volumes and the AppArmor profile are there.
+// FAILED_PRECONDITION says what is missing or in the way. Blocks. The root file system, `mounts`,
+// is not in use.
 StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
                                      const Mounts& mounts);
 

@@ -1,11 +1,8 @@
 #include "agent/runtime/containerd/user.h"
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
-#include <sys/xattr.h>
+#include <unistd.h>
 
 #include <optional>
 #include <utility>
@@ -14,36 +11,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/fd.h"
+#include "agent/runtime/containerd/layers.h"
 
 namespace ctr {
 namespace {
 
 using absl::string_view;
 
-constexpr size_t kMaxFileBytes = 4 << 20;
-
-UniqueFd OpenBeneath(int folder, const char* path, uint64_t flags) {
-  open_how how = {};
-  how.flags = flags | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  return UniqueFd(static_cast<int>(syscall(SYS_openat2, folder, path, &how, sizeof(how))));
-}
-
-// How an overlay says that what lies below is deleted: a device 0:0 in its place.
-bool IsWhiteout(const struct stat& info) { return S_ISCHR(info.st_mode) && info.st_rdev == 0; }
-
-// Whether a layer's folder hides the same folder of the layers below.
-bool HidesLower(int layer, const char* folder) {
-  UniqueFd place = OpenBeneath(layer, folder, O_PATH | O_NOFOLLOW);
-  struct stat info{};
-  if (!place.valid() || fstat(place.get(), &info) != 0) return false;
-  if (!S_ISDIR(info.st_mode)) return IsWhiteout(info);
-  UniqueFd directory = OpenBeneath(layer, folder, O_RDONLY | O_DIRECTORY);
-  char value = 0;
-  return directory.valid() &&
-         fgetxattr(directory.get(), "trusted.overlay.opaque", &value, sizeof(value)) == 1 &&
-         value == 'y';
-}
+constexpr int64_t kMaxFileBytes = 4 << 20;
 
 StatusOr<std::string> ReadAll(int fd, const char* path) {
   std::string text;
@@ -53,7 +28,7 @@ StatusOr<std::string> ReadAll(int fd, const char* path) {
     if (size < 0) return ErrnoError(errno, absl::StrCat("cannot read the image's ", path));
     if (size == 0) return text;
     text.append(block, size);
-    if (text.size() > kMaxFileBytes) {
+    if (static_cast<int64_t>(text.size()) > kMaxFileBytes) {
       return absl::FailedPreconditionError(
           absl::StrCat("the image's ", path, " is larger than 4 MiB: make it smaller"));
     }
@@ -62,23 +37,12 @@ StatusOr<std::string> ReadAll(int fd, const char* path) {
 
 // A file below /etc as the container will see it; "" if there is none.
 StatusOr<std::string> ReadEtc(const std::vector<std::string>& lower_dirs, const char* path) {
-  for (const std::string& layer_path : lower_dirs) {
-    UniqueFd layer(open(layer_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!layer.valid()) return ErrnoError(errno, absl::StrCat("cannot open ", layer_path));
-    UniqueFd place = OpenBeneath(layer.get(), path, O_PATH);
-    struct stat info{};
-    if (place.valid() && fstat(place.get(), &info) == 0) {
-      if (!S_ISREG(info.st_mode)) return std::string();
-      UniqueFd file = OpenBeneath(layer.get(), path, O_RDONLY | O_NONBLOCK);
-      if (!file.valid()) return ErrnoError(errno, absl::StrCat("cannot read the image's ", path));
-      return ReadAll(file.get(), path);
-    }
-    // Links may lead nowhere; what else fails is not the image's fault.
-    bool missing = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
-    if (!missing) return ErrnoError(errno, absl::StrCat("cannot open the image's ", path));
-    if (HidesLower(layer.get(), "etc")) break;
-  }
-  return std::string();
+  CTR_ASSIGN_OR_RETURN(std::string place, FindInLayers(lower_dirs, path));
+  struct stat info{};
+  if (place.empty() || ::lstat(place.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return "";
+  UniqueFd file(::open(place.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+  if (!file.valid()) return ErrnoError(errno, absl::StrCat("cannot read the image's ", path));
+  return ReadAll(file.get(), path);
 }
 
 std::optional<uint32_t> Number(string_view text) {
@@ -158,6 +122,21 @@ Wanted Split(string_view text) {
 }
 
 }  // namespace
+
+Status CheckAccountFiles(const std::vector<std::string>& layers) {
+  for (const char* path : {"etc/passwd", "etc/group"}) {
+    CTR_ASSIGN_OR_RETURN(std::string place, FindInLayers(layers, path));
+    struct stat info{};
+    if (place.empty() || ::lstat(place.c_str(), &info) != 0) continue;
+    if (S_ISREG(info.st_mode) && info.st_size <= kMaxFileBytes) continue;
+    return Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed,
+                 absl::StrCat("its /", path,
+                              " is no file of at most 4 MiB, and has to be read "
+                              "before its program starts: put one there in the image; if the "
+                              "instance did that on its kept disk, destroy it"));
+  }
+  return absl::OkStatus();
+}
 
 StatusOr<ProcessUser> ResolveUser(std::string user, std::vector<std::string> lower_dirs) {
   Wanted wanted = Split(user);

@@ -112,6 +112,77 @@ TEST_CASE("a folder that was replaced or deleted hides the one below") {
   CHECK(!ResolveUser("app", deleted.Dirs()).ok());
 }
 
+TEST_CASE("a link leads from one layer to a file in another, as in the container") {
+  Layers layers;
+  fs::path bottom = layers.Add();
+  fs::create_directories(bottom / "nix/store");
+  Layers::Write(bottom / "nix/store/passwd", "app:x:5:5::/:\n");
+  Layers::Write(bottom / "etc/passwd", "app:x:1:1::/:\n");
+  fs::path top = layers.Add();
+  fs::create_symlink("../nix/store/passwd", top / "etc/passwd");
+  CHECK(Must("app", layers).uid == 5);
+  // A file that is deleted above is not there, either, and the one that the link hides stays so.
+  fs::create_directories(layers.Add() / "nix/store");
+  REQUIRE(::mknod((fs::path(layers.Dirs()[0]) / "nix/store/passwd").c_str(), S_IFCHR,
+                  ::makedev(0, 0)) == 0);
+  CHECK(!ResolveUser("app", layers.Dirs()).ok());
+}
+
+TEST_CASE("/etc that is a link, or a file, hides the /etc of the layers below") {
+  Layers layers;
+  fs::path bottom = layers.Add();
+  Layers::Write(bottom / "etc/passwd", "app:x:1:1::/:\n");
+  fs::create_directories(bottom / "usr/etc");
+  Layers::Write(bottom / "usr/etc/passwd", "app:x:7:7::/:\n");
+  fs::path top = layers.Add();
+  fs::remove(top / "etc");
+  fs::create_symlink("/usr/etc", top / "etc");
+  CHECK(Must("app", layers).uid == 7);
+  // A folder above a link begins anew: nothing below the link is merged into it.
+  layers.Add();
+  CHECK(!ResolveUser("app", layers.Dirs()).ok());
+  Layers::Write(fs::path(layers.Dirs()[0]) / "etc/passwd", "app:x:8:8::/:\n");
+  CHECK(Must("app", layers).uid == 8);
+  fs::path file = layers.Add();
+  fs::remove(file / "etc");
+  Layers::Write(file / "etc", "");
+  CHECK(!ResolveUser("app", layers.Dirs()).ok());
+}
+
+TEST_CASE("what runc reads before a start is a file, a small one, or not there") {
+  Layers layers;
+  layers.Add();
+  CHECK(CheckAccountFiles(layers.Dirs()).ok());
+  fs::path layer = layers.Add();
+  Layers::Write(layer / "etc/passwd", kPasswd);
+  fs::create_symlink("passwd", layer / "etc/group");
+  CHECK(CheckAccountFiles(layers.Dirs()).ok());
+  const auto refused = [&] {
+    const Status status = CheckAccountFiles(layers.Dirs());
+    return status.code() == absl::StatusCode::kFailedPrecondition &&
+           status.message().find("/etc/group") != std::string::npos;
+  };
+  fs::path disk = layers.Add();
+  fs::create_symlink("../tmp/pipe", disk / "etc/group");
+  CHECK(CheckAccountFiles(layers.Dirs()).ok());  // it leads nowhere
+  fs::create_directories(disk / "tmp");
+  REQUIRE(::mkfifo((disk / "tmp/pipe").c_str(), 0644) == 0);
+  CHECK(refused());
+  // The kernel would find it, and so we may not give up.
+  std::string far = "/";
+  for (int i = 0; i < 300; ++i) far += "etc/../";
+  fs::remove(disk / "etc/group");
+  fs::create_symlink(far + "tmp/pipe", disk / "etc/group");
+  CHECK(refused());
+  fs::remove(disk / "etc/group");
+  fs::create_directories(disk / "etc/group");
+  CHECK(refused());
+  fs::remove(disk / "etc/group");
+  Layers::Write(disk / "etc/group", "");
+  fs::resize_file(disk / "etc/group", 5 << 20);
+  CHECK(refused());
+}
+
 TEST_CASE("no symlink of an image leads out of it, and no special file holds us up") {
   Layers layers;
   fs::path layer = layers.Add();

@@ -47,6 +47,26 @@ class SpecFixture : public RuntimeFixture {
         Run(runtime_->ImportImages(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), ""));
     REQUIRE_MESSAGE(imported.ok(), imported.status().ToString());
   }
+
+  // The refusal of a start from an image, which leaves nothing.
+  Status RefusalOf(const std::string& image) {
+    ContainerSpec spec = Spec({"/bin/busybox"});
+    spec.image = "docker.io/library/" + image;
+    const std::string id = spec.id;
+    const Status refused = Run(runtime_->Create(std::move(spec))).status();
+    CHECK(refused.code() == absl::StatusCode::kFailedPrecondition);
+    CHECK(PartsOf(id).empty());
+    return refused;
+  }
+
+  // The next container on the same disk.
+  ContainerSpec Again(ContainerSpec spec, const std::string& script) {
+    const ContainerSpec fresh = Shell(script);
+    spec.id = fresh.id;
+    spec.log = fresh.log;
+    spec.entrypoint = fresh.entrypoint;
+    return spec;
+  }
 };
 
 }  // namespace
@@ -246,6 +266,61 @@ TEST_CASE_FIXTURE(SpecFixture, "no VOLUME of an image leads out of its own file 
     CHECK(absl::StartsWith(output, "/out\n"));
     CHECK(!std::filesystem::exists("/out"));
   }
+}
+
+TEST_CASE_FIXTURE(SpecFixture, "a VOLUME whose links lead on and on is refused, in bounded steps") {
+  // Each link leads through a thousand folders that are not there, to the next: all of them made
+  // by recursion were more than a stack holds.
+  std::vector<TarEntry> links;
+  const auto name = [](int i) { return "l" + std::to_string(i); };
+  for (int i = 0; i < 20; ++i) {
+    std::string target = "/" + name(i + 1);
+    for (int k = 0; k < 1000; ++k) target += "/d";
+    links.push_back({name(i), "", target, 0777});
+  }
+  Import("far:1", {{"Volumes", {{"/l0", json::object()}}}}, links);
+  CHECK(absl::StrContains(RefusalOf("far:1").message(), "VOLUME /l0"));
+
+  Import("loop:1", {{"Volumes", {{"/a/data", json::object()}}}},
+         {{"a", "", "/b", 0777}, {"b", "", "a", 0777}});
+  CHECK(absl::StrContains(RefusalOf("loop:1").message(), "VOLUME /a/data"));
+
+  std::string deep;
+  for (int i = 0; i < 300; ++i) deep += "/d";
+  Import("deep:1", {{"Volumes", {{deep, json::object()}}}});
+  CHECK(absl::StrContains(RefusalOf("deep:1").message(), "too many folders"));
+}
+
+TEST_CASE_FIXTURE(SpecFixture, "a FIFO for /etc/passwd holds up no start: the next is refused") {
+  ContainerSpec spec = Shell("rm /etc/passwd; /bin/busybox mkfifo /etc/passwd");
+  spec.keep_disk = true;
+  const ContainerSpec again = Again(spec, "true");
+  const InstanceName name = spec.name;
+  OutputOf(std::move(spec));
+  const std::string id = again.id;
+  const Status refused = Run(runtime_->Create(again)).status();
+  CHECK(refused.code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(absl::StrContains(refused.message(), "/etc/passwd"));
+  CHECK(PartsOf(id).empty());
+  CHECK(Run(runtime_->RemoveDisk(name)).ok());
+}
+
+TEST_CASE_FIXTURE(SpecFixture, "below a read-only root no instance leads a VOLUME elsewhere") {
+  Import("inner:1", {{"Volumes", {{"/data", json::object()}, {"/data/sub", json::object()}}}},
+         {{"bin/sh", "", "busybox", 0777}});
+  ContainerSpec spec = Shell("cd /data; busybox mv sub old; busybox ln -s /etc sub; echo done");
+  spec.image = "docker.io/library/inner:1";
+  spec.keep_disk = true;
+  const InstanceName name = spec.name;
+  CHECK(OutputOf(spec) == "done\n");
+  // Where all can be written it is its own affair.
+  CHECK(OutputOf(Again(spec, "echo x > /etc/x && echo written")) == "written\n");
+  ContainerSpec read_only = Again(spec, "echo x > /etc/y && echo written");
+  read_only.read_only = true;
+  const Status refused = Run(runtime_->Create(read_only)).status();
+  CHECK(refused.code() == absl::StatusCode::kFailedPrecondition);
+  CHECK(absl::StrContains(refused.message(), "/data/sub"));
+  CHECK(Run(runtime_->RemoveDisk(name)).ok());
 }
 
 }  // namespace ctr
