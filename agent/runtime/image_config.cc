@@ -14,6 +14,12 @@ using nlohmann::json;
 constexpr int kMaxDepth = 64;
 // Docker's limit, and about what fits into the options of an overlay mount.
 constexpr size_t kMaxLayers = 127;
+// What execve takes: of one variable, and of all together with their pointers (a quarter of the
+// usual stack).
+constexpr size_t kMaxVariableBytes = 128 << 10;
+constexpr size_t kMaxVariablesBytes = 2 << 20;
+// Each is looked for at every start.
+constexpr size_t kMaxVolumes = 128;
 
 bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> choices) {
   return std::find(choices.begin(), choices.end(), text) != choices.end();
@@ -97,6 +103,21 @@ Status Check(const Reader& reader) {
       absl::StrCat("the image's config is malformed: \"", reader.spoiled(), "\" has another type"));
 }
 
+Status CheckVariables(const std::vector<std::string>& env) {
+  size_t sum = 0;
+  for (const std::string& variable : env) {
+    const size_t bytes = variable.size() + 1;
+    if (bytes > kMaxVariableBytes) {
+      return Malformed(
+          "one of the image's variables is longer than the 128 KiB that a process can be given");
+    }
+    sum += bytes + sizeof(char*);
+  }
+  if (sum <= kMaxVariablesBytes) return absl::OkStatus();
+  return Malformed(absl::StrCat("the image has ", env.size(),
+                                " variables, more than the 2 MiB that a process can be given"));
+}
+
 StatusOr<ImageConfig> ReadProcess(const json& object) {
   ImageConfig config;
   Reader reader(object);
@@ -109,6 +130,11 @@ StatusOr<ImageConfig> ReadProcess(const json& object) {
   reader.ReadKeys("ExposedPorts", config.exposed_ports);
   reader.ReadKeys("Volumes", config.volumes);
   CTR_RETURN_IF_ERROR(Check(reader));
+  CTR_RETURN_IF_ERROR(CheckVariables(config.env));
+  if (config.volumes.size() > kMaxVolumes) {
+    return Malformed(
+        absl::StrCat("the image has ", config.volumes.size(), " VOLUMEs, more than ", kMaxVolumes));
+  }
   return config;
 }
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/runtime/etc_files.h"
 #include "agent/runtime/seccomp.h"
+#include "agent/runtime/variables.h"
 
 namespace ctr {
 namespace {
@@ -51,32 +52,22 @@ StatusOr<std::vector<std::string>> Args(const OciSpecInput& input) {
   return args;
 }
 
-// Replaces the variable of the same name in place, as Docker does, else appends it.
-void SetVariable(std::vector<std::string>& env, std::string variable) {
-  absl::string_view name = variable;
-  name = name.substr(0, name.find('=') + 1);
-  auto same = std::find_if(env.begin(), env.end(),
-                           [&](const std::string& other) { return absl::StartsWith(other, name); });
-  if (same == env.end()) {
-    env.push_back(std::move(variable));
-  } else {
-    *same = std::move(variable);
-  }
-}
-
 StatusOr<std::vector<std::string>> Environment(const OciSpecInput& input) {
-  std::vector<std::string> env = {kDefaultPath, absl::StrCat("HOSTNAME=", input.hostname)};
+  Variables env;
+  env.Set(kDefaultPath);
+  env.Set(absl::StrCat("HOSTNAME=", input.hostname));
   for (const std::string& variable : input.image.env) {
     // Docker drops what has no '='.
-    if (absl::StrContains(variable, '=')) SetVariable(env, variable);
+    if (absl::StrContains(variable, '=')) env.Set(variable);
   }
-  for (const auto& [name, value] : input.env) SetVariable(env, absl::StrCat(name, "=", value));
-  auto unpassable = std::find_if(env.begin(), env.end(), HasNul);
-  if (unpassable != env.end()) {
+  for (const auto& [name, value] : input.env) env.Set(absl::StrCat(name, "=", value));
+  const std::vector<std::string>& list = env.list();
+  auto unpassable = std::find_if(list.begin(), list.end(), HasNul);
+  if (unpassable != list.end()) {
     return Refused(absl::StrCat("the variable ", unpassable->substr(0, unpassable->find('=')),
                                 " has a NUL byte, which can't be passed: remove it"));
   }
-  return env;
+  return list;
 }
 
 std::string WorkingDir(const OciSpecInput& input) {

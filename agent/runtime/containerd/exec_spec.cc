@@ -7,22 +7,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/runtime/containerd/errors.h"
+#include "agent/runtime/variables.h"
 
 namespace ctr {
 namespace {
 
 using nlohmann::json;
-
-void SetVariable(json& env, const std::string& name, const std::string& value) {
-  std::string prefix = name + "=";
-  for (json& variable : env) {
-    if (absl::StartsWith(variable.get_ref<const std::string&>(), prefix)) {
-      variable = prefix + value;
-      return;
-    }
-  }
-  env.push_back(prefix + value);
-}
 
 bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
@@ -58,9 +48,10 @@ StatusOr<std::string> ExecProcessText(const std::string& oci_spec, const ExecSpe
   }
   json process = std::move(*found);
   process["args"] = spec.argv;
-  json& env = process["env"];
-  if (!env.is_array()) env = json::array();
-  for (const auto& [name, value] : spec.env) SetVariable(env, name, value);
+  Variables env;
+  for (const json& variable : process["env"]) env.Set(variable.get<std::string>());
+  for (const auto& [name, value] : spec.env) env.Set(absl::StrCat(name, "=", value));
+  process["env"] = env.list();
   if (!spec.working_dir.empty()) process["cwd"] = spec.working_dir;
   process["terminal"] = spec.terminal.has_value();
   if (spec.terminal) {

@@ -318,6 +318,31 @@ TEST_CASE("configs: null members are absent, wrong types are refused") {
   CHECK(!ParseImageConfig(many.dump()).ok());
 }
 
+TEST_CASE("configs: more variables than a process can be given, or many VOLUMEs, are refused") {
+  const auto refusal = [](const char* member, const json& value) {
+    const json config = {{"config", {{member, value}}}};
+    const Status status = ParseImageConfig(config.dump()).status();
+    CHECK((status.ok() || status.code() == absl::StatusCode::kInvalidArgument));
+    return std::string(status.message());
+  };
+  std::vector<std::string> variables;
+  for (int i = 0; i < 500'000; ++i) variables.push_back("A=");
+  CHECK(refusal("Env", variables) != "");
+  variables.assign(90'000, "A=345678901234567890");
+  CHECK(refusal("Env", variables).find("90000 variables") != std::string::npos);
+  variables.resize(10'000);
+  CHECK(refusal("Env", variables) == "");
+  const std::string longest = "A=" + std::string((128 << 10) - 3, 'x');
+  CHECK(refusal("Env", json::array({longest})) == "");
+  CHECK(refusal("Env", json::array({longest + "x"})).find("128 KiB") != std::string::npos);
+
+  json volumes;
+  for (int i = 0; i < 128; ++i) volumes["/" + std::to_string(i)] = json::object();
+  CHECK(refusal("Volumes", volumes) == "");
+  volumes["/more"] = json::object();
+  CHECK(refusal("Volumes", volumes).find("129 VOLUMEs") != std::string::npos);
+}
+
 TEST_CASE("chain IDs are those of the OCI specification") {
   std::string a = Sha256Digest("a");
   std::string b = Sha256Digest("b");

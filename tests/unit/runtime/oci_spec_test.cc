@@ -162,6 +162,16 @@ TEST_CASE("variables: the default PATH and HOSTNAME, then the image's, then the 
         json({"PATH=/opt/bin", "HOSTNAME=h", "EMPTY=", "LOG=2", "LO=3"}));
 }
 
+TEST_CASE("many variables are no search through all of them for each") {
+  OciSpecInput input = TestInput();
+  // About as many as an image may have.
+  for (int i = 0; i < 100'000; ++i) input.image.env.push_back(std::to_string(i) + "=");
+  input.env = {{"99999", "x"}};
+  const json env = Build(input)["process"]["env"];
+  CHECK(env.size() == 100'004);
+  CHECK(env.back() == "99999=x");
+}
+
 TEST_CASE("the working directory is absolute") {
   OciSpecInput input = TestInput();
   CHECK(Build(input)["process"]["cwd"] == "/");
