@@ -67,10 +67,20 @@ Status ExecError(const Status& status, const ExecSpec& spec) {
     return Error(absl::StatusCode::kFailedPrecondition, error_code,
                  absl::StrCat("cannot run \"", spec.argv.front(), "\": ", what));
   };
-  if (absl::StrContains(message, "chdir to cwd")) {
+  // chdir to cwd ("/work") set in config.json failed: no such file or directory
+  if (size_t at = message.find("chdir to cwd (\""); at != std::string::npos) {
+    const std::string folder = message.substr(message.find('"', at) + 1);
     return command(code::kCommandNotExecutable,
-                   absl::StrCat("its working directory ", spec.working_dir,
+                   absl::StrCat("its working directory ", folder.substr(0, folder.find('"')),
                                 " cannot be entered: ", message.substr(message.rfind(": ") + 2)));
+  }
+  // runc's own process in the instance could make none, or no thread.
+  if (absl::StrContains(message, "resource temporarily unavailable") ||
+      absl::StrContains(message, "read init-p: connection reset by peer")) {
+    return Error(absl::StatusCode::kResourceExhausted, code::kOverloaded,
+                 absl::StrCat("cannot run \"", spec.argv.front(),
+                              "\": the instance has no room for another process: raise "
+                              "resources.pids, or resources.memory, or stop some of it"));
   }
   if (absl::StrContains(message, "executable file not found") ||
       absl::StrContains(message, "no such file or directory")) {

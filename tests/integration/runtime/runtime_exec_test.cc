@@ -159,6 +159,18 @@ TEST_CASE("what cannot be run is told apart, and leaves nothing") {
   t.RunUntil([&] { return NoFifos(t); });
 }
 
+TEST_CASE("an exec whose folder the instance has removed names it") {
+  RuntimeFixture t;
+  ContainerSpec spec = t.Spec({"/bin/sh", "-c", "rmdir /work; echo gone; exec sleep 1000"});
+  spec.workdir = "/work";
+  const Container container = t.Create(std::move(spec));
+  REQUIRE(t.Run(t.runtime_->Start(container.id)).ok());
+  t.AwaitOutput(container.id, "gone");
+  const Status refused = Exec(t, container.id, {.argv = {"/bin/true"}}).status();
+  CHECK(ErrorCodeOf(refused) == code::kCommandNotExecutable);
+  CHECK(absl::StrContains(refused.message(), "its working directory /work cannot be entered"));
+}
+
 // As when the process that served the execs is gone: nobody holds their folders any more.
 void UnlockFolders(const std::string& below) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
