@@ -1,7 +1,9 @@
 // What the OCI spec takes from the machine that it runs on.
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "agent/base/read_file.h"
 #include "agent/runtime/oci_spec.h"
 #include "agent/runtime/seccomp.h"
 
@@ -26,26 +29,42 @@ bool Exists(const fs::path& path) {
 }
 
 // Our own cgroup in the unified hierarchy: the line "0::/path".
-fs::path OwnCgroup2() {
-  std::ifstream file("/proc/self/cgroup");
+fs::path OwnCgroup2(const fs::path& root) {
+  std::ifstream file(root / "proc/self/cgroup");
   for (std::string line; std::getline(file, line);) {
     if (absl::StartsWith(line, "0::/")) return line.substr(4);
   }
   return "";
 }
 
+// A cgroup has memory's files once its parent hands memory down, and without systemd nobody has
+// asked for that before the first container: we ask as runc will, with a cgroup that it will make.
+bool NewCgroupLimitsSwap(const fs::path& cgroups) {
+  std::ofstream(cgroups / "cgroup.subtree_control") << "+memory" << std::flush;
+  const fs::path ours = cgroups / "ctr";
+  const bool made = ::mkdir(ours.c_str(), 0755) == 0;
+  const bool has = Exists(ours / "memory.swap.max");
+  if (made) ::rmdir(ours.c_str());
+  return has;
+}
+
 // Whether memory cgroups count swap, too; without it a swap limit makes the runtime fail. cgroup v2
 // has the file in every group but the root, v1 (hybrid or pure) has it at the root.
-bool CanLimitSwap() {
-  if (Exists("/sys/fs/cgroup/memory")) {
-    return Exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes");
-  }
-  if (Exists("/sys/fs/cgroup" / OwnCgroup2() / "memory.swap.max")) return true;
+bool CanLimitSwap(const fs::path& root) {
+  const fs::path cgroups = root / "sys/fs/cgroup";
+  if (Exists(cgroups / "memory")) return Exists(cgroups / "memory/memory.memsw.limit_in_bytes");
+  if (Exists(cgroups / OwnCgroup2(root) / "memory.swap.max")) return true;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator("/sys/fs/cgroup", error)) {
+  for (const auto& entry : fs::directory_iterator(cgroups, error)) {
     if (Exists(entry.path() / "memory.swap.max")) return true;
   }
-  return false;
+  return NewCgroupLimitsSwap(cgroups);
+}
+
+// Below a line of heads there is one for each swap device or file.
+bool HasSwap(const fs::path& root) {
+  const std::string text = ReadFileText(root / "proc/swaps");
+  return std::count(text.begin(), text.end(), '\n') > 1;
 }
 
 // They tell neighbours apart by the load of a CPU (moby's advisory GHSA-6fw5-f8r9-fgfm).
@@ -82,7 +101,8 @@ std::vector<std::string> OwnCapabilities() {
 
 }  // namespace
 
-OciHost DetectOciHost() {
+OciHost DetectOciHost(const std::string& root_path) {
+  const fs::path root = root_path;
   OciHost host;
   utsname names{};
   uname(&names);
@@ -94,8 +114,13 @@ OciHost DetectOciHost() {
   host.capabilities = OwnCapabilities();
   host.recursive_read_only = kernel >= KernelVersion{5, 12};  // mount_setattr
   host.masked_paths = ThermalThrottlePaths();
-  host.cgroup_v1 = !Exists("/sys/fs/cgroup/cgroup.controllers");
-  host.swap_limit = CanLimitSwap();
+  host.cgroup_v1 = !Exists(root / "sys/fs/cgroup/cgroup.controllers");
+  host.swap_limit = CanLimitSwap(root);
+  if (!host.swap_limit && HasSwap(root)) {
+    host.warnings.emplace_back(
+        "resources.memory does not hold for swap: the kernel can't limit an instance's, and there "
+        "is some; start Linux with swapaccount=1, or turn swap off (swapoff -a)");
+  }
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) == 0) host.nofile_hard = files.rlim_max;
   return host;

@@ -71,7 +71,8 @@ struct OciSpecInput {
 };
 
 // Looks at this machine: kernel, architecture, cgroups, limits. A broken seccomp profile is a bug.
-OciHost DetectOciHost();
+// `root`: where cgroups' /sys and /proc are.
+OciHost DetectOciHost(const std::string& root = "/");
 
 // The OCI runtime spec (config.json) as Docker would write it, as JSON text, for a root file system
 // at "rootfs". FAILED_PRECONDITION if neither the input nor the image names a program, if an

@@ -1,11 +1,16 @@
 #include "agent/runtime/oci_spec.h"
 
+#include <stdlib.h>
+
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
+
+#include "agent/base/read_file.h"
 
 using nlohmann::json;
 
@@ -336,6 +341,57 @@ TEST_CASE("this machine gives a seccomp profile and its limit of open files") {
   OciHost host = DetectOciHost();
   CHECK(json::parse(host.seccomp)["syscalls"].size() > 10);
   CHECK(host.nofile_hard > 0);
+}
+
+// A machine's /sys/fs/cgroup and /proc/swaps.
+class SwapFixture {
+ public:
+  SwapFixture() {
+    char name[] = "/tmp/ctr-swap-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    root_ = name;
+    Write("proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 999 0 -2\n");
+  }
+  ~SwapFixture() { std::filesystem::remove_all(root_); }
+
+  void Write(const std::string& path, const std::string& text) {
+    std::filesystem::create_directories((root_ / path).parent_path());
+    std::ofstream(root_ / path) << text;
+  }
+  // Whether it limits swap without a warning, or warns.
+  bool Limits() {
+    const OciHost host = DetectOciHost(root_);
+    CHECK(host.warnings.size() == (host.swap_limit ? 0 : 1));
+    return host.swap_limit;
+  }
+
+  std::filesystem::path root_;
+};
+
+TEST_CASE_FIXTURE(SwapFixture, "with cgroup v2, swap is limited if any cgroup can, or a new one") {
+  Write("sys/fs/cgroup/cgroup.controllers", "memory");
+  Write("sys/fs/cgroup/cgroup.subtree_control", "");
+  CHECK(!Limits());
+  // Without systemd, nobody had asked for it, and no cgroup could show it.
+  CHECK(ReadFileText(root_ / "sys/fs/cgroup/cgroup.subtree_control") == "+memory");
+  CHECK(!std::filesystem::exists(root_ / "sys/fs/cgroup/ctr"));
+  Write("sys/fs/cgroup/system.slice/memory.swap.max", "max");
+  CHECK(Limits());
+  std::filesystem::remove_all(root_ / "sys/fs/cgroup/system.slice");
+  Write("proc/self/cgroup", "0::/deep/own\n");
+  Write("sys/fs/cgroup/deep/own/memory.swap.max", "max");
+  CHECK(Limits());
+}
+
+TEST_CASE_FIXTURE(SwapFixture,
+                  "where swap can't be limited, and there is some, a warning says so") {
+  Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "");
+  CHECK(!Limits());
+  CHECK(DetectOciHost(root_).warnings.front().find("swapaccount=1") != std::string::npos);
+  Write("proc/swaps", "Filename Type Size Used Priority\n");
+  CHECK(DetectOciHost(root_).warnings.empty());
+  Write("sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "");
+  CHECK(Limits());
 }
 
 }  // namespace ctr
