@@ -13,6 +13,7 @@
 #include "agent/api/api_server.h"
 #include "agent/api/metrics_server.h"
 #include "agent/base/descriptors.h"
+#include "agent/base/oom_score.h"
 #include "agent/base/work.h"
 #include "agent/cluster/cluster.h"
 #include "agent/config/command_line.h"
@@ -296,6 +297,7 @@ int Main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   spdlog::set_level(spdlog::level::from_str(command_line->config.log_level));
   spdlog::flush_on(spdlog::level::info);
+  LowerOomScore(kAgentOomScore);
   if (command_line->reload) {
     Status reloaded = AskForReload(command_line->config.run_dir);
     return reloaded.ok() ? 0 : Fail(reloaded);

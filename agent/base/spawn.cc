@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/base/descriptors.h"
 #include "agent/base/fd.h"
+#include "agent/base/oom_score.h"
 
 namespace ctr {
 namespace {
@@ -80,6 +81,7 @@ StatusOr<int> Spawn(const SpawnOptions& options) {
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) return ErrnoError(error, absl::StrCat("cannot start ", options.argv[0]));
+  if (!options.keeps_oom_score) ResetOomScore(pid);
   return pid;
 }
 

@@ -15,6 +15,7 @@ struct SpawnOptions {
   int error_fd = -1;                 // stderr alone goes there, if it is given
   int input_fd = -1;                 // stdin, if it is given; else /dev/null
   std::vector<int> passed_fds = {};  // become 3, 4, ...
+  bool keeps_oom_score = false;      // as hard to kill as we are; else like any process
 };
 
 // The one way that the agent starts a process: posix_spawn, in a session of its own, and every

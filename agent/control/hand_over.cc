@@ -395,6 +395,7 @@ awaitable<void> HandOver::AnswerReload(Channel channel) {
   options.environment = OwnEnvironment();
   options.output_fd = STDOUT_FILENO;
   options.error_fd = STDERR_FILENO;
+  options.keeps_oom_score = true;
   StatusOr<int> pid = Spawn(options);
   StatusOr<Pidfd> process = pid.ok() ? Pidfd::Open(*pid) : StatusOr<Pidfd>(pid.status());
   const MonoTime deadline = parts_.clock.Now() + kReloadPatience;

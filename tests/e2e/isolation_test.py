@@ -1,10 +1,12 @@
 """The isolation of a default instance, from inside: see isolation.py."""
 
+import os
+import re
 import tempfile
 import unittest
 
 import isolation
-from harness import Agent, Case
+from harness import Agent, Case, read, wait_for
 
 
 class Isolation(Case):
@@ -48,6 +50,27 @@ class Isolation(Case):
 
     def test_info_has_no_warning_where_nothing_is_amiss(self):
         self.assertIsInstance(self.agent.json("info")["warnings"], list)
+
+
+class OutOfMemory(Case):
+    """Whom the kernel kills where all memory runs out: instances before the agent, the agent before containerd."""
+
+    def test_instances_and_what_the_agent_runs_go_first(self):
+        hook = f"cat /proc/self/oom_score_adj > {self.agent.root}/hook"
+        self.agent.apply(f'name = "web"\nimage = "demo:latest"\ndefault_port = 8080\n[hooks]\non_start = {["sh", "-c", hook]}\n')
+        self.agent.ctr("get", "web/alice")
+        score = "/proc/self/oom_score_adj"
+        self.assertEqual(self.agent.ctr("exec", "web/alice", "--", "cat", "/proc/1/oom_score_adj", score), "0\n0")
+        wait_for(lambda: os.path.exists(self.agent.root + "/hook") and read(self.agent.root + "/hook"), "the hook")
+        self.assertEqual(read(self.agent.root + "/hook"), "0\n")
+        containerd = read(self.agent.data + "/containerd/containerd.pid").strip()
+        found = [int(read(f"/proc/{pid}/oom_score_adj")) for pid in (containerd, self.agent.process.pid)]
+        self.assertEqual(found, [-999, -900] if self.may_protect() else [0, 0])
+
+    @staticmethod
+    def may_protect():
+        """Whether processes here may go below the score that they have: CAP_SYS_RESOURCE."""
+        return int(re.search(r"CapEff:\s+(\w+)", read("/proc/self/status"))[1], 16) >> 24 & 1
 
 
 class Changes(Case):

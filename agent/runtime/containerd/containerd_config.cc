@@ -39,7 +39,9 @@ Status CheckSocketPath(const std::string& path) {
 std::string ContainerdConfig(const ContainerdPaths& paths) {
   return absl::StrCat("# Written by ctr-agent at each start.\n", "version = 2\n",
                       "root = ", Quoted(paths.root), "\n", "state = ", Quoted(paths.state), "\n",
-                      R"(oom_score = 0
+                      // All instances' shims hang on it; they get one more, and what they run
+                      // what its spec says.
+                      R"(oom_score = -999
 required_plugins = ["io.containerd.snapshotter.v1.overlayfs", "io.containerd.grpc.v1.tasks"]
 disabled_plugins = [
   "io.containerd.grpc.v1.cri",

@@ -146,6 +146,7 @@ Status ContainerdProcess::Start() {
   options.argv = {program, "--config", paths_.config_file};
   options.environment = {absl::StrCat("PATH=", SearchPath())};
   options.output_path = paths_.log_file;
+  options.keeps_oom_score = true;  // until it has its own
   CTR_ASSIGN_OR_RETURN(int pid, Spawn(options));
   CTR_ASSIGN_OR_RETURN(Pidfd process, Pidfd::Open(pid));
   process_ = std::make_shared<Pidfd>(std::move(process));
