@@ -52,7 +52,7 @@ AgentService::AgentService(asio::any_io_executor control, asio::any_io_executor 
       supervisor_(supervisor),
       runtime_(runtime),
       facts_(std::move(facts)),
-      log_watcher_(control_) {}
+      log_watcher_(control_, clock_) {}
 
 grpc::ServerUnaryReactor* AgentService::Handle(grpc::CallbackServerContext* context,
                                                rpc::UnaryHandler handler) {

@@ -47,7 +47,7 @@ void AgentService::EndFollowing() {
 awaitable<void> AgentService::AwaitLogWritten(std::string folder, uint64_t generation) {
   const MonoTime patience = clock_.Now() + kWriterPatience;
   std::unique_ptr<Alarm> alarm = clock_.MakeAlarm(control_);
-  StatusOr<std::unique_ptr<LogWatcher::Watch>> watch = log_watcher_.Add(folder, alarm.get());
+  const std::unique_ptr<LogWatcher::Watch> watch = log_watcher_.Add(folder, alarm.get());
   while (clock_.Now() < patience && co_await OnWork(work_, [folder, generation] {
            return IsLogBeingWritten(folder, generation);
          })) {
@@ -74,7 +74,7 @@ awaitable<Status> AgentService::DoReadLogs(const v1::ReadLogsRequest* request,
   if (follow) {
     log_followers_.insert(alarm.get());
     CTR_CO_RETURN_IF_ERROR(co_await OnWork(work_, [folder] { return PrepareLogFolder(folder); }));
-    CTR_CO_ASSIGN_OR_RETURN(watch, log_watcher_.Add(folder, alarm.get()));
+    watch = log_watcher_.Add(folder, alarm.get());
     forgotten.emplace(
         control_, instance, [](const Instance&) { return false; }, nullptr, alarm.get());
   } else if (instance->state() == State::kStopped) {

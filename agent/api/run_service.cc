@@ -149,8 +149,7 @@ awaitable<Status> AgentService::DoRunInstance(rpc::CallContext call, Reader& rea
   auto run = std::make_shared<JobRun>();
   const auto end_signals = absl::MakeCleanup([run] { run->over = true; });
   run->alarm = clock_.MakeAlarm(control_);
-  CTR_CO_ASSIGN_OR_RETURN(std::unique_ptr<LogWatcher::Watch> watch,
-                          log_watcher_.Add(folder, run->alarm.get()));
+  const std::unique_ptr<LogWatcher::Watch> watch = log_watcher_.Add(folder, run->alarm.get());
   if (instance->state() != State::kStopped) co_return AlreadyRuns(name);
   const uint64_t before = instance->observed().generation;
   // Watched before it is asked for: a job may be over in no time.

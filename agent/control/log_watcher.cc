@@ -2,6 +2,7 @@
 
 #include <sys/inotify.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -9,21 +10,21 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include <spdlog/spdlog.h>
 
 namespace ctr {
 namespace {
 
 constexpr uint32_t kChanges = IN_MODIFY | IN_CREATE | IN_CLOSE_WRITE | IN_DELETE_SELF;
 
-Status NoWatch(int error_number, const std::string& what, const char* limit) {
-  return ErrnoError(error_number, absl::StrCat("cannot follow ", what, " (", limit, ")"));
-}
+constexpr Duration kPoll = std::chrono::milliseconds(250);
 
 }  // namespace
 
 struct LogWatcher::State {
   State(asio::any_io_executor executor, int fd) : inotify(std::move(executor), fd) {}
+
+  class Notified;
 
   static awaitable<void> Listen(std::shared_ptr<State> state);
   void Tell(const inotify_event& event);
@@ -56,44 +57,82 @@ void LogWatcher::State::Tell(const inotify_event& event) {
   if ((event.mask & IN_IGNORED) != 0) alarms.erase(event.wd);  // the folder is gone
 }
 
-LogWatcher::LogWatcher(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+// By inotify.
+class LogWatcher::State::Notified final : public LogWatcher::Watch {
+ public:
+  Notified(std::shared_ptr<State> state, int number, Alarm* alarm)
+      : state_(std::move(state)), number_(number), alarm_(alarm) {
+    state_->alarms[number_].push_back(alarm_);
+  }
+  Notified(const Notified&) = delete;
+  ~Notified() override {
+    auto found = state_->alarms.find(number_);
+    if (found == state_->alarms.end()) return;
+    auto& waiting = found->second;
+    const auto own = std::find(waiting.begin(), waiting.end(), alarm_);
+    if (own != waiting.end()) waiting.erase(own);
+    if (!waiting.empty()) return;
+    state_->alarms.erase(found);
+    if (state_->inotify.is_open()) ::inotify_rm_watch(state_->inotify.native_handle(), number_);
+  }
+
+ private:
+  const std::shared_ptr<State> state_;
+  const int number_;
+  Alarm* const alarm_;
+};
+
+namespace {
+
+// By the clock.
+class Polled final : public LogWatcher::Watch {
+ public:
+  Polled(asio::any_io_executor executor, Clock& clock, Alarm* alarm)
+      : alarm_(std::make_shared<Alarm*>(alarm)) {
+    asio::co_spawn(std::move(executor), Poll(alarm_, clock), asio::detached);
+  }
+  Polled(const Polled&) = delete;
+  ~Polled() override { *alarm_ = nullptr; }
+
+ private:
+  static awaitable<void> Poll(std::shared_ptr<Alarm*> alarm, Clock& clock) {
+    while (*alarm != nullptr) {
+      (*alarm)->Ring();
+      co_await clock.SleepUntil(clock.Now() + kPoll);
+    }
+  }
+
+  const std::shared_ptr<Alarm*> alarm_;  // null once the watch is gone
+};
+
+}  // namespace
+
+LogWatcher::LogWatcher(asio::any_io_executor executor, Clock& clock)
+    : executor_(std::move(executor)), clock_(clock) {
+  const int fd = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  if (fd < 0) {
+    spdlog::warn(
+        "output is looked at four times a second, as there is no inotify: {}; raise "
+        "fs.inotify.max_user_instances, and restart ctr-agent",
+        std::strerror(errno));
+    return;
+  }
+  state_ = std::make_shared<State>(executor_, fd);
+  asio::co_spawn(executor_, State::Listen(state_), asio::detached);
+}
 
 LogWatcher::~LogWatcher() {
   ErrorCode ignored;
   if (state_) state_->inotify.close(ignored);
 }
 
-StatusOr<std::unique_ptr<LogWatcher::Watch>> LogWatcher::Add(const std::string& folder,
-                                                             Alarm* alarm) {
-  if (!state_) {
-    const int fd = ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (fd < 0) return NoWatch(errno, folder, "fs.inotify.max_user_instances");
-    state_ = std::make_shared<State>(executor_, fd);
-    asio::co_spawn(executor_, State::Listen(state_), asio::detached);
+std::unique_ptr<LogWatcher::Watch> LogWatcher::Add(const std::string& folder, Alarm* alarm) {
+  if (state_) {
+    const int number =
+        ::inotify_add_watch(state_->inotify.native_handle(), folder.c_str(), kChanges | IN_ONLYDIR);
+    if (number >= 0) return std::make_unique<State::Notified>(state_, number, alarm);
   }
-  const int number =
-      ::inotify_add_watch(state_->inotify.native_handle(), folder.c_str(), kChanges | IN_ONLYDIR);
-  if (number < 0) return NoWatch(errno, folder, "fs.inotify.max_user_watches");
-  return std::unique_ptr<Watch>(new Watch(state_, number, alarm));
-}
-
-LogWatcher::Watch::Watch(std::shared_ptr<State> state, int number, Alarm* alarm)
-    : state_(std::move(state)), number_(number), alarm_(alarm) {
-  state_->alarms[number_].push_back(alarm_);
-}
-
-LogWatcher::Watch::~Watch() {
-  auto found = state_->alarms.find(number_);
-  if (found == state_->alarms.end()) return;
-  auto& waiting = found->second;
-  for (auto it = waiting.begin(); it != waiting.end(); ++it) {
-    if (*it != alarm_) continue;
-    waiting.erase(it);
-    break;
-  }
-  if (!waiting.empty()) return;
-  state_->alarms.erase(found);
-  if (state_->inotify.is_open()) ::inotify_rm_watch(state_->inotify.native_handle(), number_);
+  return std::make_unique<Polled>(executor_, clock_, alarm);
 }
 
 }  // namespace ctr

@@ -9,37 +9,31 @@
 namespace ctr {
 
 // Tells who reads instances' output that there is more of it: one inotify descriptor for all of
-// them, as the kernel gives a user few. Home: the control loop.
+// them, as the kernel gives a user few, instances' root among them; taken at once, before they are
+// used up. Home: the control loop.
 class LogWatcher {
  public:
-  explicit LogWatcher(asio::any_io_executor executor);
+  LogWatcher(asio::any_io_executor executor, Clock& clock);
   ~LogWatcher();
 
   class Watch;
 
   // Rings `alarm` at every change of what is in `folder`, and when it is removed, as long as the
-  // Watch lives. The alarm outlives it; the watcher need not. An error names the limit that was
-  // reached.
-  StatusOr<std::unique_ptr<Watch>> Add(const std::string& folder, Alarm* alarm);
+  // Watch lives; where the kernel has no room for that, four times a second. The alarm outlives
+  // it; the watcher need not.
+  std::unique_ptr<Watch> Add(const std::string& folder, Alarm* alarm);
 
  private:
   struct State;
 
   const asio::any_io_executor executor_;
-  std::shared_ptr<State> state_;  // null before the first Add
+  Clock& clock_;
+  std::shared_ptr<State> state_;  // null if there is no inotify
 };
 
 class LogWatcher::Watch {
  public:
-  ~Watch();
-
- private:
-  friend class LogWatcher;
-  Watch(std::shared_ptr<State> state, int number, Alarm* alarm);
-
-  const std::shared_ptr<State> state_;
-  const int number_;
-  Alarm* const alarm_;
+  virtual ~Watch() = default;
 };
 
 }  // namespace ctr

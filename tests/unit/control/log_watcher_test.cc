@@ -1,0 +1,101 @@
+#include "agent/control/log_watcher.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include <doctest/doctest.h>
+
+#include "tests/fakes/loop.h"
+#include "tests/fakes/manual_clock.h"
+
+namespace ctr {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct CountingAlarm final : Alarm {
+  awaitable<void> WaitUntil(MonoTime) override { co_return; }
+  void Ring() override { ++rings; }
+  int rings = 0;
+};
+
+class Fixture {
+ public:
+  Fixture() {
+    char name[] = "/tmp/ctr-log-watcher-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    folder_ = name;
+  }
+  ~Fixture() {
+    fs::remove_all(folder_);
+    io_.DropHandlers();
+  }
+
+  void Turn() {
+    io_.restart();
+    io_.poll();
+  }
+  // Turns the loop until the kernel has told of something.
+  void RunUntilRung() {
+    while (alarm_.rings == 0) {
+      io_.restart();
+      io_.run_one_for(std::chrono::milliseconds(5));
+    }
+  }
+  // What rings in the time, moved by hand.
+  int RingsIn(Duration time) {
+    alarm_.rings = 0;
+    clock_.Advance(time);
+    Turn();
+    return alarm_.rings;
+  }
+  void CheckPolls(LogWatcher& watcher, const std::string& folder) {
+    auto watch = watcher.Add(folder, &alarm_);
+    Turn();
+    CHECK(RingsIn(std::chrono::milliseconds(249)) == 0);
+    CHECK(RingsIn(std::chrono::milliseconds(1)) == 1);
+    CHECK(RingsIn(std::chrono::milliseconds(250)) == 1);
+    watch.reset();
+    CHECK(RingsIn(std::chrono::hours(1)) == 0);
+  }
+
+  Loop io_;
+  ManualClock clock_;
+  CountingAlarm alarm_;
+  fs::path folder_;
+};
+
+}  // namespace
+
+TEST_CASE_FIXTURE(Fixture, "who follows a folder is told of changes, and not of time") {
+  LogWatcher watcher(io_.get_executor(), clock_);
+  auto watch = watcher.Add(folder_, &alarm_);
+  Turn();
+  CHECK(RingsIn(std::chrono::hours(1)) == 0);
+  std::ofstream(folder_ / "1") << "x";
+  RunUntilRung();
+  watch.reset();
+  std::ofstream(folder_ / "1") << "y";
+  CHECK(RingsIn(std::chrono::hours(1)) == 0);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a folder that can't be watched is looked at four times a second") {
+  LogWatcher watcher(io_.get_executor(), clock_);
+  CheckPolls(watcher, folder_ / "nowhere");
+}
+
+TEST_CASE_FIXTURE(Fixture, "without any inotify, folders are looked at four times a second") {
+  // As when another process of the same user has them all.
+  rlimit usual{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &usual) == 0);
+  const rlimit none{0, usual.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  LogWatcher watcher(io_.get_executor(), clock_);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &usual) == 0);
+  CheckPolls(watcher, folder_);
+}
+
+}  // namespace ctr
