@@ -101,7 +101,7 @@ void ToProto(const ClassState& state, const InstanceCounts& instances, v1::Class
   proto->set_instances(instances.known);
   proto->set_live_instances(static_cast<uint32_t>(state.live));
   proto->set_settings_json(SettingsJson(config));
-  for (std::string& words : Loosened(config.security, config.volumes)) {
+  for (std::string& words : Loosened(config)) {
     proto->add_loosened(std::move(words));
   }
   for (const auto& [revision, count] : instances.live_revisions) {

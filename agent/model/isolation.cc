@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "agent/model/class_config.h"
 
 namespace ctr {
 namespace {
@@ -112,7 +113,8 @@ std::vector<std::string> CapabilitiesOf(const Security& security,
   return capabilities;
 }
 
-std::vector<std::string> Loosened(const Security& security, const std::vector<Volume>& volumes) {
+std::vector<std::string> Loosened(const ClassConfig& config) {
+  const Security& security = config.security;
   std::vector<std::string> loosened;
   if (Contains(security.cap_add, kAllCapabilities)) {
     loosened.push_back("it may have every capability (cap_add)");
@@ -130,7 +132,10 @@ std::vector<std::string> Loosened(const Security& security, const std::vector<Vo
   } else if (!security.apparmor.empty()) {
     loosened.push_back(absl::StrCat("another AppArmor profile: ", security.apparmor));
   }
-  for (const Volume& volume : volumes) {
+  if (config.dial == Dial::kLoopback) {
+    loosened.push_back("what listens on its 127.0.0.1 alone is reached from outside, too (dial)");
+  }
+  for (const Volume& volume : config.volumes) {
     if (volume.host.empty()) continue;
     loosened.push_back(absl::StrCat(volume.read_only ? "it reads" : "it writes", " the host's ",
                                     volume.host, " (volume)"));

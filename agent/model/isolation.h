@@ -9,6 +9,8 @@
 
 namespace ctr {
 
+struct ClassConfig;
+
 // What is mounted into an instance beside its root file system: a file or folder of the host, or
 // memory.
 struct Volume {
@@ -49,7 +51,8 @@ StatusOr<std::string> ParseCapability(std::string_view text);
 std::vector<std::string> CapabilitiesOf(const Security& security,
                                         const std::vector<std::string>& available);
 
-// What makes an instance less isolated than the default, in words, one each; empty if nothing does.
-std::vector<std::string> Loosened(const Security& security, const std::vector<Volume>& volumes);
+// What makes a class's instances less isolated than the default, in words, one each; empty if
+// nothing does.
+std::vector<std::string> Loosened(const ClassConfig& config);
 
 }  // namespace ctr

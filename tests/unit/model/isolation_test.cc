@@ -5,10 +5,19 @@
 
 #include <doctest/doctest.h>
 
+#include "agent/model/class_config.h"
+
 namespace ctr {
 namespace {
 
 using Strings = std::vector<std::string>;
+
+Strings LoosenedBy(const Security& security, const std::vector<Volume>& volumes = {}) {
+  ClassConfig config;
+  config.security = security;
+  config.volumes = volumes;
+  return Loosened(config);
+}
 
 Security Changed(Strings add, Strings drop = {}) {
   Security security;
@@ -56,21 +65,25 @@ TEST_CASE("capabilities are named with or without CAP_, in any case") {
 }
 
 TEST_CASE("what loosens an instance is said in words, and nothing by default") {
-  CHECK(Loosened({}, {}).empty());
+  CHECK(Loosened(ClassConfig()).empty());
   // Fewer capabilities, one that is there anyway, and memory loosen nothing.
-  CHECK(Loosened(Changed({"CAP_CHOWN"}, {"CAP_KILL"}), {{"/tmp", "", false, 4096}}).empty());
-  CHECK(Loosened(Changed({"CAP_NET_RAW", "CAP_SYS_PTRACE"}), {}) ==
+  CHECK(LoosenedBy(Changed({"CAP_CHOWN"}, {"CAP_KILL"}), {{"/tmp", "", false, 4096}}).empty());
+  CHECK(LoosenedBy(Changed({"CAP_NET_RAW", "CAP_SYS_PTRACE"})) ==
         Strings{"it may have more capabilities (cap_add): NET_RAW, SYS_PTRACE"});
   Security loose = Changed({"ALL"});
   loose.seccomp = loose.masked_paths = loose.no_new_privileges = false;
   loose.apparmor = "unconfined";
-  const Strings all = Loosened(loose, {{"/a", "/srv", true, 0}, {"/b", "/var", false, 0}});
+  const Strings all = LoosenedBy(loose, {{"/a", "/srv", true, 0}, {"/b", "/var", false, 0}});
   CHECK(all == Strings{"it may have every capability (cap_add)",
                        "no system call is filtered (seccomp)",
                        "setuid programs raise privileges (no_new_privileges)",
                        "/proc and /sys are not masked (systempaths)",
                        "no AppArmor profile holds (apparmor)", "it reads the host's /srv (volume)",
                        "it writes the host's /var (volume)"});
+  ClassConfig loopback;
+  loopback.dial = Dial::kLoopback;
+  CHECK(Loosened(loopback) ==
+        Strings{"what listens on its 127.0.0.1 alone is reached from outside, too (dial)"});
 }
 
 }  // namespace ctr
