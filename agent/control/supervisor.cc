@@ -1,5 +1,8 @@
 #include "agent/control/supervisor.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <unordered_set>
@@ -63,6 +66,30 @@ class Removing {
  private:
   ClassState& state_;
 };
+
+// A folder of the host that is not there yet may well come.
+awaitable<std::string> NoteOfVolumes(asio::any_io_executor work, std::vector<Volume> volumes) {
+  std::vector<std::string> missing;
+  for (const Volume& volume : volumes) {
+    if (volume.host.empty()) continue;
+    const bool there =
+        co_await OnWork(work, [host = volume.host] { return ::access(host.c_str(), F_OK) == 0; });
+    if (!there) missing.push_back(volume.host);
+  }
+  if (missing.empty()) co_return "";
+  co_return absl::StrCat("no instance will start before there is on this host: ",
+                         absl::StrJoin(missing, ", "));
+}
+
+// Nobody can be given more than the agent may have.
+std::string NoteOfOpenFiles(int nofile) {
+  rlimit own{};
+  if (::getrlimit(RLIMIT_NOFILE, &own) != 0 || static_cast<rlim_t>(nofile) <= own.rlim_max) {
+    return "";
+  }
+  return absl::StrCat("nofile counts as ", own.rlim_max,
+                      ", the agent's own hard limit: raise that, as ctr doctor says");
+}
 
 // What the ingress answers for a failed wake: one of its own codes.
 Status AsIngressError(const Status& status) {
@@ -445,6 +472,10 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
   }
   applied.result = known ? ApplyResult::kConfigured : ApplyResult::kCreated;
   if (other_disk) applied.note = co_await NoteOfDisks(applied.name, disk);
+  const std::string missing = co_await NoteOfVolumes(services_.work, state->config->volumes);
+  for (const std::string& more : {missing, NoteOfOpenFiles(state->config->nofile)}) {
+    absl::StrAppend(&applied.note, applied.note.empty() || more.empty() ? "" : "; ", more);
+  }
   co_return applied;
 }
 

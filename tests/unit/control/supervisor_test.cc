@@ -1,3 +1,6 @@
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <fstream>
 
 #include "tests/unit/control/world.h"
@@ -285,6 +288,20 @@ TEST_CASE("pruning leaves what classes use") {
   REQUIRE(pruned.ok());
   CHECK(pruned->references == std::vector<std::string>{"docker.io/library/old:1"});
   CHECK(world.runtime.images == std::set<std::string>{"docker.io/library/demo:latest"});
+}
+
+TEST_CASE("an apply says what open files count for, beyond the agent's own hard limit") {
+  World world;
+  const auto note = [&](rlim_t files) {
+    const std::string source = kWebClass + ("nofile = " + std::to_string(files) + "\n");
+    return world.Await(world.supervisor->ApplyClass(source, "f", "test"))->note;
+  };
+  rlimit own{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &own) == 0);
+  constexpr rlim_t kMost = 1'048'576;
+  CHECK(note(std::min(own.rlim_max, kMost)) == "");
+  if (own.rlim_max >= kMost) return;  // no class may ask for more
+  CHECK(note(kMost).find("nofile counts as " + std::to_string(own.rlim_max)) == 0);
 }
 
 TEST_CASE("an apply that changes `disk` says what becomes of the disks that are kept") {
