@@ -7,9 +7,11 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/project_quota.h"
+#include "agent/base/read_file.h"
 #include "agent/base/run_command.h"
 
 namespace ctr {
@@ -70,6 +72,15 @@ void Append(std::vector<Finding>& all, std::vector<Finding> more) {
 
 }  // namespace
 
+Finding JudgeContainerd(Finding program, const std::string& socket) {
+  const bool is_elsewhere = absl::StartsWith(socket, "/");
+  if (is_elsewhere && program.outcome == Outcome::kMissing) {
+    program.outcome = Outcome::kWarning;
+    absl::StrAppend(&program.detail, "; instances live in the one at ", socket);
+  }
+  return program;
+}
+
 std::vector<Finding> CheckPrograms() {
   return {CheckProgram("containerd", "containerd", 2),
           CheckProgram("containerd-shim-runc-v2", "containerd", 0),
@@ -99,6 +110,10 @@ std::vector<Finding> CheckDisk(const std::string& data_dir) {
 
 std::vector<Finding> CheckHost(const std::string& data_dir) {
   std::vector<Finding> all = CheckPrograms();
+  for (Finding& finding : all) {
+    if (finding.check != "containerd") continue;
+    finding = JudgeContainerd(std::move(finding), ReadFirstLine(data_dir + "/containerd-socket"));
+  }
   Append(all, CheckKernel());
   Append(all, CheckNetwork());
   Append(all, CheckDisk(data_dir));

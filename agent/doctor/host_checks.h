@@ -23,4 +23,8 @@ std::vector<Finding> CheckDisk(const std::string& data_dir);
 // folders. Pure.
 Finding JudgeCgroups(bool is_v2, const std::vector<std::string>& controllers);
 
+// A missing program is a warning where instances live in somebody else's containerd: `socket`, as
+// DATA/containerd-socket says. Pure.
+Finding JudgeContainerd(Finding program, const std::string& socket);
+
 }  // namespace ctr

@@ -1,4 +1,7 @@
+#include "agent/doctor/kernel_checks.h"
+
 #include <linux/bpf.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -91,9 +94,7 @@ Finding CheckAppArmor() {
 }
 
 Finding CheckOverlay() {
-  for (absl::string_view line : absl::StrSplit(ReadFileText("/proc/filesystems"), '\n')) {
-    if (absl::EndsWith(line, "\toverlay")) return {"overlayfs", Outcome::kOk, "is there", ""};
-  }
+  if (HasFileSystem("overlay")) return {"overlayfs", Outcome::kOk, "is there", ""};
   return {"overlayfs", Outcome::kMissing, "the kernel does not know it",
           "load it: modprobe overlay, and put \"overlay\" into /etc/modules"};
 }
@@ -123,6 +124,15 @@ Finding CheckSkLookup() {
 }
 
 }  // namespace
+
+bool HasFileSystem(const std::string& name) {
+  for (absl::string_view line : absl::StrSplit(ReadFileText("/proc/filesystems"), '\n')) {
+    if (absl::EndsWith(line, "\t" + name)) return true;
+  }
+  // A module that is not loaded yet is loaded before the kernel looks at the options.
+  ::mount("none", "/", name.c_str(), 0, "ctr-doctor-asks");
+  return errno != ENODEV && errno != EPERM;
+}
 
 Finding JudgeCgroups(bool is_v2, const std::vector<std::string>& controllers) {
   std::vector<std::string> wanted = {"cpu", "memory", "pids"};

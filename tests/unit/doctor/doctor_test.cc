@@ -17,6 +17,16 @@ TEST_CASE("each version of cgroups needs its own controllers") {
   CHECK(JudgeCgroups(false, {"cpu", "memory", "pids"}).detail == "v1 without freezer devices");
 }
 
+TEST_CASE("containerd's program is not needed where instances live in somebody else's") {
+  using Outcome = Finding::Outcome;
+  const Finding missing = {"containerd", Outcome::kMissing, "there is no program containerd", "x"};
+  CHECK(JudgeContainerd(missing, "private").outcome == Outcome::kMissing);
+  CHECK(JudgeContainerd(missing, "").outcome == Outcome::kMissing);
+  const Finding elsewhere = JudgeContainerd(missing, "/run/containerd/containerd.sock");
+  CHECK(elsewhere.outcome == Outcome::kWarning);
+  CHECK_FALSE(elsewhere.advice.empty());
+}
+
 TEST_CASE("everything is looked at, and what is not well says what to do") {
   const std::vector<Finding> findings = CheckHost("/var/lib/ctr");
   CHECK(findings.size() > 12);
