@@ -120,7 +120,7 @@ awaitable<void> Supervisor::Reconcile() {
     co_return;
   }
   for (const Container& container : *containers) {
-    if (Knows(container.id)) continue;
+    if (Knows(container.id) || unread_classes_.contains(container.name.class_name)) continue;
     Status removed = co_await runtime_.Remove(container.id);
     if (removed.ok()) {
       events_.Record(
@@ -143,11 +143,29 @@ awaitable<void> Supervisor::Reconcile() {
   }
 }
 
+// One class is no reason to serve none: its rows stay, and what runs of it runs on, until an agent
+// is started that can read it, as after it was applied again.
+void Supervisor::NoteUnread(const ClassRecord& record, const Status& why) {
+  const std::string& name = record.config.name;
+  unread_classes_[name] = record.address;
+  const std::string told =
+      absl::StrCat("class ", name,
+                   " is left alone, and so are its instances: what is kept of it can't be read: ",
+                   std::string(why.message()), "; apply it again and restart the agent");
+  spdlog::error("{}", told);
+  events_.Record({.type = event::kClassUnread, .instance = {name, ""}, .message = told});
+}
+
 Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& last_seen) {
   cursors_ = state.cursors;
   for (ClassRecord& record : state.classes) {
-    CTR_ASSIGN_OR_RETURN(record.config,
-                         ParseClassFile(record.source, "stored class " + record.config.name));
+    const std::string name = record.config.name;
+    StatusOr<ClassConfig> config = ParseClassFile(record.source, "stored class " + name);
+    if (!config.ok()) {
+      NoteUnread(record, config.status());
+      continue;
+    }
+    record.config = *std::move(config);
     auto class_state = std::make_shared<ClassState>();
     class_state->revision = RevisionOf(record.config);
     class_state->config = std::make_shared<const ClassConfig>(record.config);
@@ -158,6 +176,7 @@ Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& las
     auto class_state = classes_.find(record.name.class_name);
     if (class_state == classes_.end()) {
       spdlog::error("{}: its class is unknown; it is left alone", record.name.ToString());
+      unread_addresses_.insert(record.address);
       continue;
     }
     InstanceName name = record.name;

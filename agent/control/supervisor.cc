@@ -13,6 +13,7 @@
 #include "agent/base/work.h"
 #include "agent/config/autoscale_edit.h"
 #include "agent/config/class_file.h"
+#include "agent/config/image_digest_edit.h"
 #include "agent/control/log_files.h"
 #include "agent/model/reference.h"
 #include "agent/policy/routing.h"
@@ -434,7 +435,7 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
   if (config.image_digest != *digest) {
     // What it runs is kept with it as if its file said so.
     config.image_digest = *digest;
-    source = absl::StrCat("image_digest = \"", *digest, "\"\n", source);
+    CTR_CO_ASSIGN_OR_RETURN(source, WithImageDigest(source, config));
   }
 
   Semaphore::Permit permit = co_await class_edits_.Acquire();
@@ -442,8 +443,11 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
   const bool known = found != classes_.end();
   if (known && *found->second->config == config) co_return applied;
   ClassRecord record{.config = config, .source = std::move(source), .applied_at = clock_.Wall()};
+  const auto unread = unread_classes_.find(config.name);
   if (known) {
     record.address = found->second->record.address;
+  } else if (unread != unread_classes_.end()) {
+    record.address = unread->second;
   } else {
     CTR_CO_ASSIGN_OR_RETURN(record.address, TakeClassAddress());
   }
@@ -452,6 +456,11 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
   if (!committed.ok()) {
     Publish();
     co_return Annotate(committed, "cannot keep class " + config.name);
+  }
+  if (unread != unread_classes_.end()) {
+    applied.result = ApplyResult::kConfigured;
+    applied.note = "to have it back, with its instances, restart the agent";
+    co_return applied;
   }
   const Disk disk = config.disk;
   const bool other_disk = known && found->second->config->disk != disk;
@@ -542,7 +551,7 @@ awaitable<Status> Supervisor::RemoveClass(std::string name, bool force, MonoTime
 }
 
 StatusOr<uint32_t> Supervisor::TakeInstanceAddress() {
-  std::unordered_set<uint32_t> used;
+  std::unordered_set<uint32_t> used = unread_addresses_;
   for (const auto& [name, instance] : instances_) used.insert(instance->record().address);
   std::optional<uint32_t> address = NextAddress(options_.instance_range, cursors_.instance, used);
   if (!address) {
@@ -557,6 +566,7 @@ StatusOr<uint32_t> Supervisor::TakeInstanceAddress() {
 StatusOr<uint32_t> Supervisor::TakeClassAddress() {
   std::unordered_set<uint32_t> used;
   for (const auto& [name, state] : classes_) used.insert(state->record.address);
+  for (const auto& [name, address] : unread_classes_) used.insert(address);
   std::optional<uint32_t> address = NextAddress(options_.class_range, cursors_.class_, used);
   if (!address) {
     return Error(absl::StatusCode::kResourceExhausted, code::kMaxInstances,

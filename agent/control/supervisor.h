@@ -6,6 +6,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "agent/base/semaphore.h"
@@ -183,6 +184,7 @@ class Supervisor final : public Waker {
   // `containers`: the newest start of an instance before the others, which are remains.
   void Adopt(std::vector<Container> containers, const std::map<InstanceName, Observed>& last_seen);
   Status Load(StoredState state, std::map<InstanceName, Observed>& last_seen);
+  void NoteUnread(const ClassRecord& record, const Status& why);
   StatusOr<uint32_t> TakeInstanceAddress();
   StatusOr<uint32_t> TakeClassAddress();
   void Forgotten(const InstanceName& name);
@@ -209,6 +211,9 @@ class Supervisor final : public Waker {
   Semaphore class_edits_;  // one apply or removal at a time
   std::map<std::string, std::shared_ptr<ClassState>> classes_;
   std::map<InstanceName, InstancePtr> instances_;
+  // What is kept of these is not understood: the classes' addresses, and their instances'.
+  std::map<std::string, uint32_t> unread_classes_;
+  std::unordered_set<uint32_t> unread_addresses_;
   std::multiset<std::string> images_wanted_;  // that are not to be pruned
   AddressCursors cursors_;
   std::mt19937_64 random_{std::random_device()()};

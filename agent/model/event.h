@@ -41,6 +41,7 @@ inline constexpr char kDestroyed[] = "destroyed";
 // Of a class.
 inline constexpr char kClassApplied[] = "class_applied";
 inline constexpr char kClassRemoved[] = "class_removed";
+inline constexpr char kClassUnread[] = "class_unread";  // what is kept of it can't be read
 inline constexpr char kScaled[] = "scaled";    // its instances: how many there are to be, and why
 inline constexpr char kTraffic[] = "traffic";  // what came to it in a minute
 // Of images.
@@ -69,7 +70,8 @@ inline constexpr const char* kAll[] = {
     kRefused,     kDestroyed,    kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped,
     kRuntimeBack, kStateRebuilt, kDiskFull,     kDiskRoom,     kRemoved,      kScaled,
     kOverloaded,  kRelieved,     kEjected,      kUnready,      kReady,        kTraffic,
-    kInternetLost, kInternetBack};
+    kInternetLost, kInternetBack,
+    kClassUnread};
 }  // namespace event
 
 // Something that happened. A row of the store, bounded by age and count.

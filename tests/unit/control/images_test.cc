@@ -1,0 +1,57 @@
+#include <doctest/doctest.h>
+
+#include "tests/unit/control/world.h"
+
+namespace ctr {
+namespace {
+
+constexpr char kDb[] = "name = \"db\"\nimage = \"demo\"\ndefault_port = 8080\n";
+
+}  // namespace
+
+TEST_CASE("a class file with a byte order mark that always pulls is read at the next start") {
+  World world;
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  world.runtime.registry["docker.io/library/far:latest"] = digest;
+  const std::string mark = "\xEF\xBB\xBF";
+  world.Apply(mark +
+              "name = \"far\"\nimage = \"far\"\ndefault_port = 8080\npull_policy = \"always\"\n");
+  World later(world.store, &world.runtime);
+  REQUIRE(later.supervisor->classes().contains("far"));
+  CHECK(later.supervisor->classes().at("far")->config->image_digest == digest);
+}
+
+TEST_CASE(
+    "a class whose kept file can't be read costs no other, and comes back once applied again") {
+  World world;
+  world.Apply(kWebClass);
+  world.Apply(kDb);
+  world.Started("web", "alice");
+  const uint32_t of_db = world.Started("db", "bob")->record().address;
+  const uint32_t of_class = world.store->classes.at("db").address;
+  world.store->classes.at("db").source = "image_digest = \"\"\nno TOML";
+
+  World later(world.store, &world.runtime);
+  later.Settle();
+  CHECK(later.supervisor->classes().size() == 1);
+  CHECK(later.supervisor->classes().contains("web"));
+  CHECK(later.store->events.back().type != event::kRemoved);
+  const bool told = std::any_of(later.store->events.begin(), later.store->events.end(),
+                                [](const Event& it) { return it.type == event::kClassUnread; });
+  CHECK(told);
+  CHECK(later.runtime.containers.size() == 2);
+  CHECK(later.store->instances.contains({"db", "bob"}));
+  StatusOr<AppliedClass> applied = later.Await(later.supervisor->ApplyClass(kDb, "f", "test"));
+  REQUIRE_MESSAGE(applied.ok(), applied.status().ToString());
+  CHECK(applied->note.find("restart the agent") != std::string::npos);
+
+  World third(later.store, &later.runtime);
+  third.Settle();
+  CHECK(third.store->classes.at("db").address == of_class);
+  auto bob = third.supervisor->Find({"db", "bob"});
+  REQUIRE_MESSAGE(bob.ok(), bob.status().ToString());
+  CHECK((*bob)->state() == State::kHealthy);
+  CHECK((*bob)->record().address == of_db);
+}
+
+}  // namespace ctr
