@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace ctr {
@@ -22,6 +23,26 @@ inline size_t Utf8SequenceLength(std::string_view text) {
   if (first == 0xF0 && second < 0x90) return 0;
   if (first == 0xF4 && second >= 0x90) return 0;
   return length;
+}
+
+// Somebody else's words as a part of one line: control characters, and what is no UTF-8, become
+// "?".
+inline std::string Printable(std::string_view text) {
+  std::string line;
+  while (!text.empty()) {
+    const size_t length = Utf8SequenceLength(text);
+    const auto first = static_cast<unsigned char>(text[0]);
+    const bool is_control = length == 1 && (first < ' ' || first == 0x7F);
+    const bool is_late_control =  // U+0080 to U+009F
+        length == 2 && first == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    if (length == 0 || is_control || is_late_control) {
+      line += '?';
+    } else {
+      line.append(text.substr(0, length));
+    }
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return line;
 }
 
 }  // namespace ctr

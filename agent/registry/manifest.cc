@@ -6,11 +6,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "agent/runtime/image_config.h"
 #include "agent/runtime/image_layout.h"
 #include "agent/runtime/sha256.h"
@@ -30,13 +28,6 @@ constexpr char kOciIndex[] = "application/vnd.oci.image.index.v1+json";
 std::string StringOr(const json& object, const char* name) {
   auto member = object.find(name);
   return member != object.end() && member->is_string() ? member->get<std::string>() : "";
-}
-
-std::string OnlyPrintable(std::string text) {
-  text.resize(std::min<size_t>(text.size(), 80));
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return !absl::ascii_isprint(c); }, '?');
-  return text;
 }
 
 StatusOr<BlobDescriptor> ParseDescriptor(const json& object, const char* what) {
@@ -61,27 +52,6 @@ bool IsAttestation(const json& entry) {
   auto annotations = entry.find("annotations");
   return annotations != entry.end() && annotations->is_object() &&
          StringOr(*annotations, "vnd.docker.reference.type") == "attestation-manifest";
-}
-
-// "v8" of arm64 and "v1" of amd64 are what those are without a variant.
-std::string UsualVariant(const std::string& architecture, std::string variant) {
-  if (architecture == "arm64" && variant == "v8") return "";
-  if (architecture == "amd64" && variant == "v1") return "";
-  if (architecture == "arm" && variant.empty()) return "v7";
-  return variant;
-}
-
-// How well an entry for `variant` suits: the higher the better; nothing if it does not run there.
-std::optional<int> Suits(const Platform& platform, const std::string& variant_text) {
-  const std::string variant = UsualVariant(platform.architecture, variant_text);
-  const std::string wanted = UsualVariant(platform.architecture, platform.variant);
-  if (variant == wanted) return 100;
-  if (platform.architecture == "arm") {
-    // A newer core runs what was built for an older one.
-    return variant < wanted ? std::optional<int>(variant.back() - '0') : std::nullopt;
-  }
-  if (variant.empty()) return 50;
-  return std::nullopt;
 }
 
 Status NoPlatform(const Platform& platform, const std::set<std::string>& there_are) {
@@ -116,8 +86,7 @@ StatusOr<ImageIndex> ParseIndex(const json& document, std::string media_type,
         there_are.insert(OnlyPrintable(
             absl::StrCat(os, "/", architecture, variant.empty() ? "" : "/", variant)));
       }
-      if (os != "linux" || architecture != platform.architecture) continue;
-      std::optional<int> found = Suits(platform, variant);
+      const std::optional<int> found = Suits(platform, os, architecture, variant);
       if (!found) continue;
       suits = *found + 1;
     }
@@ -188,37 +157,6 @@ int64_t ImageManifest::TotalBytes() const {
     if (counted.insert(layer.digest).second) total += layer.size;
   }
   return total;
-}
-
-StatusOr<Platform> ParsePlatform(std::string_view text) {
-  const auto refused = [&](const char* why) {
-    return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-                 absl::StrCat("\"", OnlyPrintable(std::string(text)), "\" is no platform: ", why));
-  };
-  std::vector<std::string> parts =
-      absl::StrSplit(absl::AsciiStrToLower(absl::string_view(text.data(), text.size())), '/');
-  if (parts.size() < 2 || parts.size() > 3) return refused("write it like linux/arm64");
-  if (parts[0] != "linux") return refused("only linux runs here");
-  for (const std::string& part : parts) {
-    const bool valid = !part.empty() && part.size() <= 32 &&
-                       std::all_of(part.begin(), part.end(), [](unsigned char c) {
-                         return absl::ascii_isalnum(c) || c == '_';
-                       });
-    if (!valid) return refused("write it like linux/arm64");
-  }
-  Platform platform;
-  platform.architecture = parts[1];
-  if (parts[1] == "x86_64") platform.architecture = "amd64";
-  if (parts[1] == "aarch64") platform.architecture = "arm64";
-  if (parts[1] == "armhf") platform.architecture = "arm";
-  if (parts.size() == 3) platform.variant = parts[2];
-  if (platform.architecture == "arm" && platform.variant.empty()) platform.variant = "v7";
-  return platform;
-}
-
-std::string PlatformName(const Platform& platform) {
-  return absl::StrCat("linux/", platform.architecture, platform.variant.empty() ? "" : "/",
-                      platform.variant);
 }
 
 StatusOr<std::variant<ImageManifest, ImageIndex>> ParseManifest(std::string_view text,

@@ -40,12 +40,6 @@ extern const char kManifestTypes[];
 // How deep indexes may be nested.
 inline constexpr int kMaxIndexDepth = 4;
 
-// "linux/arm64", "linux/arm/v7", with docker's other names for architectures. INVALID_ARGUMENT for
-// anything else, as for an operating system other than linux.
-StatusOr<Platform> ParsePlatform(std::string_view text);
-// "linux/arm/v7".
-std::string PlatformName(const Platform& platform);
-
 // Reads what a registry serves as a manifest and chooses by platform, the nearest variant first.
 // `content_type` may be "". INVALID_ARGUMENT for what is no container image or too much; NOT_FOUND
 // (unknown_image) that lists the platforms there are.

@@ -12,6 +12,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int kMaxDepth = 64;
+// Each takes some bytes of text, and some dozens in memory.
+constexpr int kMaxValues = 100000;
 // Docker's limit, and about what fits into the options of an overlay mount.
 constexpr size_t kMaxLayers = 127;
 // What execve takes: of one variable, and of all together with their pointers (a quarter of the
@@ -29,9 +31,14 @@ Status Malformed(std::string_view message) {
   return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, message);
 }
 
-int DepthOf(std::string_view text) {
+struct Shape {
   int depth = 0;
-  int deepest = 0;
+  int values = 1;  // at most
+};
+
+Shape ShapeOf(std::string_view text) {
+  int depth = 0;
+  Shape shape;
   bool in_string = false;
   for (size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
@@ -41,12 +48,15 @@ int DepthOf(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      deepest = std::max(deepest, ++depth);
+      shape.depth = std::max(shape.depth, ++depth);
+      ++shape.values;
     } else if (c == '}' || c == ']') {
       --depth;
+    } else if (c == ',') {
+      ++shape.values;
     }
   }
-  return deepest;
+  return shape;
 }
 
 // Reads members of an object by name; a missing or null one is left out, and one of another type is
@@ -145,7 +155,11 @@ StatusOr<json> ParseImageDocument(std::string_view text, std::string_view what) 
   if (text.size() > kMaxImageDocumentBytes) {
     return Malformed(absl::StrCat(name, " is larger than 4 MiB"));
   }
-  if (DepthOf(text) > kMaxDepth) return Malformed(absl::StrCat(name, " is nested too deeply"));
+  const Shape shape = ShapeOf(text);
+  if (shape.depth > kMaxDepth) return Malformed(absl::StrCat(name, " is nested too deeply"));
+  if (shape.values > kMaxValues) {
+    return Malformed(absl::StrCat(name, " has more than ", kMaxValues, " values"));
+  }
   json document = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!document.is_structured()) return Malformed(absl::StrCat(name, " is not JSON"));
   return document;

@@ -6,11 +6,17 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "agent/base/utf8.h"
 
 namespace ctr {
 namespace {
 
 constexpr int kMaxLinks = 8;
+constexpr size_t kMaxImages = 256;
+constexpr size_t kMaxNames = 256;  // of one image
+constexpr size_t kMaxDocumentsBytes = 64 << 20;
+constexpr size_t kMaxNamesBytes = 16 << 20;
+constexpr size_t kMaxShownPlatforms = 12;
 
 // The one image that is meant when its new name is given.
 StatusOr<std::vector<ImagePlan>> Rename(std::vector<ImagePlan> images, const std::string& name) {
@@ -53,7 +59,7 @@ std::string CleanArchiveName(std::string_view name) {
 }
 
 Status MalformedImage(std::string_view message) {
-  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, message);
+  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, Printable(message));
 }
 
 StatusOr<std::string_view> FindDocument(const ArchiveContents& contents, std::string_view name,
@@ -70,9 +76,44 @@ StatusOr<std::string_view> FindDocument(const ArchiveContents& contents, std::st
                                      too_large ? "larger than 4 MiB" : "not JSON"));
 }
 
-void AddName(ImagePlan& image, std::string name) {
+Status AddName(ImagePlan& image, std::string name) {
   auto& names = image.names;
-  if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(std::move(name));
+  if (std::find(names.begin(), names.end(), name) != names.end()) return absl::OkStatus();
+  if (names.size() == kMaxNames) {
+    return MalformedImage(absl::StrCat("an image in it has more than ", kMaxNames, " names"));
+  }
+  names.push_back(std::move(name));
+  return absl::OkStatus();
+}
+
+Status NothingFor(const Platform& platform, const std::set<std::string>& others) {
+  const std::string wanted = PlatformName(platform);
+  return MalformedImage(absl::StrCat(
+      "it holds no image for this host, ", wanted, others.empty() ? "" : ", only for ",
+      absl::StrJoin(others, ", "), "; docker save --platform ", wanted, " makes one that does"));
+}
+
+void AddPlatform(std::set<std::string>& others, std::string_view os, std::string_view architecture,
+                 std::string_view variant) {
+  if (others.size() == kMaxShownPlatforms) return;
+  std::string name(os);
+  for (std::string_view part : {architecture, variant}) {
+    if (!part.empty()) name.append("/").append(part);
+  }
+  others.insert(OnlyPrintable(std::move(name)));
+}
+
+Status PlanBounds::Add(const ImagePlan& image) {
+  documents_bytes_ += image.manifest.size() + image.config.size();
+  for (const std::string& name : image.names) names_bytes_ += name.size();
+  for (const LayerPlan& layer : image.layers) names_bytes_ += layer.file.size();
+  if (++images_ > kMaxImages) {
+    return MalformedImage(absl::StrCat("it has more than ", kMaxImages, " images"));
+  }
+  if (documents_bytes_ > kMaxDocumentsBytes || names_bytes_ > kMaxNamesBytes) {
+    return MalformedImage("its images have more than 64 MiB of configs, or 16 MiB of names");
+  }
+  return absl::OkStatus();
 }
 
 StatusOr<std::vector<ImagePlan>> PlanImport(const ArchiveContents& contents,

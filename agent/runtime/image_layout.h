@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,12 +53,30 @@ StatusOr<std::vector<ImagePlan>> PlanImport(const ArchiveContents& contents,
 // The manifest of an image of a Docker archive, whose layers all have digest and media type by now.
 std::string MakeManifest(const ImagePlan& image);
 
-// What the two forms of archive have in common.
+// What the two forms of archive have in common. INVALID_ARGUMENT, in one line of printable text.
 Status MalformedImage(std::string_view message);
 // The text of a JSON file of the archive; `what` names it in errors.
 StatusOr<std::string_view> FindDocument(const ArchiveContents& contents, std::string_view name,
                                         std::string_view what);
-void AddName(ImagePlan& image, std::string name);
+// INVALID_ARGUMENT for more names than an image needs.
+Status AddName(ImagePlan& image, std::string name);
+// Where none of an archive's images is for `platform`, but for those in `others`, if any.
+Status NothingFor(const Platform& platform, const std::set<std::string>& others);
+// Notes a platform that was passed over; as many as are shown.
+void AddPlatform(std::set<std::string>& others, std::string_view os, std::string_view architecture,
+                 std::string_view variant);
+
+// What the plans of one archive take is bounded, however often its documents name the same.
+class PlanBounds {
+ public:
+  // INVALID_ARGUMENT if it is too much with this one, too.
+  Status Add(const ImagePlan& image);
+
+ private:
+  size_t images_ = 0;
+  size_t documents_bytes_ = 0;
+  size_t names_bytes_ = 0;
+};
 
 StatusOr<std::vector<ImagePlan>> PlanOciLayout(const ArchiveContents& contents,
                                                const Platform& platform);

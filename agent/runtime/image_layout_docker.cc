@@ -1,5 +1,7 @@
 // Docker archives: `docker save` before version 25, `skopeo copy … docker-archive:`.
 
+#include <optional>
+#include <set>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -45,8 +47,10 @@ StatusOr<Entry> ParseEntry(const json& object) {
   return entry;
 }
 
-StatusOr<ImagePlan> PlanEntry(const ArchiveContents& contents, const Entry& entry,
-                              const Platform& platform) {
+// None if it is for another platform, which is noted.
+StatusOr<std::optional<ImagePlan>> PlanEntry(const ArchiveContents& contents, const Entry& entry,
+                                             const Platform& platform,
+                                             std::set<std::string>& others) {
   CTR_ASSIGN_OR_RETURN(std::string_view config,
                        FindDocument(contents, entry.config, "the image's config"));
   ImagePlan image;
@@ -55,8 +59,8 @@ StatusOr<ImagePlan> PlanEntry(const ArchiveContents& contents, const Entry& entr
   CTR_ASSIGN_OR_RETURN(image.parsed_config, ParseImageConfig(config));
   const ParsedImageConfig& parsed = image.parsed_config;
   if (!IsForPlatform(parsed, platform)) {
-    return MalformedImage(absl::StrCat("the image is for ", parsed.os, "/", parsed.architecture,
-                                       ", and this host is linux/", platform.architecture));
+    AddPlatform(others, parsed.os, parsed.architecture, "");
+    return std::nullopt;
   }
   if (entry.layers.size() != parsed.diff_ids.size()) {
     return MalformedImage(absl::StrCat("manifest.json names ", entry.layers.size(),
@@ -75,7 +79,7 @@ StatusOr<ImagePlan> PlanEntry(const ArchiveContents& contents, const Entry& entr
   }
   for (const std::string& tag : entry.tags) {
     CTR_ASSIGN_OR_RETURN(std::string name, NormalizeReference(tag));
-    AddName(image, std::move(name));
+    CTR_RETURN_IF_ERROR(AddName(image, std::move(name)));
   }
   return image;
 }
@@ -91,11 +95,17 @@ StatusOr<std::vector<ImagePlan>> PlanDockerArchive(const ArchiveContents& conten
     return MalformedImage("manifest.json is not that of a Docker archive: it lists no image");
   }
   std::vector<ImagePlan> images;
+  std::set<std::string> others;
+  PlanBounds bounds;
   for (const json& object : entries) {
     CTR_ASSIGN_OR_RETURN(Entry entry, ParseEntry(object));
-    CTR_ASSIGN_OR_RETURN(ImagePlan image, PlanEntry(contents, entry, platform));
-    images.push_back(std::move(image));
+    CTR_ASSIGN_OR_RETURN(std::optional<ImagePlan> image,
+                         PlanEntry(contents, entry, platform, others));
+    if (!image) continue;
+    CTR_RETURN_IF_ERROR(bounds.Add(*image));
+    images.push_back(*std::move(image));
   }
+  if (images.empty()) return NothingFor(platform, others);
   return images;
 }
 

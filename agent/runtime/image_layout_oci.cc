@@ -1,6 +1,8 @@
 // OCI image layouts: index.json and blobs/, also as `docker save` writes them since version 25.
 
+#include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -8,7 +10,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "agent/model/reference.h"
 #include "agent/runtime/image_layout.h"
 #include "agent/runtime/sha256.h"
@@ -27,6 +28,7 @@ struct Descriptor {
   std::map<std::string, std::string> annotations;
   std::string os;  // "" if it names no platform
   std::string architecture;
+  std::string variant;
 };
 
 std::string StringOr(const json& object, const char* name) {
@@ -54,6 +56,7 @@ StatusOr<Descriptor> ParseDescriptor(const json& object) {
   if (auto platform = object.find("platform"); platform != object.end() && platform->is_object()) {
     descriptor.os = StringOr(*platform, "os");
     descriptor.architecture = StringOr(*platform, "architecture");
+    descriptor.variant = StringOr(*platform, "variant");
   }
   return descriptor;
 }
@@ -98,33 +101,71 @@ class OciPlanner {
                          FindDocument(contents_, "index.json", "the list of images"));
     CTR_ASSIGN_OR_RETURN(json index, ParseImageDocument(text, "index.json"));
     CTR_ASSIGN_OR_RETURN(auto descriptors, ParseDescriptors(index, "manifests"));
-    for (const Descriptor& descriptor : descriptors) {
+    std::set<std::string> named;
+    for (const Descriptor& descriptor : Suitable(std::move(descriptors))) {
       CTR_ASSIGN_OR_RETURN(std::string digest, Visit(descriptor, kMaxNesting));
       if (digest.empty()) continue;
       CTR_ASSIGN_OR_RETURN(std::string name, NameOf(descriptor));
-      if (!name.empty()) AddName(images_.at(digest), std::move(name));
+      // Of several that have one name, the one that suits best.
+      if (name.empty() || !named.insert(name).second) continue;
+      CTR_RETURN_IF_ERROR(AddName(images_.at(digest), std::move(name)));
     }
-    if (images_.empty()) return NothingFound();
+    if (images_.empty()) {
+      return others_.empty() && !lacks_some_ ? MalformedImage("it holds no container image")
+                                             : NothingFor(platform_, others_);
+    }
     std::vector<ImagePlan> images;
     for (auto& [digest, image] : images_) images.push_back(std::move(image));
     return images;
   }
 
  private:
+  // Those that may lead to an image for our platform, the one that suits best first.
+  std::vector<Descriptor> Suitable(std::vector<Descriptor> all) {
+    std::multimap<int, Descriptor, std::greater<>> suitable;
+    for (Descriptor& descriptor : all) {
+      if (IsAttestation(descriptor)) continue;
+      const bool says = !descriptor.os.empty() || !descriptor.architecture.empty();
+      // One without a platform is taken if nothing better is there.
+      std::optional<int> suits = -1;
+      if (says) {
+        suits = Suits(platform_, descriptor.os, descriptor.architecture, descriptor.variant);
+      }
+      if (suits) {
+        suitable.emplace(*suits, std::move(descriptor));
+      } else if (IsHere(descriptor)) {
+        AddPlatform(others_, descriptor.os, descriptor.architecture, descriptor.variant);
+      } else {
+        lacks_some_ = true;
+      }
+    }
+    std::vector<Descriptor> sorted;
+    for (auto& [suits, descriptor] : suitable) sorted.push_back(std::move(descriptor));
+    return sorted;
+  }
+
+  bool IsHere(const Descriptor& descriptor) const {
+    return !contents_.FileOf(BlobFile(descriptor.digest)).empty();
+  }
+
   // Finds the image for our platform behind a descriptor and plans it. Returns its manifest's
   // digest, "" if there is none.
   StatusOr<std::string> Visit(const Descriptor& descriptor, int depth) {
-    if (IsAttestation(descriptor) || IsForeign(descriptor)) return std::string();
     if (auto known = visited_.find(descriptor.digest); known != visited_.end()) {
       return known->second;
     }
     if (depth == 0) return MalformedImage("its indexes are nested too deeply");
+    // Docker saves all of an index, but only the images that it has itself.
+    if (depth < kMaxNesting && !IsHere(descriptor)) {
+      lacks_some_ = true;
+      return std::string();
+    }
     std::string& found = visited_[descriptor.digest];
     CTR_ASSIGN_OR_RETURN(std::string_view text, FindBlob(descriptor, "a manifest"));
     CTR_ASSIGN_OR_RETURN(json document, ParseImageDocument(text, "a manifest"));
     if (document.contains("manifests")) {
       CTR_ASSIGN_OR_RETURN(auto children, ParseDescriptors(document, "manifests"));
-      for (const Descriptor& child : children) {
+      for (const Descriptor& child : Suitable(std::move(children))) {
         CTR_ASSIGN_OR_RETURN(found, Visit(child, depth - 1));
         if (!found.empty()) return found;
       }
@@ -138,13 +179,6 @@ class OciPlanner {
   static bool IsAttestation(const Descriptor& descriptor) {
     auto type = descriptor.annotations.find("vnd.docker.reference.type");
     return type != descriptor.annotations.end() && type->second == "attestation-manifest";
-  }
-
-  bool IsForeign(const Descriptor& descriptor) {
-    if (descriptor.os.empty() && descriptor.architecture.empty()) return false;
-    if (descriptor.os == "linux" && descriptor.architecture == platform_.architecture) return false;
-    foreign_.insert(absl::StrCat(descriptor.os, "/", descriptor.architecture));
-    return true;
   }
 
   // The document that a descriptor points to, verified.
@@ -179,10 +213,11 @@ class OciPlanner {
     image.config = std::string(config_text);
     CTR_ASSIGN_OR_RETURN(image.parsed_config, ParseImageConfig(config_text));
     if (!IsForPlatform(image.parsed_config, platform_)) {
-      foreign_.insert(absl::StrCat(image.parsed_config.os, "/", image.parsed_config.architecture));
+      AddPlatform(others_, image.parsed_config.os, image.parsed_config.architecture, "");
       return false;
     }
     CTR_RETURN_IF_ERROR(PlanLayers(layers, image));
+    CTR_RETURN_IF_ERROR(bounds_.Add(image));
     images_.emplace(descriptor.digest, std::move(image));
     return true;
   }
@@ -214,18 +249,13 @@ class OciPlanner {
     return absl::OkStatus();
   }
 
-  Status NothingFound() const {
-    if (foreign_.empty()) return MalformedImage("it holds no container image");
-    return MalformedImage(absl::StrCat("it holds no image for this host, linux/",
-                                       platform_.architecture, ", only for ",
-                                       absl::StrJoin(foreign_, ", ")));
-  }
-
   const ArchiveContents& contents_;
   const Platform& platform_;
   std::map<std::string, std::string> visited_;  // digest -> digest of the manifest found behind it
-  std::set<std::string> foreign_;               // platforms that were passed over
+  std::set<std::string> others_;                // platforms that were passed over
+  bool lacks_some_ = false;                     // a part of an index is not in the archive
   std::map<std::string, ImagePlan> images_;     // by the manifest's digest
+  PlanBounds bounds_;
 };
 
 }  // namespace

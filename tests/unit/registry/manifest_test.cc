@@ -159,6 +159,10 @@ TEST_CASE("what is too much is refused before it is fetched") {
   CHECK(Has(RefusalOf(Image(absl::StrJoin(layers, ","))), "more than 127"));
   CHECK(Has(RefusalOf(std::string(5 << 20, ' ') + "{}"), "4 MiB"));
   CHECK(Has(RefusalOf(std::string(1000, '[') + std::string(1000, ']')), "nested"));
+  // Two bytes of text each, and some dozens in memory.
+  std::string numbers = R"({"manifests":[0)";
+  for (int i = 0; i < 1'000'000; ++i) numbers += ",0";
+  CHECK(Has(RefusalOf(numbers + "]}"), "more than 100000 values"));
   const std::string large =
       Index({Descriptor("application/vnd.oci.image.manifest.v1+json", '1', 5 << 20)});
   CHECK(Has(RefusalOf(large), "4 MiB"));

@@ -155,6 +155,130 @@ TEST_CASE("of several platforms, also in nested indexes, the host's is taken") {
   CheckRefused(layout, "linux/arm64");
 }
 
+TEST_CASE("of an index that docker saved whole, only the images that it has count") {
+  Layout layout;
+  json ours = layout.AddImage("amd64", "our layer");
+  json arm = layout.AddImage("arm64");
+  Layout without = layout;
+  without.contents.files.erase("blobs/sha256/" + std::string(ours["digest"]).substr(7));
+  Layout only_ours = layout;
+  only_ours.contents.files.erase("blobs/sha256/" + std::string(arm["digest"]).substr(7));
+  json s390x = For(arm, "s390x");
+  s390x["digest"] = Sha256Digest("not there");
+  for (Layout* saved : {&without, &only_ours}) {
+    json inner = saved->AddIndex({s390x, For(arm, "arm64"), For(ours, "amd64")});
+    saved->SetIndex({Named(inner, "demo:latest")});
+  }
+  CheckRefused(without, "only for linux/arm64; docker save --platform linux/amd64");
+  CHECK(Plan(only_ours).size() == 1);
+  // Where nothing says what is for whom.
+  only_ours.SetIndex({Named(only_ours.AddIndex({arm, ours}), "demo:latest")});
+  CHECK(Plan(only_ours).size() == 1);
+  without.SetIndex({Named(without.AddIndex({ours}), "demo:latest")});
+  CheckRefused(without, "docker save --platform linux/amd64");
+}
+
+TEST_CASE("of several variants the one is taken that a pull would take") {
+  const Platform arm7{"arm", "v7", ""};
+  Layout layout;
+  const auto variant = [&](const std::string& name) {
+    json entry = For(layout.AddImage("arm", "layer of " + name), "arm");
+    entry["platform"]["variant"] = name;
+    return entry;
+  };
+  const auto planned = [&](const Platform& platform) {
+    auto images = PlanImport(layout.contents, "", platform);
+    REQUIRE_MESSAGE(images.ok(), images.status().ToString());
+    REQUIRE(images->size() == 1);
+    return images->front().layers[0].digest;
+  };
+  const std::vector<json> all = {variant("v5"), variant("v6"), variant("v7")};
+  layout.SetIndex({Named(layout.AddIndex(all), "demo:latest")});
+  CHECK(planned(arm7) == Sha256Digest("layer of v7"));
+  CHECK(planned({"arm", "v6", ""}) == Sha256Digest("layer of v6"));
+  // By one name side by side, too.
+  layout.SetIndex({Named(all[0], "demo:1"), Named(all[2], "demo:1"), Named(all[1], "demo:1")});
+  CHECK(planned(arm7) == Sha256Digest("layer of v7"));
+
+  json fast = For(layout.AddImage("amd64"), "amd64");
+  fast["platform"]["variant"] = "v3";
+  layout.SetIndex({Named(layout.AddIndex({fast}), "demo:latest")});
+  CheckRefused(layout, "linux/amd64/v3");
+}
+
+TEST_CASE("images of other platforms in a Docker archive are passed over") {
+  Layout layout = DockerArchive();
+  layout.SetDocument("arm.json", Config("arm64"));
+  json list = json::parse(layout.contents.documents["manifest.json"]);
+  json arm = list[0];
+  arm["Config"] = "arm.json";
+  arm["RepoTags"] = {"arm:1"};
+  layout.SetDocument("manifest.json", json::array({arm, list[0]}));
+  auto images = Plan(layout);
+  REQUIRE(images.size() == 1);
+  CHECK(images[0].names.front() == kName);
+  layout.SetDocument("manifest.json", json::array({arm}));
+  CheckRefused(layout, "only for linux/arm64");
+}
+
+TEST_CASE("what the plans of an archive take is bounded, however often it names the same") {
+  // A config of a megabyte, for as many images as fit into a list of a few kilobytes.
+  Layout large = DockerArchive();
+  json config = Config("amd64");
+  config["comment"] = std::string(1 << 20, 'x');
+  large.SetDocument("c.json", config);
+  const json entry = json::parse(large.contents.documents["manifest.json"])[0];
+  large.SetDocument("manifest.json", json(std::vector<json>(60, entry)));
+  CHECK(Plan(large).size() == 60);
+  large.SetDocument("manifest.json", json(std::vector<json>(100, entry)));
+  CheckRefused(large, "64 MiB of configs");
+
+  Layout many = DockerArchive();
+  many.SetDocument("manifest.json", json(std::vector<json>(257, entry)));
+  CheckRefused(many, "more than 256 images");
+
+  Layout names = DockerArchive();
+  json tagged = entry;
+  tagged["RepoTags"] = json::array();
+  for (int i = 0; i < 300; ++i) tagged["RepoTags"].push_back(absl::StrCat("demo:", i));
+  names.SetDocument("manifest.json", json::array({tagged}));
+  CheckRefused(names, "more than 256 names");
+
+  Layout links = DockerArchive();
+  links.contents.links["l"] = std::string(200'000, 'n');
+  links.contents.files[links.contents.links["l"]] = 7;
+  json linked = entry;
+  linked["Layers"] = json::array({"l"});
+  links.SetDocument("manifest.json", json(std::vector<json>(100, linked)));
+  CheckRefused(links, "16 MiB of names");
+
+  // In an OCI layout: manifests that differ by a space, all with one config.
+  Layout oci;
+  json shared = oci.AddBlob(kConfigType, config.dump());
+  json layer = oci.AddBlob(kLayerType, "a layer, packed");
+  std::vector<json> entries;
+  for (int i = 0; i < 100; ++i) {
+    json manifest = {{"config", shared}, {"layers", json::array({layer})}};
+    entries.push_back(Named(oci.AddBlob(kManifestType, manifest.dump() + std::string(i, ' ')),
+                            absl::StrCat("demo:", i)));
+  }
+  oci.SetIndex(entries);
+  CheckRefused(oci, "64 MiB of configs");
+}
+
+TEST_CASE("somebody else's words reach neither a terminal nor a log as they are") {
+  Layout layout = DockerArchive();
+  layout.SetDocument("c.json", Config("\x1b[31mred"));
+  auto refused = PlanImport(layout.contents, "", kAmd64).status();
+  CHECK(refused.message().find('\x1b') == std::string::npos);
+  layout = DockerArchive();
+  json list = json::parse(layout.contents.documents["manifest.json"]);
+  list[0]["Layers"] = json::array({"\x1b]0;title"});
+  layout.SetDocument("manifest.json", list);
+  refused = PlanImport(layout.contents, "", kAmd64).status();
+  CHECK(refused.message().find("layer ?]0;title is missing") != std::string::npos);
+}
+
 TEST_CASE("a name can be given to one image only") {
   Layout layout;
   json first = layout.AddImage("amd64", "layer 1");
