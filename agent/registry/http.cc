@@ -14,8 +14,8 @@ namespace ctr {
 namespace {
 
 constexpr long kConnectSeconds = 10;
-constexpr long kSlowestBytes = 1000;  // a second, over that many:
-constexpr long kSlowSeconds = 30;
+constexpr long kSlowestBytes = 8 << 10;  // a second, over that many:
+constexpr long kSlowSeconds = 60;
 constexpr size_t kMaxHeaderBytes = 64 << 10;
 constexpr char kSystemCertificates[] = "/etc/ssl/certs";
 
@@ -146,8 +146,8 @@ Status FailureOf(CURLcode code, const char* error, const std::string& url) {
     case CURLE_URL_MALFORMAT:
       return absl::FailedPreconditionError(absl::StrCat(host, ": ", why));
     case CURLE_COULDNT_RESOLVE_HOST:
-      return absl::FailedPreconditionError(
-          absl::StrCat(why, ": check the name, and the host's DNS"));
+      // Also what a DNS server that is just away comes to.
+      return absl::UnavailableError(absl::StrCat(why, ": check the name, and the host's DNS"));
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WEIRD_SERVER_REPLY:
       return WithDetail(

@@ -21,7 +21,7 @@ struct HttpRequest {
   std::string ca_file = {};               // trusted beside the system's; "" for none
   int64_t offset = 0;                     // asks for the body from there on
   bool is_loopback = false;               // no proxy is asked
-  // How long all of it may take; zero: as long as something comes, a kilobyte a second at least.
+  // How long all of it may take; zero: as long as something comes, 8 KiB a second at least.
   Duration time_limit = Duration::zero();
 };
 

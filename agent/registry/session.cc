@@ -72,6 +72,10 @@ bool RegistrySession::NextEndpoint() {
   return true;
 }
 
+bool RegistrySession::MayTryElsewhere() {
+  return std::exchange(is_mixed_, false) || NextEndpoint();
+}
+
 StatusOr<RegistrySession::Document> RegistrySession::FetchManifest(const std::string& wanted) {
   for (;;) {
     StatusOr<Document> document = AskForManifest(wanted);
@@ -100,21 +104,9 @@ StatusOr<RegistrySession::Document> RegistrySession::AskForManifest(const std::s
   }
 }
 
-StatusOr<std::string> RegistrySession::FetchDocument(const BlobDescriptor& blob) {
-  std::string text;
-  CTR_RETURN_IF_ERROR(FetchBlob(blob, [&](std::string_view piece) {
-    text.append(piece);
-    return absl::OkStatus();
-  }));
-  if (Sha256Digest(text) != blob.digest) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        blob.digest, " is corrupt in the registry: its content has another digest; push it again"));
-  }
-  return text;
-}
-
 Status RegistrySession::FetchBlob(const BlobDescriptor& blob, const Sink& sink) {
   BlobTransfer transfer(blob, sink);
+  is_mixed_ = false;
   if (blob.size == 0) return absl::OkStatus();
   for (int failures = 1;; ++failures) {
     transfer.Begin();
@@ -124,11 +116,15 @@ Status RegistrySession::FetchBlob(const BlobDescriptor& blob, const Sink& sink) 
     };
     StatusOr<HttpResponse> response = AskForSuccess(question, take);
     CTR_RETURN_IF_ERROR(transfer.sink_error());
-    const Status failure = response.ok() ? transfer.CheckWhole() : response.status();
+    Status failure = transfer.CheckWhole();
+    // What breaks after the last byte has broken nothing.
+    const bool is_here = failure.ok() && absl::IsUnavailable(response.status());
+    if (!response.ok() && !is_here) failure = response.status();
     if (failure.ok() || absl::IsCancelled(failure)) return failure;
     if (transfer.HasProgressed()) failures = 1;
     if (!absl::IsUnavailable(failure) || IsEnough(failures, endpoint().is_mirror)) {
       if (!NextEndpoint()) return failure;
+      is_mixed_ = transfer.received() > 0;
       failures = 0;
       continue;
     }

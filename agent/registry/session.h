@@ -40,13 +40,13 @@ class RegistrySession {
   // and mirrors that answered.
   StatusOr<Document> FetchManifest(const std::string& wanted);
 
-  // A blob that fits into memory, verified.
-  StatusOr<std::string> FetchDocument(const BlobDescriptor& blob);
-
   // Gives the blob to `sink` in order and without gaps, however often the connection breaks, and
   // never more than its size; its digest is for the caller to verify. An error of `sink` ends it.
   using Sink = std::function<Status(std::string_view piece)>;
   Status FetchBlob(const BlobDescriptor& blob, const Sink& sink);
+  // After a blob whose digest was another: whether it may yet be had, from the next of registry and
+  // mirrors, or all of it from one.
+  bool MayTryElsewhere();
 
  private:
   // The registry, or a mirror of it.
@@ -97,6 +97,7 @@ class RegistrySession {
   std::shared_ptr<const std::atomic<bool>> abandoned_;
   std::vector<Endpoint> endpoints_;
   size_t current_ = 0;
+  bool is_mixed_ = false;  // the last blob came from several of them
   std::string docker_config_;
   std::minstd_rand random_{std::random_device()()};
 };

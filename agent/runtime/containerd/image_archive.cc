@@ -3,7 +3,9 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <utility>
 #include <vector>
 
@@ -15,7 +17,12 @@ namespace {
 
 constexpr size_t kMaxFiles = 65536;
 constexpr size_t kMaxDocumentsBytes = 64 << 20;
+// A plan may repeat the name of a file for each layer of each image.
+constexpr size_t kMaxNameBytes = 1024;
+constexpr size_t kMaxNamesBytes = 16 << 20;
 constexpr size_t kBlockBytes = 1 << 20;
+// Of the file: packed, they can be a thousand times as much.
+constexpr size_t kReadBytes = 64 << 10;
 
 Status ReadError(archive* handle) {
   absl::string_view message = archive_error_string(handle) ? archive_error_string(handle) : "";
@@ -62,36 +69,83 @@ std::string LinkTarget(const std::string& name, archive_entry* entry) {
 
 }  // namespace
 
-StatusOr<ImageArchive> ImageArchive::Open(UniqueFd file) {
+// The file while libarchive reads it, also where that skips what nobody asked for.
+struct ImageArchive::Source {
+  const int fd;
+  const std::atomic<bool>& abandoned;
+  const int64_t max_unpacked_bytes;
+  std::string buffer = {};
+  Status refused = {};  // why it is read no further
+
+  // A filter beside the one that only reads the file: it is packed.
+  Status Check(archive* handle) const {
+    if (abandoned.load()) return absl::CancelledError("the import was given up");
+    if (archive_filter_count(handle) > 1 && archive_filter_bytes(handle, 0) > max_unpacked_bytes) {
+      return MalformedImage(absl::StrCat("unpacked, it has more than ", max_unpacked_bytes,
+                                         " bytes, which no archive of images needs"));
+    }
+    return absl::OkStatus();
+  }
+
+  static la_ssize_t Read(archive* handle, void* pointer, const void** data) {
+    auto& source = *static_cast<Source*>(pointer);
+    source.refused = source.Check(handle);
+    if (!source.refused.ok()) {
+      archive_set_error(handle, ECANCELED, "refused");
+      return ARCHIVE_FATAL;
+    }
+    source.buffer.resize(kReadBytes);
+    ssize_t size = 0;
+    do {
+      size = ::read(source.fd, source.buffer.data(), source.buffer.size());
+    } while (size < 0 && errno == EINTR);
+    if (size < 0) archive_set_error(handle, errno, "cannot be read");
+    *data = source.buffer.data();
+    return size;
+  }
+
+  static la_int64_t Skip(archive*, void* pointer, la_int64_t bytes) {
+    return ::lseek(static_cast<Source*>(pointer)->fd, bytes, SEEK_CUR) < 0 ? 0 : bytes;
+  }
+};
+
+StatusOr<ImageArchive> ImageArchive::Open(UniqueFd file,
+                                          std::shared_ptr<const std::atomic<bool>> abandoned,
+                                          int64_t max_unpacked_bytes) {
   struct stat info{};
   if (fstat(file.get(), &info) != 0) return ErrnoError(errno, "cannot read the archive");
   if (!S_ISREG(info.st_mode)) return MalformedImage("it is not a regular file");
   if (info.st_size == 0) return MalformedImage("it is empty");
-  return ImageArchive(std::move(file));
+  return ImageArchive(std::move(file), std::move(abandoned), max_unpacked_bytes);
 }
 
-StatusOr<ImageArchive::Handle> ImageArchive::Rewind() {
+StatusOr<ImageArchive::Handle> ImageArchive::Rewind(Source& source) {
   if (lseek(file_.get(), 0, SEEK_SET) != 0) return ErrnoError(errno, "cannot read the archive");
   Handle handle(archive_read_new(), archive_read_free);
   archive_read_support_filter_gzip(handle.get());
   archive_read_support_format_tar(handle.get());
-  if (archive_read_open_fd(handle.get(), file_.get(), kBlockBytes) != ARCHIVE_OK) {
-    return ReadError(handle.get());
+  if (archive_read_open2(handle.get(), &source, nullptr, Source::Read, Source::Skip, nullptr) !=
+      ARCHIVE_OK) {
+    return source.refused.ok() ? ReadError(handle.get()) : source.refused;
   }
   return handle;
 }
 
 Status ImageArchive::ForEachEntry(
     const std::function<StatusOr<bool>(archive*, archive_entry*)>& visit) {
-  CTR_ASSIGN_OR_RETURN(Handle handle, Rewind());
+  Source source{file_.get(), *abandoned_, max_unpacked_bytes_};
+  CTR_ASSIGN_OR_RETURN(Handle handle, Rewind(source));
   while (true) {
+    CTR_RETURN_IF_ERROR(source.Check(handle.get()));
     archive_entry* entry = nullptr;
     int result = archive_read_next_header(handle.get(), &entry);
     if (result == ARCHIVE_EOF) return CheckWhole();
-    if (result != ARCHIVE_OK && result != ARCHIVE_WARN) return ReadError(handle.get());
-    if (archive_entry_pathname(entry) == nullptr) continue;
-    CTR_ASSIGN_OR_RETURN(bool more, visit(handle.get(), entry));
-    if (!more) return absl::OkStatus();
+    const bool is_read = result == ARCHIVE_OK || result == ARCHIVE_WARN;
+    if (is_read && archive_entry_pathname(entry) == nullptr) continue;
+    StatusOr<bool> more = is_read ? visit(handle.get(), entry) : ReadError(handle.get());
+    if (!source.refused.ok()) return source.refused;
+    if (!more.ok()) return more.status();
+    if (!*more) return absl::OkStatus();
   }
 }
 
@@ -106,11 +160,16 @@ Status ImageArchive::CheckWhole() const {
 StatusOr<ArchiveContents> ImageArchive::Scan() {
   ArchiveContents contents;
   size_t documents_bytes = 0;
+  size_t names_bytes = 0;
   auto visit = [&](archive* handle, archive_entry* entry) -> StatusOr<bool> {
     std::string name = CleanArchiveName(archive_entry_pathname(entry));
     std::string target = LinkTarget(name, entry);
     if (contents.files.size() + contents.links.size() >= kMaxFiles) {
       return MalformedImage(absl::StrCat("it has more than ", kMaxFiles, " files"));
+    }
+    names_bytes += name.size() + target.size();
+    if (name.size() > kMaxNameBytes || names_bytes > kMaxNamesBytes) {
+      return MalformedImage("it has a file name of more than 1,024 bytes, or 16 MiB of them");
     }
     if (!target.empty()) {
       contents.links[name] = std::move(target);

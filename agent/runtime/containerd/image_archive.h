@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <set>
@@ -15,17 +17,23 @@ struct archive_entry;
 namespace ctr {
 
 // An image archive: a tar, also gzipped, that is read from its start as often as needed. Blocking;
-// one thread at a time.
+// one thread at a time. CANCELLED soon after `abandoned` is true.
 class ImageArchive {
  public:
   // The contents of one file of the archive, in order; "" at its end.
   using Read = std::function<StatusOr<std::string_view>()>;
 
-  // INVALID_ARGUMENT unless `file` is a regular file that starts like a tar.
-  static StatusOr<ImageArchive> Open(UniqueFd file);
+  // No archive of images is larger once it is unpacked; a plain one may be as large as its file is.
+  static constexpr int64_t kMaxUnpackedBytes = int64_t{64} << 30;
+
+  // INVALID_ARGUMENT unless `file` is a regular file that is not empty.
+  static StatusOr<ImageArchive> Open(UniqueFd file,
+                                     std::shared_ptr<const std::atomic<bool>> abandoned,
+                                     int64_t max_unpacked_bytes = kMaxUnpackedBytes);
 
   // Reads through the whole archive and keeps its JSON. Bounded: 4 MiB a document, 64 MiB in all,
-  // 65,536 files. INVALID_ARGUMENT for what is no tar, is cut short or exceeds a bound.
+  // 65,536 files, 16 MiB of names. INVALID_ARGUMENT for what is no tar, is cut short or exceeds a
+  // bound.
   StatusOr<ArchiveContents> Scan();
 
   // Reads again, and calls `take` for each of `files` in the order of the archive, once each. Ends
@@ -35,10 +43,15 @@ class ImageArchive {
 
  private:
   using Handle = std::unique_ptr<archive, int (*)(archive*)>;
+  struct Source;
 
-  explicit ImageArchive(UniqueFd file) : file_(std::move(file)) {}
+  ImageArchive(UniqueFd file, std::shared_ptr<const std::atomic<bool>> abandoned,
+               int64_t max_unpacked_bytes)
+      : file_(std::move(file)),
+        abandoned_(std::move(abandoned)),
+        max_unpacked_bytes_(max_unpacked_bytes) {}
 
-  StatusOr<Handle> Rewind();
+  StatusOr<Handle> Rewind(Source& source);
   // Calls `visit` for each entry; it may read the entry's data.
   Status ForEachEntry(
       const std::function<StatusOr<bool>(archive* handle, archive_entry* entry)>& visit);
@@ -46,6 +59,8 @@ class ImageArchive {
   Status CheckWhole() const;
 
   UniqueFd file_;
+  std::shared_ptr<const std::atomic<bool>> abandoned_;
+  int64_t max_unpacked_bytes_;
 };
 
 }  // namespace ctr

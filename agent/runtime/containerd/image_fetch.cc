@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/disk_room.h"
 #include "agent/runtime/containerd/image_content.h"
 #include "agent/runtime/containerd/image_record.h"
 #include "agent/runtime/image_config.h"
@@ -23,7 +24,65 @@ std::vector<BlobDescriptor> BlobsOf(const ImageManifest& manifest) {
   return blobs;
 }
 
+// INVALID_ARGUMENT if what comes is not that blob.
+Status FetchOnce(const ContainerdClient& client, const std::string& lease,
+                 const BlobDescriptor& blob, RegistrySession& session, const std::string& folder,
+                 std::atomic<int64_t>& done_bytes) {
+  CTR_ASSIGN_OR_RETURN(
+      std::unique_ptr<BlobWriter> writer,
+      BlobWriter::Begin(client,
+                        {.lease = lease,
+                         .digest = blob.digest,
+                         .size = blob.size,
+                         .advice = "it is corrupt in the registry, and refused; push it again"}));
+  done_bytes = 0;
+  if (writer->wants_content()) {
+    std::string piece;
+    const auto write = [&]() -> Status {
+      CTR_RETURN_IF_ERROR(CheckDiskRoom(folder));
+      Status appended = writer->Append(piece);
+      piece.clear();
+      return appended;
+    };
+    CTR_RETURN_IF_ERROR(session.FetchBlob(blob, [&](std::string_view data) -> Status {
+      piece.append(data);
+      done_bytes += static_cast<int64_t>(data.size());
+      return piece.size() < kPieceBytes ? absl::OkStatus() : write();
+    }));
+    CTR_RETURN_IF_ERROR(write());
+  }
+  CTR_RETURN_IF_ERROR(writer->Commit().status());
+  done_bytes = blob.size;
+  return absl::OkStatus();
+}
+
+// What is found in the store is there for as long as the lease is: so first the lease.
+awaitable<StatusOr<bool>> HasBlob(std::shared_ptr<const ContainerdClient> client, std::string lease,
+                                  std::string digest) {
+  leases::AddResourceRequest add;
+  add.set_id(std::move(lease));
+  add.mutable_resource()->set_id(digest);
+  add.mutable_resource()->set_type("content");
+  Status added = (co_await client->Call(&LeasesApi::AddResource, std::move(add))).status();
+  if (!added.ok()) co_return added;
+  content::InfoRequest info;
+  info.set_digest(std::move(digest));
+  Status found = (co_await client->Call(&ContentApi::Info, std::move(info))).status();
+  if (!found.ok() && !absl::IsNotFound(found)) co_return found;
+  co_return found.ok();
+}
+
 }  // namespace
+
+awaitable<StatusOr<int64_t>> LackedBytes(std::shared_ptr<const ContainerdClient> client,
+                                         std::string lease, std::vector<BlobDescriptor> blobs) {
+  int64_t lacked = 0;
+  for (const BlobDescriptor& blob : blobs) {
+    CTR_CO_ASSIGN_OR_RETURN(bool is_here, co_await HasBlob(client, lease, blob.digest));
+    if (!is_here) lacked += blob.size;
+  }
+  co_return lacked;
+}
 
 StatusOr<ResolvedManifest> ResolveManifest(const std::string& reference,
                                            const std::string& platform,
@@ -63,32 +122,14 @@ StatusOr<ResolvedManifest> ResolveManifest(const std::string& reference,
 }
 
 Status FetchIntoStore(const ContainerdClient& client, const std::string& lease,
-                      const ResolvedManifest& resolved, size_t index,
+                      const ResolvedManifest& resolved, size_t index, const std::string& folder,
                       std::atomic<int64_t>& done_bytes) {
-  const BlobDescriptor& blob = resolved.blobs[index];
-  CTR_ASSIGN_OR_RETURN(
-      std::unique_ptr<BlobWriter> writer,
-      BlobWriter::Begin(client,
-                        {.lease = lease,
-                         .digest = blob.digest,
-                         .size = blob.size,
-                         .advice = "it is corrupt in the registry, and refused; push it again"}));
-  if (writer->wants_content()) {
-    RegistrySession session = resolved.session;
-    std::string piece;
-    CTR_RETURN_IF_ERROR(session.FetchBlob(blob, [&](std::string_view data) -> Status {
-      piece.append(data);
-      done_bytes += static_cast<int64_t>(data.size());
-      if (piece.size() < kPieceBytes) return absl::OkStatus();
-      Status appended = writer->Append(piece);
-      piece.clear();
-      return appended;
-    }));
-    CTR_RETURN_IF_ERROR(writer->Append(piece));
+  RegistrySession session = resolved.session;
+  for (;;) {
+    Status fetched = FetchOnce(client, lease, resolved.blobs[index], session, folder, done_bytes);
+    // A mirror's copy may be corrupt.
+    if (!absl::IsInvalidArgument(fetched) || !session.MayTryElsewhere()) return fetched;
   }
-  CTR_RETURN_IF_ERROR(writer->Commit().status());
-  done_bytes = blob.size;
-  return absl::OkStatus();
 }
 
 StatusOr<ImagePlan> PlanPulled(const ContainerdClient& client, const ResolvedManifest& resolved) {
@@ -121,10 +162,13 @@ StatusOr<ImagePlan> PlanPulled(const ContainerdClient& client, const ResolvedMan
 Status StorePulled(const ContainerdClient& client, const std::string& lease, const ImagePlan& plan,
                    const std::string& chain_id, const ResolvedManifest& resolved) {
   CTR_RETURN_IF_ERROR(StoreDocuments(client, lease, plan, chain_id));
+  // No name leads to the indexes of another platform's image.
+  if (!resolved.is_host_platform) return absl::OkStatus();
   for (size_t i = resolved.documents.size() - 1; i-- > 0;) {
-    CTR_RETURN_IF_ERROR(
-        WriteDocument(client, lease, resolved.documents[i].text,
-                      {{"containerd.io/gc.ref.content.m.0", resolved.documents[i + 1].digest}}));
+    // An index is shared by the images of all its platforms: each has a label of its own.
+    const std::string& child = resolved.documents[i + 1].digest;
+    const std::string label = absl::StrCat("containerd.io/gc.ref.content.m.", child.substr(7));
+    CTR_RETURN_IF_ERROR(WriteDocument(client, lease, resolved.documents[i].text, {{label, child}}));
   }
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/base/asio.h"
 #include "agent/base/error.h"
 #include "agent/registry/session.h"
 #include "agent/runtime/containerd/client.h"
@@ -42,9 +43,15 @@ StatusOr<ResolvedManifest> ResolveManifest(const std::string& reference,
                                            std::shared_ptr<const ImageSettings> settings,
                                            std::shared_ptr<const std::atomic<bool>> abandoned);
 
+// How many bytes of `blobs` the store lacks. What it has belongs to the lease from then on, and so
+// stays. Does not block.
+awaitable<StatusOr<int64_t>> LackedBytes(std::shared_ptr<const ContainerdClient> client,
+                                         std::string lease, std::vector<BlobDescriptor> blobs);
+
 // Fetches the blob `index` under the lease, unless the store has it; `done_bytes` counts along.
+// `folder`: as CheckDiskRoom's.
 Status FetchIntoStore(const ContainerdClient& client, const std::string& lease,
-                      const ResolvedManifest& resolved, size_t index,
+                      const ResolvedManifest& resolved, size_t index, const std::string& folder,
                       std::atomic<int64_t>& done_bytes);
 
 // What is to be unpacked, once the config is in the store. NOT_FOUND if it is for another platform.

@@ -8,6 +8,7 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/disk_room.h"
 #include "agent/runtime/containerd/image_archive.h"
 #include "agent/runtime/containerd/image_content.h"
 #include "agent/runtime/containerd/image_record.h"
@@ -28,6 +29,7 @@ Status StoreLayer(const ImageImport& import, const std::string& lease,
   BlobToWrite blob{.lease = lease, .digest = users.front()->digest, .size = users.front()->size};
   auto read_on = [&]() -> StatusOr<std::string_view> {
     if (import.abandoned->load()) return absl::CancelledError("the import was given up");
+    CTR_RETURN_IF_ERROR(CheckDiskRoom(import.folder));
     return read();
   };
   CTR_ASSIGN_OR_RETURN(WrittenBlob written, WriteBlob(*import.client, blob, read_on));
@@ -60,8 +62,9 @@ awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArc
   CTR_CO_RETURN_IF_ERROR(StoreLayers(import, lease, archive, images));
   for (ImagePlan& image : images) {
     if (import.abandoned->load()) co_return absl::CancelledError("the import was given up");
-    CTR_CO_ASSIGN_OR_RETURN(std::string chain_id,
-                            co_await UnpackImage(import.client, lease, image, import.folder));
+    CTR_CO_ASSIGN_OR_RETURN(
+        std::string chain_id,
+        co_await UnpackImage(import.client, lease, image, import.folder, import.abandoned));
     if (image.manifest.empty()) image.manifest = MakeManifest(image);
     CTR_CO_RETURN_IF_ERROR(StoreDocuments(*import.client, lease, image, chain_id));
   }
@@ -89,7 +92,8 @@ awaitable<StatusOr<Names>> LoadWithoutThrowing(ImageImport& import, std::string 
 }
 
 awaitable<StatusOr<Names>> ImportArchive(ImageImport& import) {
-  CTR_CO_ASSIGN_OR_RETURN(ImageArchive archive, ImageArchive::Open(std::move(import.archive)));
+  CTR_CO_ASSIGN_OR_RETURN(ImageArchive archive,
+                          ImageArchive::Open(std::move(import.archive), import.abandoned));
   CTR_CO_ASSIGN_OR_RETURN(ArchiveContents contents, archive.Scan());
   CTR_CO_ASSIGN_OR_RETURN(std::vector<ImagePlan> images,
                           PlanImport(contents, import.name, HostPlatform()));

@@ -15,7 +15,7 @@ namespace ctr {
 struct ImageImport {
   std::shared_ptr<const ContainerdClient> client;
   UniqueFd archive;
-  std::string folder;  // where containerd unpacks; "": elsewhere
+  std::string folder;  // where containerd keeps images; "": elsewhere
   std::string name;    // normalized; "" for the archive's own names
   // Set when nobody waits for the result any more: the import then ends and takes back what it did.
   std::shared_ptr<const std::atomic<bool>> abandoned;

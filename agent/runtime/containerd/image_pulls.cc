@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/utf8.h"
 #include "agent/base/work.h"
 #include "agent/model/reference.h"
 #include "agent/registry/session.h"
@@ -17,6 +18,7 @@ namespace {
 
 // Of main's six threads for transfers.
 constexpr int kParallelBlobs = 4;
+constexpr int kParallelBlobsOfPull = 3;
 constexpr Duration kReportInterval = std::chrono::milliseconds(200);
 
 std::string KeyOf(const PullRequest& request) {
@@ -25,16 +27,17 @@ std::string KeyOf(const PullRequest& request) {
 
 // What the registry did wrong, under the name that callers know; our own trouble stays as it is.
 Status AsPullFailure(const Status& status, const std::string& reference) {
-  const std::string what = absl::StrCat("cannot pull ", reference);
+  // A registry's own words may be in it.
+  const std::string what =
+      absl::StrCat("cannot pull ", reference, ": ",
+                   Printable({status.message().data(), status.message().size()}));
   switch (status.code()) {
-    case absl::StatusCode::kOk:
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kCancelled:
     case absl::StatusCode::kResourceExhausted:
-      return Annotate(status, what);
+      return Error(status.code(), ErrorCodeOf(status), what);
     default:
-      return Error(absl::StatusCode::kAborted, code::kPullFailed,
-                   absl::StrCat(what, ": ", std::string(status.message())));
+      return Error(absl::StatusCode::kAborted, code::kPullFailed, what);
   }
 }
 
@@ -79,6 +82,7 @@ struct ImagePulls::Fetching {
   Flight flight;
   std::string lease;
   std::unique_ptr<const ResolvedManifest> manifest;
+  std::unique_ptr<Semaphore> turn;
   std::unique_ptr<Alarm> ended;  // rings as each ends
   size_t open = 0;
   Status failure;  // the first one
@@ -156,6 +160,7 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
   auto fetching = std::make_shared<Fetching>();
   fetching->flight = flight;
   fetching->lease = lease;
+  fetching->turn = std::make_unique<Semaphore>(control_, *clock_, kParallelBlobsOfPull);
   fetching->ended = clock_->MakeAlarm(control_);
   CTR_CO_ASSIGN_OR_RETURN(
       ResolvedManifest found,
@@ -168,9 +173,9 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
   for (const BlobDescriptor& blob : resolved.blobs) {
     flight->layers.push_back({blob.digest, blob.size, std::make_shared<std::atomic<int64_t>>(0)});
   }
-  if (request.make_room) {
-    CTR_CO_RETURN_IF_ERROR(co_await request.make_room(resolved.manifest.TotalBytes()));
-  }
+  CTR_CO_ASSIGN_OR_RETURN(const int64_t lacked,
+                          co_await LackedBytes(client_, lease, resolved.blobs));
+  if (lacked > 0 && request.make_room) CTR_CO_RETURN_IF_ERROR(co_await request.make_room(lacked));
   // The config comes first: it may be that of another platform.
   CTR_CO_RETURN_IF_ERROR(co_await FetchBlob(fetching, 0));
   CTR_CO_ASSIGN_OR_RETURN(ImagePlan plan, co_await OnWork(transfers_, [client = client_, fetching] {
@@ -184,7 +189,8 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
   std::string chain_id;
   if (!chain.empty()) {
     KeyedLocks::Lock lock = co_await chains_.Acquire(chain.back());
-    CTR_CO_ASSIGN_OR_RETURN(chain_id, co_await UnpackImage(client_, lease, plan, folder_));
+    CTR_CO_ASSIGN_OR_RETURN(chain_id,
+                            co_await UnpackImage(client_, lease, plan, folder_, flight->abandoned));
   }
   if (flight->abandoned->load()) co_return absl::CancelledError("the pull was given up");
   CTR_CO_RETURN_IF_ERROR(
@@ -223,11 +229,12 @@ awaitable<Status> ImagePulls::FetchLayers(std::shared_ptr<Fetching> fetching) {
 // Whoever else wants the same blob comes after, and finds it.
 awaitable<Status> ImagePulls::FetchBlob(std::shared_ptr<Fetching> fetching, size_t index) {
   KeyedLocks::Lock lock = co_await blobs_.Acquire(fetching->manifest->blobs[index].digest);
+  Semaphore::Permit own = co_await fetching->turn->Acquire();
   Semaphore::Permit permit = co_await transfer_turn_.Acquire();
   if (fetching->flight->abandoned->load()) co_return absl::CancelledError("the pull was given up");
-  co_return co_await OnWork(transfers_, [client = client_, fetching, index,
+  co_return co_await OnWork(transfers_, [client = client_, fetching, index, folder = folder_,
                                          done = fetching->flight->layers[index].done_bytes] {
-    return FetchIntoStore(*client, fetching->lease, *fetching->manifest, index, *done);
+    return FetchIntoStore(*client, fetching->lease, *fetching->manifest, index, folder, *done);
   });
 }
 

@@ -38,8 +38,8 @@ struct PullFlight {
 
 // Pulls images: one pull for all who ask for the same at a time, and one transfer of each blob,
 // whoever wants it. Owned by the core; home loop: control. Transfers block a thread of `transfers`
-// each, and so many are under way at a time as leave some for manifests. `folder`: as
-// UnpackImage's.
+// each, and so many are under way at a time as leave some for manifests; of one pull, as leave one
+// for another's. `folder`: as UnpackImage's.
 class ImagePulls {
  public:
   ImagePulls(std::shared_ptr<const ContainerdClient> client, Clock* clock,

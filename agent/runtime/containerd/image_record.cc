@@ -38,8 +38,9 @@ awaitable<Status> DeleteImageLease(Client client, std::string id) {
   leases::DeleteRequest request;
   request.set_id(std::move(id));
   request.set_sync(true);
-  co_return (
-      co_await client->Call(&LeasesApi::Delete, std::move(request), {.timeout = kCollectTimeout}))
+  // While containerd is away it is waited for: what is left would stay for a day.
+  co_return (co_await client->Call(&LeasesApi::Delete, std::move(request),
+                                   {.timeout = kCollectTimeout, .wait_for_ready = true}))
       .status();
 }
 

@@ -1,23 +1,19 @@
 #include "agent/runtime/containerd/image_unpack.h"
 
-#include <sys/statvfs.h>
-
-#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/disk_room.h"
 
 namespace ctr {
 namespace {
 
 using Client = std::shared_ptr<const ContainerdClient>;
+using Abandoned = std::shared_ptr<const std::atomic<bool>>;
 
 constexpr Duration kApplyTimeout = std::chrono::hours(1);
-// So much of the disk, and no more than so many bytes, stays free of layers.
-constexpr uint64_t kFreePart = 20;
-constexpr uint64_t kFreeBytes = uint64_t{1} << 30;
-constexpr Duration kLookInterval = std::chrono::milliseconds(100);
+constexpr Duration kLookInterval = std::chrono::milliseconds(20);
 
 // One layer on top of the snapshot `parent`.
 struct Layer {
@@ -27,18 +23,15 @@ struct Layer {
   std::string chain_id;
   LayerPlan plan;
   std::string folder;  // on the disk that is not to be filled
+  Abandoned abandoned;
 };
 
-// Returns once the disk is nearly full.
-awaitable<void> UntilNearlyFull(std::string folder) {
+// Returns why unpacking is not to go on, as soon as it is not.
+awaitable<Status> UntilNoMore(std::string folder, Abandoned abandoned) {
   asio::steady_timer timer(co_await asio::this_coro::executor);
   for (;;) {
-    struct statvfs disk = {};
-    if (!folder.empty() && ::statvfs(folder.c_str(), &disk) == 0) {
-      const uint64_t unit = disk.f_frsize;
-      const uint64_t floor = std::min<uint64_t>(disk.f_blocks * unit / kFreePart, kFreeBytes);
-      if (disk.f_bavail * unit < floor) co_return;
-    }
+    if (abandoned->load()) co_return absl::CancelledError("it was given up");
+    CTR_CO_RETURN_IF_ERROR(CheckDiskRoom(folder));
     timer.expires_after(kLookInterval);
     co_await timer.async_wait(use_awaitable);
   }
@@ -50,17 +43,16 @@ awaitable<StatusOr<diff::ApplyResponse>> Apply(Client client, diff::ApplyRequest
                                   {.timeout = kApplyTimeout, .lease = std::move(lease)});
 }
 
-awaitable<StatusOr<diff::ApplyResponse>> ApplyWhileThereIsRoom(Client client,
-                                                               diff::ApplyRequest request,
-                                                               std::string lease,
-                                                               std::string folder) {
+awaitable<StatusOr<diff::ApplyResponse>> ApplyWhileItMay(Client client, diff::ApplyRequest request,
+                                                         Layer layer) {
   using asio::experimental::awaitable_operators::operator||;
-  auto first = co_await (Apply(std::move(client), std::move(request), std::move(lease)) ||
-                         UntilNearlyFull(std::move(folder)));
-  if (first.index() == 0) co_return std::get<0>(std::move(first));
-  co_return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
-                  "unpacked, it would fill the disk: it is refused; make room, if it is to be so "
-                  "large");
+  auto first = co_await (Apply(std::move(client), std::move(request), layer.lease) ||
+                         UntilNoMore(layer.folder, layer.abandoned));
+  if (first.index() == 1) co_return std::get<1>(std::move(first));
+  StatusOr<diff::ApplyResponse> applied = std::get<0>(std::move(first));
+  // It may have been faster than the looks.
+  if (!applied.ok()) CTR_CO_RETURN_IF_ERROR(CheckDiskRoom(layer.folder));
+  co_return applied;
 }
 
 // The lease first, then the look: what is found can't be collected any more.
@@ -97,8 +89,7 @@ awaitable<Status> Extract(Client client, Layer layer) {
   apply.mutable_diff()->set_size(layer.plan.size);
   apply.mutable_diff()->set_media_type(layer.plan.media_type);
   *apply.mutable_mounts() = std::move(*prepared->mutable_mounts());
-  StatusOr<diff::ApplyResponse> applied =
-      co_await ApplyWhileThereIsRoom(client, std::move(apply), layer.lease, layer.folder);
+  StatusOr<diff::ApplyResponse> applied = co_await ApplyWhileItMay(client, std::move(apply), layer);
   if (!applied.ok()) co_return applied.status();
   if (applied->applied().digest() != layer.plan.diff_id) {
     co_return MalformedImage(absl::StrCat("the image's config says ", layer.plan.diff_id,
@@ -133,9 +124,10 @@ awaitable<Status> UnpackLayer(Client client, Layer layer) {
 }  // namespace
 
 awaitable<StatusOr<std::string>> UnpackImage(Client client, std::string lease, ImagePlan image,
-                                             std::string folder) {
+                                             std::string folder, Abandoned abandoned) {
   std::vector<std::string> chain = ChainIds(image.parsed_config.diff_ids);
   for (size_t i = 0; i < chain.size(); ++i) {
+    if (abandoned->load()) co_return absl::CancelledError("it was given up");
     CTR_CO_ASSIGN_OR_RETURN(bool exists, co_await HasSnapshot(client, lease, chain[i]));
     if (exists) continue;
     Layer layer{.lease = lease,
@@ -143,7 +135,8 @@ awaitable<StatusOr<std::string>> UnpackImage(Client client, std::string lease, I
                 .parent = i == 0 ? "" : chain[i - 1],
                 .chain_id = chain[i],
                 .plan = image.layers[i],
-                .folder = folder};
+                .folder = folder,
+                .abandoned = abandoned};
     CTR_CO_RETURN_IF_ERROR(co_await UnpackLayer(client, std::move(layer)));
   }
   co_return chain.empty() ? "" : chain.back();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -13,10 +14,10 @@ namespace ctr {
 // Makes a snapshot of each of the image's layers that has none yet, named by its chain ID; the
 // layers are in the content store. What is made and what is found belongs to the lease. Returns the
 // topmost layer's chain ID, "" for an image without layers. A layer that would fill the disk below
-// `folder` ("": it is not looked at) is given up while there is room, however small it is packed:
-// RESOURCE_EXHAUSTED.
+// `folder` (CheckDiskRoom) is given up while there is room, however small it is packed. CANCELLED
+// soon after `abandoned` is true.
 awaitable<StatusOr<std::string>> UnpackImage(std::shared_ptr<const ContainerdClient> client,
-                                             std::string lease, ImagePlan image,
-                                             std::string folder);
+                                             std::string lease, ImagePlan image, std::string folder,
+                                             std::shared_ptr<const std::atomic<bool>> abandoned);
 
 }  // namespace ctr

@@ -57,7 +57,7 @@ std::string BlobName(const std::string& digest) { return "blobs/sha256/" + diges
 }  // namespace
 
 std::string MakeTar(const std::vector<TarEntry>& entries) {
-  return Write([](archive* writer) { archive_write_set_format_ustar(writer); },
+  return Write([](archive* writer) { archive_write_set_format_pax_restricted(writer); },
                [&](archive* writer) {
                  for (const TarEntry& entry : entries) AddEntry(writer, entry);
                });

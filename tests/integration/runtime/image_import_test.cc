@@ -1,14 +1,20 @@
 #include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <set>
+#include <thread>
 
 #include <doctest/doctest.h>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "agent/runtime/containerd/image_archive.h"
+#include "agent/runtime/containerd/image_record.h"
 #include "agent/runtime/containerd/image_store.h"
+#include "agent/runtime/containerd/image_unpack.h"
 #include "agent/runtime/image_config.h"
 #include "agent/runtime/sha256.h"
 #include "tests/integration/runtime/image_archives.h"
@@ -103,6 +109,25 @@ class ImageFixture : public RuntimeFixture {
 
 const std::string kLayer1 = MakeLayer("one", "1");
 const std::string kLayer2 = MakeLayer("two", "2");
+
+// An archive of one file of zeros, packed; no more than a file of as many thousandths.
+std::string PackedHole(int64_t gigabytes) {
+  constexpr size_t kPiece = 64 << 20;
+  std::string head = MakeTar({{"hole", std::string(1, '\0')}}).substr(0, 512);
+  // The size in binary, as GNU tar writes one of more than 8 GiB; then the sum of the head's bytes.
+  head.replace(124, 12, std::string(12, '\0'));
+  head[124] = static_cast<char>(0x80);
+  const uint64_t size = static_cast<uint64_t>(gigabytes) << 30;
+  for (int i = 0; i < 8; ++i) head[128 + i] = static_cast<char>(size >> (56 - 8 * i));
+  head.replace(148, 8, "        ");
+  unsigned sum = 0;
+  for (unsigned char c : head) sum += c;
+  head.replace(148, 8, absl::StrFormat("%06o%c ", sum, '\0'));
+  std::string packed = Gzip(head);
+  const std::string zeros = Gzip(std::string(kPiece, '\0'));
+  for (uint64_t at = 0; at < size; at += kPiece) packed += zeros;
+  return packed + Gzip(std::string(1024, '\0'));
+}
 
 }  // namespace
 
@@ -233,6 +258,11 @@ TEST_CASE_FIXTURE(ImageFixture, "a hostile archive is refused") {
                "neither index.json");
   CheckRefused(MakeTar({{"index.json", "", "/etc/passwd"}}), "neither index.json");
   CheckRefused(MakeTar({{"index.json", "", "../../../etc/passwd"}}), "neither index.json");
+  // Names without end.
+  CheckRefused(MakeTar({{std::string(2000, 'n'), ""}}), "16 MiB of them");
+  std::vector<TarEntry> named;
+  for (int i = 0; i < 20000; ++i) named.push_back({absl::StrCat(i, std::string(900, 'n')), ""});
+  CheckRefused(MakeTar(named), "16 MiB of them");
   // Deep nesting.
   CheckRefused(MakeTar({{"index.json", std::string(1 << 20, '[')}}), "nested");
 }
@@ -256,6 +286,52 @@ TEST_CASE_FIXTURE(ImageFixture, "an import that is given up leaves nothing") {
   CHECK(absl::IsCancelled(imported->status()));
   // It takes back what it did when it notices.
   RunUntil([&] { return Leases().empty(); });
+  CHECK(List() == before);
+}
+
+TEST_CASE("an archive that is given up is not read to its end, also within one file") {
+  const std::string path = "/tmp/ctr-test-hole.tar.gz";
+  WriteWholeFile(path, PackedHole(32));
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd same(::dup(file.get()));  // which has the same offset
+  fs::remove(path);
+  auto abandoned = std::make_shared<std::atomic<bool>>(false);
+  StatusOr<ImageArchive> archive = ImageArchive::Open(std::move(file), abandoned);
+  REQUIRE(archive.ok());
+  std::thread giving_up([&] {
+    while (::lseek(same.get(), 0, SEEK_CUR) < 1 << 20) std::this_thread::yield();
+    abandoned->store(true);
+  });
+  CHECK(absl::IsCancelled(archive->Scan().status()));
+  giving_up.join();
+}
+
+TEST_CASE("an archive that is too large once it is unpacked is refused") {
+  const std::string path = "/tmp/ctr-test-hole.tar.gz";
+  WriteWholeFile(path, PackedHole(1));
+  auto nobody = std::make_shared<std::atomic<bool>>(false);
+  for (int64_t most : {int64_t{1} << 29, int64_t{1} << 31}) {
+    UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    StatusOr<ImageArchive> archive = ImageArchive::Open(std::move(file), nobody, most);
+    REQUIRE(archive.ok());
+    StatusOr<ArchiveContents> contents = archive->Scan();
+    CHECK_MESSAGE(contents.ok() == (most > int64_t{1} << 30), contents.status().ToString());
+  }
+  fs::remove(path);
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "an image that is given up is not unpacked") {
+  auto client =
+      std::make_shared<const ContainerdClient>(client_.socket(), client_.containerd_namespace());
+  ImagePlan image;
+  image.parsed_config.diff_ids = {Sha256Digest(kLayer1)};
+  image.layers.resize(1);
+  const Kept before = List();
+  StatusOr<std::string> lease = Run(CreateImageLease(client));
+  REQUIRE(lease.ok());
+  auto abandoned = std::make_shared<std::atomic<bool>>(true);
+  CHECK(absl::IsCancelled(Run(UnpackImage(client, *lease, image, "", abandoned)).status()));
+  CHECK(Run(DeleteImageLease(client, *lease)).ok());
   CHECK(List() == before);
 }
 
