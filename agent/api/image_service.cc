@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
+#include "agent/base/disk_room.h"
 #include "agent/base/work.h"
 #include "agent/model/reference.h"
 
@@ -70,15 +71,17 @@ awaitable<Status> AgentService::DoImportImage(rpc::StreamReader<v1::ImportImageR
       CTR_CO_ASSIGN_OR_RETURN(name, NormalizeReference(message->name()));
     }
     auto data = std::make_shared<std::string>(std::move(*message->mutable_data()));
-    CTR_CO_RETURN_IF_ERROR(
-        co_await OnWork(work_, [spool, data] { return WriteAll(spool->get(), *data); }));
+    CTR_CO_RETURN_IF_ERROR(co_await OnWork(work_, [spool, data, folder = facts_.data_dir] {
+      Status room = CheckDiskRoom(folder);
+      return room.ok() ? WriteAll(spool->get(), *data)
+                       : Annotate(room, "cannot import the archive");
+    }));
   }
   if (::lseek(spool->get(), 0, SEEK_SET) != 0)
     co_return ErrnoError(errno, "cannot read the archive back");
   CTR_CO_ASSIGN_OR_RETURN(std::vector<std::string> references,
-                          co_await runtime_.ImportImages(std::move(*spool), std::move(name)));
+                          co_await supervisor_.ImportImages(std::move(*spool), std::move(name)));
   response->mutable_references()->Assign(references.begin(), references.end());
-  co_await supervisor_.LimitImages();
   co_return absl::OkStatus();
 }
 

@@ -3,10 +3,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "agent/base/work.h"
 #include "agent/config/memory_size.h"
 #include "agent/control/supervisor.h"
 #include "agent/model/reference.h"
+#include "agent/runtime/platform.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -49,8 +51,25 @@ std::shared_ptr<void> Supervisor::WantImage(const std::string& reference) {
                                [this, position](void*) { images_wanted_.erase(position); });
 }
 
+// Under a name that classes use, another machine's image would start nothing here.
+Status Supervisor::CheckMayMove(const PullRequest& request) const {
+  if (request.platform.empty()) return absl::OkStatus();
+  CTR_ASSIGN_OR_RETURN(const Platform platform, ParsePlatform(request.platform));
+  if (PlatformName(platform) == PlatformName(HostPlatform())) return absl::OkStatus();
+  const std::multimap<std::string, std::string> used = ImagesInUse();
+  const auto [first, last] = used.equal_range(request.reference);
+  if (first == last) return absl::OkStatus();
+  const std::string classes = absl::StrJoin(
+      first, last, ", ", [](std::string* out, const auto& entry) { out->append(entry.second); });
+  return Error(absl::StatusCode::kFailedPrecondition, code::kInUse,
+               absl::StrCat(request.reference, " is used by class ", classes,
+                            ", which can't run an image for ", PlatformName(platform),
+                            "; pull that by its digest, or by another tag"));
+}
+
 awaitable<StatusOr<PulledImage>> Supervisor::PullImage(PullRequest request,
                                                        Runtime::ReportPull report) {
+  CTR_CO_RETURN_IF_ERROR(CheckMayMove(request));
   const std::shared_ptr<void> wanted = WantImage(request.reference);
   request.make_room = [this](int64_t bytes) { return MakeImageRoom(bytes); };
   StatusOr<PulledImage> pulled = co_await runtime_.PullImage(std::move(request), std::move(report));
@@ -66,15 +85,45 @@ awaitable<StatusOr<PulledImage>> Supervisor::PullImage(PullRequest request,
 awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
   if (!options_.max_image_bytes) co_return absl::OkStatus();
   const int64_t limit = *options_.max_image_bytes;
-  PruneRequest prune{.used = ImagesToKeep(), .down_to_bytes = std::max<int64_t>(limit - bytes, 0)};
+  PruneRequest prune{.used = ImagesToKeep(),
+                     .down_to_bytes = std::max<int64_t>(limit - bytes, 0),
+                     .only_if_enough = true};
   CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
   NotePruned(pruned);
   if (bytes <= limit - pruned.left_bytes) co_return absl::OkStatus();
-  co_return Error(
-      absl::StatusCode::kResourceExhausted, code::kImagesFull,
-      absl::StrCat("it takes ", FormatMemorySize(bytes), " and more, and the images that are used ",
-                   FormatMemorySize(pruned.left_bytes), " of the ", FormatMemorySize(limit),
-                   " that [images] max_size allows; raise it, or remove classes or images"));
+  co_return ImagesFull(
+      absl::StrCat("it takes ", FormatMemorySize(bytes), " and more, and the images that are used"),
+      pruned.left_bytes);
+}
+
+Status Supervisor::ImagesFull(const std::string& what, int64_t used_bytes) const {
+  return Error(absl::StatusCode::kResourceExhausted, code::kImagesFull,
+               absl::StrCat(what, " ", FormatMemorySize(used_bytes), " of the ",
+                            FormatMemorySize(*options_.max_image_bytes),
+                            " that [images] max_size allows; raise it, or remove classes or "
+                            "images"));
+}
+
+// How much it takes is known only once it is here: what does not fit goes again, and nothing else.
+awaitable<StatusOr<std::vector<std::string>>> Supervisor::ImportImages(UniqueFd archive,
+                                                                       std::string name) {
+  CTR_CO_ASSIGN_OR_RETURN(std::vector<std::string> imported,
+                          co_await runtime_.ImportImages(std::move(archive), std::move(name)));
+  if (!options_.max_image_bytes) co_return imported;
+  std::vector<std::shared_ptr<void>> wanted;
+  for (const std::string& reference : imported) wanted.push_back(WantImage(reference));
+  PruneRequest prune{
+      .used = ImagesToKeep(), .down_to_bytes = *options_.max_image_bytes, .only_if_enough = true};
+  CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
+  NotePruned(pruned);
+  if (pruned.left_bytes <= *options_.max_image_bytes) co_return imported;
+  wanted.clear();
+  const std::set<std::string> keep = ImagesToKeep();
+  for (const std::string& reference : imported) {
+    if (keep.contains(reference)) continue;
+    CTR_CO_RETURN_IF_ERROR(co_await runtime_.RemoveImage(reference));
+  }
+  co_return ImagesFull("with it, the images that are used would take", pruned.left_bytes);
 }
 
 awaitable<void> Supervisor::LimitImages() {

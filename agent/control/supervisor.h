@@ -135,6 +135,7 @@ class Supervisor final : public Waker {
   std::multimap<std::string, std::string> ImagesInUse() const;
   // As Runtime's; keeps the store within its limit. A pull may be cancelled.
   awaitable<StatusOr<PulledImage>> PullImage(PullRequest request, Runtime::ReportPull report);
+  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive, std::string name);
   // Removes every image that no class uses.
   awaitable<StatusOr<PrunedImages>> PruneImages();
   // Removes as many of those, the oldest first, as it takes to keep to the limit. Errors are
@@ -176,6 +177,8 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<std::string>> SettleImage(ClassConfig config);
   awaitable<Status> EnsureImage(std::string image);
   awaitable<Status> MakeImageRoom(int64_t bytes);
+  Status CheckMayMove(const PullRequest& request) const;
+  Status ImagesFull(const std::string& what, int64_t used_bytes) const;
   std::set<std::string> ImagesToKeep() const;
   std::shared_ptr<void> WantImage(const std::string& reference);
   void NotePruned(const PrunedImages& pruned);

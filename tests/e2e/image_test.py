@@ -86,8 +86,8 @@ class ImageCase(unittest.TestCase):
     def pull(self, reference, *flags, **options):
         return self.agent.ctr("image", "pull", reference, *flags, check=False, **options)
 
-    def assertPulls(self, reference, *flags):
-        result = self.pull(reference, *flags)
+    def assertPulls(self, reference, *flags, **options):
+        result = self.pull(reference, *flags, **options)
         self.assertEqual(result.returncode, 0, result.stderr)
         return result
 
@@ -128,6 +128,59 @@ class ImageCase(unittest.TestCase):
 
 
 class Pull(ImageCase):
+    def push_both(self, *tags):
+        """An index of this host's image and of one for s390x, by several names."""
+        other = Image(layers=1, size=1000, architecture="s390x")
+        self.addCleanup(other.close)
+        self.registry.push(other.source, "demo:s390x")
+        entries = [{"mediaType": MANIFEST, "digest": digest_of(image.text), "size": len(image.text),
+                    "platform": {"os": "linux", "architecture": image.config["architecture"]}}
+                   for image in (other, self.image)]
+        text = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode()
+        for tag in tags:
+            self.registry.put_manifest("demo", tag, text, INDEX)
+
+    def test_a_pull_for_another_platform_takes_nothing_from_this_hosts_image(self):
+        self.push_both("here", "there")
+        here, there = self.registry.host + "/demo:here", self.registry.host + "/demo:there"
+        self.assertPulls(here)
+        self.assertPulls(there, "--platform", "linux/s390x")
+        self.assertNothingUnfinished()
+        self.apply("job", here, 'pull_policy = "never"\n')
+        self.assertWhole("job")
+        self.agent.ctr("image", "rm", there)
+        self.assertWhole("job")
+
+    def test_an_image_for_another_platform_starts_nothing_and_takes_no_name_that_is_used(self):
+        self.push_both("both-1")
+        reference = self.registry.host + "/demo:both-1"
+        self.assertPulls(reference, "--platform", "linux/s390x")
+        self.assertRefused(self.apply("job", reference, check=False), 4, "is for linux/s390x, this host is linux/")
+        self.assertPulls(reference)
+        self.apply("job", reference)
+        self.assertRefused(self.pull(reference, "--platform", "linux/s390x"), 4, "is used by class job", "linux/s390x")
+        self.assertWhole("job")
+
+    def test_a_registry_that_trickles_holds_up_no_other(self):
+        slow = threading.Event()
+        self.addCleanup(slow.set)
+        large, quick = Image(layers=6), Image(layers=2)
+        for image, name in ((large, "large:1"), (quick, "quick:1")):
+            self.addCleanup(image.close)
+            self.registry.push(image.source, name)
+        self.assertPulls(self.registry.host + "/demo:1")  # what all of them have in common is here
+        proxy = self.proxy(spoil=lambda data, sent: (slow.wait(DEADLINE) if sent > 300_000 else None, data)[1])
+        results = []
+        thread = threading.Thread(target=lambda: results.append(self.pull(proxy.host + "/large:1", timeout=2 * DEADLINE)))
+        thread.start()
+        self.addCleanup(thread.join)
+        wait_for(lambda: len(proxy.blobs) >= 4, "the transfers")
+        self.assertPulls(self.registry.host + "/quick:1", timeout=DEADLINE / 2)
+        self.assertFalse(results)
+        slow.set()
+        thread.join()
+        self.assertEqual(results[0].returncode, 0, results[0].stderr)
+
     def test_what_is_pulled_runs_and_has_the_registrys_digest(self):
         reference = self.registry.host + "/demo:1"
         result = self.assertPulls(reference)
@@ -567,6 +620,35 @@ class Hostile(ImageCase):
 
         self.check(answer, 1, "can't be unpacked")
 
+    def test_a_manifest_of_millions_of_values(self):
+        text = b'{"manifests":[' + b"0," * 2_000_000 + b"0]}"
+        self.check(lambda h: h.give(200, text, Content_Type=INDEX), 1, "values")
+
+    def test_words_that_are_meant_for_a_terminal(self):
+        config = json.dumps({**self.image.config, "os": "\x1b[31mred\nforged"}).encode()
+
+        def change(manifest):
+            manifest["config"].update(digest=digest_of(config), size=len(config))
+
+        true = self.image_with(change)
+
+        def answer(handler):
+            if handler.path.endswith(digest_of(config)):
+                return handler.give(200, config)
+            true(handler)
+
+        self.check(answer, 3, "only for ?[31mred?forged")
+        self.assertNotIn("\x1b[31mred", read(self.agent.root + "/agent.log"))
+
+    def test_a_connection_that_breaks_after_the_last_byte(self):
+        def blob(handler, data):
+            if "Range" in handler.headers:
+                return handler.give(416)
+            handler.give(200, Content_Length=None, Transfer_Encoding="chunked")
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))  # and no last chunk
+
+        self.assertPulls(self.server(self.image_with(blob=blob)).host + "/x:1")
+
     def test_a_registry_that_fails_now_and_then(self):
         true = self.image_with()
 
@@ -594,11 +676,16 @@ class Store(ImageCase):
         cls.addClassCleanup(cls.mirrored.close)
         cls.mirror = Proxy(cls.mirrored.port)
         cls.addClassCleanup(cls.mirror.close)
+        cls.corrupt = Proxy(cls.mirrored.port, spoil=lambda data, sent:
+                            data[:-1] + bytes([data[-1] ^ 1]) if sent > 100_000 else data)
+        cls.addClassCleanup(cls.corrupt.close)
 
     @classmethod
     def registries(cls):
         gone = f"http://127.0.0.1:{free_port()}"
         return (f'[[registry]]\nhost = "registry.invalid"\nmirrors = ["{gone}", "http://{cls.mirror.host}"]\n'
+                f'[[registry]]\nhost = "corrupt.invalid"\n'
+                f'mirrors = ["http://{cls.corrupt.host}", "http://{cls.mirror.host}"]\n'
                 f'[[registry]]\nhost = "{cls.registry.host}"\nmirrors = ["http://{cls.mirror.host}"]\nplain_http = true\n')
 
     def test_a_mirror_is_asked_first_and_the_registry_for_what_it_lacks(self):
@@ -609,6 +696,31 @@ class Store(ImageCase):
         self.assertEqual(len(self.mirror.blobs) - before, len(self.image.digests))
         self.forget()
         self.assertPulls(self.registry.host + "/demo:1")
+
+    def test_a_mirror_whose_blobs_are_corrupt_is_not_the_last_to_be_asked(self):
+        self.mirrored.push(self.image.source, "team/demo:2")
+        self.apply("job", "corrupt.invalid/team/demo:2")
+        self.assertWhole("job")
+        self.assertGreater(len(self.corrupt.blobs), 0)
+        self.assertNothingUnfinished()
+
+    def test_what_would_not_fit_anyway_costs_no_other_image(self):
+        small, large = Image(layers=1, size=1000), Image(layers=1, size=30 << 20)
+        for image, name in ((small, "small:1"), (large, "large:1")):
+            self.addCleanup(image.close)
+            self.registry.push(image.source, name)
+        used, unused = self.registry.host + "/demo:1", self.registry.host + "/small:1"
+        self.apply("job", used)
+        self.assertPulls(unused)
+        self.assertRefused(self.pull(self.registry.host + "/large:1"), 4, "max_size", "40MiB")
+        self.assertEqual(self.references(), {used, unused})
+        # How much of an archive there is to keep, shows only when it is here.
+        large.archive(self.folder + "/large.tar", "docker.io/library/large:1")
+        self.assertRefused(self.agent.ctr("image", "import", self.folder + "/large.tar", check=False), 4, "max_size", "40MiB")
+        self.assertEqual(self.references(), {used, unused})
+        small.archive(self.folder + "/small.tar", "docker.io/library/small:1")
+        self.agent.ctr("image", "import", self.folder + "/small.tar")
+        self.assertIn("docker.io/library/small:1", self.references())
 
     def test_the_oldest_unused_images_make_room(self):
         pulled = []
@@ -624,14 +736,16 @@ class Store(ImageCase):
         self.apply("job-2", pulled[2])
         self.assertRefused(self.pull(pulled[3]), 4, "max_size", "40MiB")
         self.assertEqual(self.references(), {pulled[0], pulled[2]})
+        # What is here needs no room.
+        self.assertPulls(pulled[2])
 
 
 class SmallDiskAgent(Agent):
     """One whose directories are on a disk of 160 MiB."""
 
-    def __init__(self):
+    def __init__(self, options="size=160m"):
         super().__init__()
-        run("mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", self.root)
+        run("mount", "-t", "tmpfs", "-o", options, "tmpfs", self.root)
 
     def purge(self):
         try:
@@ -642,10 +756,56 @@ class SmallDiskAgent(Agent):
 
 
 class Bomb(unittest.TestCase):
-    def test_a_layer_that_would_fill_the_disk_is_given_up_while_there_is_room(self):
-        agent = SmallDiskAgent()
-        self.addCleanup(agent.purge)
-        agent.start()
+    """What would fill a small disk is given up while there is room."""
+
+    def start(self, **options):
+        self.agent = SmallDiskAgent(**options)
+        self.addCleanup(self.agent.purge)
+        self.agent.start()
+
+    def serve(self, layer, diff_id, size=None, blob=None):
+        """A registry with an image of one layer, which is `layer`, or whatever `blob` gives."""
+        config = json.dumps({"os": "linux", "architecture": "", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}).encode()
+        text = json.dumps({"schemaVersion": 2, "config": {"mediaType": CONFIG, "digest": digest_of(config), "size": len(config)},
+                           "layers": [{"mediaType": GZIP, "digest": digest_of(layer), "size": size or len(layer)}]}).encode()
+
+        def answer(handler):
+            name = handler.path.rsplit("/", 1)[1]
+            if blob and name == digest_of(layer):
+                return blob(handler)
+            handler.give(200, {digest_of(config): config, digest_of(layer): layer}.get(name, text), Content_Type=MANIFEST)
+
+        server = Server(answer)
+        self.addCleanup(server.close)
+        return server.host + "/bomb:1"
+
+    def assertGivenUp(self, *command):
+        def free():
+            disk = os.statvfs(self.agent.root)
+            return min(disk.f_bavail / disk.f_blocks, disk.f_favail / disk.f_files)
+
+        before = free()
+        least = [before]
+        over = threading.Event()
+
+        def watch():
+            while not over.wait(0.02):
+                least.append(free())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        result = self.agent.ctr("image", *command, check=False)
+        over.set()
+        watcher.join()
+        self.assertEqual(result.returncode, 4, result.stderr)
+        self.assertIn("fill the disk", result.stderr)
+        self.assertGreater(min(least), 0)
+        self.assertLess(min(least), 0.9 * before)
+        wait_for(lambda: free() > 0.9 * before, "the room to come back")
+        self.assertEqual(self.agent.json("image", "ls"), [])
+
+    def test_a_layer_that_is_unpacked(self):
+        self.start()
         packed, plain, size = io.BytesIO(), hashlib.sha256(), 400 << 20
         head = tarfile.TarInfo("zeros")
         head.size = size
@@ -655,31 +815,32 @@ class Bomb(unittest.TestCase):
                 plain.update(piece)
         layer = packed.getvalue()
         self.assertLess(len(layer), 4 << 20)
-        config = json.dumps({"os": "linux", "architecture": "", "rootfs": {
-            "type": "layers", "diff_ids": ["sha256:" + plain.hexdigest()]}}).encode()
-        text = json.dumps({"schemaVersion": 2, "config": {"mediaType": CONFIG, "digest": digest_of(config), "size": len(config)},
-                           "layers": [{"mediaType": GZIP, "digest": digest_of(layer), "size": len(layer)}]}).encode()
-        blobs = {digest_of(config): config, digest_of(layer): layer}
-        server = Server(lambda h: h.give(200, blobs.get(h.path.rsplit("/", 1)[1], text), Content_Type=MANIFEST))
-        self.addCleanup(server.close)
+        self.assertGivenUp("pull", self.serve(layer, "sha256:" + plain.hexdigest()))
 
-        least = [os.statvfs(agent.root).f_bavail]
-        over = threading.Event()
+    def test_a_layer_of_many_small_files(self):
+        self.start(options="size=160m,nr_inodes=60000")
+        plain = io.BytesIO()
+        with tarfile.open(fileobj=plain, mode="w") as tar:
+            for number in range(100_000):
+                tar.addfile(tarfile.TarInfo(f"d{number}"))
+        layer = gzip.compress(plain.getvalue(), 1)
+        self.assertGivenUp("pull", self.serve(layer, digest_of(plain.getvalue())))
 
-        def watch():
-            while not over.wait(0.02):
-                least.append(os.statvfs(agent.root).f_bavail)
+    def test_a_layer_that_is_transferred(self):
+        self.start()
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        result = agent.ctr("image", "pull", server.host + "/bomb:1", check=False)
-        over.set()
-        watcher.join()
-        self.assertEqual(result.returncode, 4, result.stderr)
-        self.assertIn("fill the disk", result.stderr)
-        self.assertGreater(min(least), 0)
-        wait_for(lambda: os.statvfs(agent.root).f_bavail > 0.9 * least[0], "the room to come back")
-        self.assertEqual(agent.json("image", "ls"), [])
+        def blob(handler):
+            handler.give(200, Content_Length=str(400 << 20))
+            for _ in range(400):
+                handler.wfile.write(bytes(1 << 20))
+
+        self.assertGivenUp("pull", self.serve(b"another", digest_of(b"x"), 400 << 20, blob))
+
+    def test_an_archive(self):
+        self.start()
+        with tempfile.NamedTemporaryFile() as file:
+            file.truncate(400 << 20)
+            self.assertGivenUp("import", file.name)
 
 
 if __name__ == "__main__":

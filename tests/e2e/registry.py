@@ -102,7 +102,7 @@ class Registry:
 class Image:
     """The demo image as an OCI layout, with further layers of random bytes, a file /data/N in each."""
 
-    def __init__(self, layers=0, size=1 << 20, zstd=False, seed=None):
+    def __init__(self, layers=0, size=1 << 20, zstd=False, seed=None, architecture=None):
         self.folder = tempfile.mkdtemp(prefix="ctr-image-")
         self.files = {}
         run("skopeo", "copy", "--quiet", "oci-archive:" + DEMO, f"oci:{self.folder}:latest")
@@ -126,6 +126,7 @@ class Image:
             config["rootfs"]["diff_ids"].append(digest_of(plain))
             manifest["layers"].append({"mediaType": ZSTD if zstd else GZIP, **self.add(layer)})
         config["history"] = []
+        config["architecture"] = architecture or config["architecture"]
         self.config = config
         manifest["config"] = {"mediaType": CONFIG, **self.add(json.dumps(config).encode())}
         manifest["mediaType"] = MANIFEST
@@ -156,6 +157,14 @@ class Image:
     @property
     def digests(self):
         return {self.manifest["config"]["digest"], *(layer["digest"] for layer in self.manifest["layers"])}
+
+    def archive(self, path, name):
+        """Writes it to a file, as `docker save` would."""
+        index = json.loads(self.read("index.json"))
+        index["manifests"][0]["annotations"] = {"io.containerd.image.name": name}
+        with open(self.folder + "/index.json", "w") as file:
+            json.dump(index, file)
+        run("tar", "-C", self.folder, "-cf", path, ".")
 
     def close(self):
         shutil.rmtree(self.folder)

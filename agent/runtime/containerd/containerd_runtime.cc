@@ -58,7 +58,7 @@ awaitable<Status> SignalContainer(std::shared_ptr<Core> core, std::string id, in
 
 // Each keeps the core, and with it the image store, until it is over.
 awaitable<Status> CheckImageOf(std::shared_ptr<Core> core, std::string reference) {
-  co_return (co_await core->image_store.Resolve(std::move(reference))).status();
+  co_return (co_await core->image_store.ResolveUnpacked(std::move(reference))).status();
 }
 
 awaitable<StatusOr<std::vector<std::string>>> ImportImagesOf(std::shared_ptr<Core> core,

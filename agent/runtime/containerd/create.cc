@@ -144,6 +144,16 @@ awaitable<StatusOr<int>> CreateWithInternet(std::shared_ptr<Core> core, std::str
   co_return pid;
 }
 
+// The image may be removed, or its name moved, after it was looked up: then once more, with what
+// has the name now.
+awaitable<StatusOr<Rootfs>> PrepareFromImage(std::shared_ptr<Core> core, ContainerSpec spec,
+                                             ResolvedImage& image) {
+  StatusOr<Rootfs> rootfs = co_await PrepareRootfs(core, spec, image.chain_id);
+  if (!absl::IsNotFound(rootfs.status())) co_return rootfs;
+  CTR_CO_ASSIGN_OR_RETURN(image, co_await core->image_store.ResolveUnpacked(spec.image));
+  co_return co_await PrepareRootfs(core, spec, image.chain_id);
+}
+
 // Everything between the image and the task; what fails here is undone by the caller, together with
 // `new_disk`, the kept disk that was made for it, or "".
 awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec spec,
@@ -152,7 +162,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   if (spec.internet) {
     CTR_CO_ASSIGN_OR_RETURN(internet, co_await PrepareInternet(core));
   }
-  CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareRootfs(core, spec, image.chain_id));
+  CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareFromImage(core, spec, image));
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
   CTR_CO_ASSIGN_OR_RETURN(
       InstanceFiles files,

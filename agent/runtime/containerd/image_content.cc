@@ -15,7 +15,13 @@ namespace {
 using content::WriteContentRequest;
 using content::WriteContentResponse;
 
-constexpr Duration kWriteTimeout = std::chrono::hours(1);
+// A blob takes as long as its source does: that it gets on is seen to there.
+std::unique_ptr<grpc::ClientContext> WithoutDeadline(const ContainerdClient& client,
+                                                     const std::string& lease) {
+  auto context = client.NewContext({.lease = lease});
+  context->set_deadline(std::chrono::system_clock::time_point::max());
+  return context;
+}
 
 Status SetLabels(const ContainerdClient& client, const BlobToWrite& blob) {
   auto context = client.NewContext({.lease = blob.lease});
@@ -36,7 +42,7 @@ class WriteStream {
  public:
   WriteStream(const ContainerdClient& client, const std::string& lease)
       : client_(client),
-        context_(client.NewContext({.timeout = kWriteTimeout, .lease = lease})),
+        context_(WithoutDeadline(client, lease)),
         stream_(client.content()->Write(context_.get())) {}
 
   // A stream that is given up is ended by the service, too.
@@ -119,6 +125,10 @@ Status BlobWriter::Open() {
 
 Status BlobWriter::Append(std::string_view piece) {
   if (is_shared_ || piece.empty()) return absl::OkStatus();
+  // A sparse file of an archive has no end that a disk could hold.
+  if (static_cast<int64_t>(piece.size()) > blob_.size - offset_) {
+    return Damaged(absl::StrCat("it has more than the ", blob_.size, " bytes that it should have"));
+  }
   if (offset_ == 0) gzipped_ = piece.substr(0, 2) == "\x1f\x8b";
   hash_.Update(piece);
   WriteContentRequest request;
@@ -130,17 +140,17 @@ Status BlobWriter::Append(std::string_view piece) {
   return absl::OkStatus();
 }
 
-Status BlobWriter::Check(const std::string& digest) const {
-  std::string how;
-  if (offset_ != blob_.size) {
-    how = absl::StrCat("it has ", offset_, " bytes and should have ", blob_.size);
-  } else if (!blob_.digest.empty() && digest != blob_.digest) {
-    how = absl::StrCat("its content has the digest ", digest);
-  } else {
-    return absl::OkStatus();
-  }
+Status BlobWriter::Damaged(const std::string& how) const {
   const std::string what = blob_.digest.empty() ? "a layer" : absl::StrCat("layer ", blob_.digest);
   return MalformedImage(absl::StrCat(what, " is damaged: ", how, "; ", blob_.advice));
+}
+
+Status BlobWriter::Check(const std::string& digest) const {
+  if (offset_ != blob_.size) {
+    return Damaged(absl::StrCat("it has ", offset_, " bytes and should have ", blob_.size));
+  }
+  if (blob_.digest.empty() || digest == blob_.digest) return absl::OkStatus();
+  return Damaged(absl::StrCat("its content has the digest ", digest));
 }
 
 StatusOr<WrittenBlob> BlobWriter::Commit() {
@@ -188,17 +198,17 @@ Status WriteDocument(const ContainerdClient& client, const std::string& lease,
   return blob.labels.empty() ? absl::OkStatus() : SetLabels(client, blob);
 }
 
-StatusOr<int64_t> ContentBytes(const ContainerdClient& client) {
+StatusOr<std::vector<content::Info>> ListBlobs(const ContainerdClient& client) {
   auto context = client.NewContext();
   auto stream = client.content()->List(context.get(), content::ListContentRequest());
-  int64_t bytes = 0;
+  std::vector<content::Info> blobs;
   content::ListContentResponse response;
   while (stream->Read(&response)) {
-    for (const content::Info& info : response.info()) bytes += info.size();
+    for (content::Info& info : *response.mutable_info()) blobs.push_back(std::move(info));
   }
   Status status = client.FromGrpc(stream->Finish());
   if (!status.ok()) return status;
-  return bytes;
+  return blobs;
 }
 
 Status AbortWrites(const ContainerdClient& client, const std::string& prefix) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "agent/base/error.h"
 #include "agent/runtime/containerd/client.h"
@@ -39,6 +40,7 @@ class BlobWriter {
 
   // False if the store has it already: there is nothing to append, only to commit.
   bool wants_content() const { return !is_there_ && !is_shared_; }
+  // INVALID_ARGUMENT once it is more than the expected size.
   Status Append(std::string_view piece);
   // INVALID_ARGUMENT if the content has not the expected size or digest.
   StatusOr<WrittenBlob> Commit();
@@ -47,6 +49,7 @@ class BlobWriter {
   BlobWriter(const ContainerdClient& client, BlobToWrite blob);
   Status Open();
   Status Check(const std::string& digest) const;
+  Status Damaged(const std::string& how) const;
   // Of containerd's own keeping, while it is written.
   std::string Ref() const;
 
@@ -72,8 +75,8 @@ StatusOr<WrittenBlob> WriteBlob(const ContainerdClient& client, const BlobToWrit
 Status WriteDocument(const ContainerdClient& client, const std::string& lease,
                      const std::string& text, std::map<std::string, std::string> labels);
 
-// What the blobs of our namespace take in the store, in bytes.
-StatusOr<int64_t> ContentBytes(const ContainerdClient& client);
+// The blobs of our namespace, with their sizes and labels.
+StatusOr<std::vector<content::Info>> ListBlobs(const ContainerdClient& client);
 
 // Ends what is being written under references that begin with `prefix`, and was left by an agent
 // that is gone.

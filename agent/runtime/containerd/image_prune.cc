@@ -1,11 +1,13 @@
 #include "agent/runtime/containerd/image_prune.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "agent/base/work.h"
 #include "agent/runtime/containerd/image_content.h"
 
@@ -14,40 +16,81 @@ namespace {
 
 constexpr Duration kCollectTimeout = std::chrono::minutes(10);
 
-StatusOr<int64_t> SnapshotBytes(const ContainerdClient& client) {
+// Of images, and those of containers on top of them.
+StatusOr<std::vector<snapshots::Info>> ListSnapshots(const ContainerdClient& client) {
   auto context = client.NewContext();
   snapshots::ListSnapshotsRequest request;
   request.set_snapshotter(kSnapshotter);
   auto stream = client.snapshots()->List(context.get(), request);
-  std::vector<std::string> layers;
+  std::vector<snapshots::Info> found;
   snapshots::ListSnapshotsResponse response;
   while (stream->Read(&response)) {
-    for (const snapshots::Info& info : response.info()) {
-      if (info.kind() == snapshots::COMMITTED) layers.push_back(info.name());
-    }
+    for (snapshots::Info& info : *response.mutable_info()) found.push_back(std::move(info));
   }
   Status listed = client.FromGrpc(stream->Finish());
   if (!listed.ok()) return listed;
+  return found;
+}
+
+int64_t SnapshotBytes(const ContainerdClient& client, const std::string& name) {
+  auto call = client.NewContext();
+  snapshots::UsageRequest ask;
+  ask.set_snapshotter(kSnapshotter);
+  ask.set_key(name);
+  snapshots::UsageResponse usage;
+  // One that was just removed takes nothing.
+  return client.snapshots()->Usage(call.get(), ask, &usage).ok() ? usage.size() : 0;
+}
+
+// What stays of the store, in bytes, if all goes but the images of these digests: they, what the
+// labels say that they hold, and what containers stand on. Blocks.
+StatusOr<int64_t> HeldBytes(const ContainerdClient& client, std::set<std::string> digests) {
+  std::map<std::string, content::Info> blobs;
+  std::map<std::string, std::string> parents;  // of layers
+  std::vector<std::string> layers;
+  CTR_ASSIGN_OR_RETURN(std::vector<content::Info> all_blobs, ListBlobs(client));
+  for (content::Info& blob : all_blobs) blobs[blob.digest()] = std::move(blob);
+  CTR_ASSIGN_OR_RETURN(std::vector<snapshots::Info> all_snapshots, ListSnapshots(client));
+  for (const snapshots::Info& info : all_snapshots) {
+    if (info.kind() == snapshots::COMMITTED) {
+      parents[info.name()] = info.parent();
+    } else {
+      layers.push_back(info.parent());
+    }
+  }
   int64_t bytes = 0;
-  for (const std::string& name : layers) {
-    auto call = client.NewContext();
-    snapshots::UsageRequest ask;
-    ask.set_snapshotter(kSnapshotter);
-    ask.set_key(name);
-    snapshots::UsageResponse usage;
-    // One that was just removed takes nothing.
-    if (client.snapshots()->Usage(call.get(), ask, &usage).ok()) bytes += usage.size();
+  while (!digests.empty()) {
+    const auto found = blobs.extract(digests.extract(digests.begin()).value());
+    if (found.empty()) continue;  // or seen before
+    bytes += found.mapped().size();
+    for (const auto& [label, value] : found.mapped().labels()) {
+      if (absl::StartsWith(label, "containerd.io/gc.ref.content.")) digests.insert(value);
+      if (absl::StartsWith(label, "containerd.io/gc.ref.snapshot.")) layers.push_back(value);
+    }
+  }
+  while (!layers.empty()) {
+    const auto found = parents.extract(layers.back());
+    layers.pop_back();
+    if (found.empty()) continue;
+    bytes += SnapshotBytes(client, found.key());
+    layers.push_back(found.mapped());
   }
   return bytes;
+}
+
+std::set<std::string> UsedDigests(const images::ListImagesResponse& all,
+                                  const PruneRequest& request) {
+  std::set<std::string> digests;
+  for (const images::Image& image : all.images()) {
+    if (request.used.contains(image.name())) digests.insert(image.target().digest());
+  }
+  return digests;
 }
 
 // The images that nobody uses, the one that was pulled or imported the longest ago first.
 std::vector<images::Image> Unused(const images::ListImagesResponse& all,
                                   const PruneRequest& request) {
-  std::set<std::string> used_digests;
-  for (const images::Image& image : all.images()) {
-    if (request.used.contains(image.name())) used_digests.insert(image.target().digest());
-  }
+  const std::set<std::string> used_digests = UsedDigests(all, request);
   std::vector<images::Image> unused;
   for (const images::Image& image : all.images()) {
     const bool frees_nothing =
@@ -64,9 +107,14 @@ std::vector<images::Image> Unused(const images::ListImagesResponse& all,
 }  // namespace
 
 StatusOr<int64_t> ImageBytes(const ContainerdClient& client) {
-  CTR_ASSIGN_OR_RETURN(int64_t content, ContentBytes(client));
-  CTR_ASSIGN_OR_RETURN(int64_t layers, SnapshotBytes(client));
-  return content + layers;
+  int64_t bytes = 0;
+  CTR_ASSIGN_OR_RETURN(std::vector<content::Info> blobs, ListBlobs(client));
+  for (const content::Info& blob : blobs) bytes += blob.size();
+  CTR_ASSIGN_OR_RETURN(std::vector<snapshots::Info> found, ListSnapshots(client));
+  for (const snapshots::Info& info : found) {
+    if (info.kind() == snapshots::COMMITTED) bytes += SnapshotBytes(client, info.name());
+  }
+  return bytes;
 }
 
 awaitable<StatusOr<PrunedImages>> PruneImages(std::shared_ptr<const ContainerdClient> client,
@@ -77,6 +125,15 @@ awaitable<StatusOr<PrunedImages>> PruneImages(std::shared_ptr<const ContainerdCl
   pruned.left_bytes = before;
   StatusOr<images::ListImagesResponse> all = co_await client->Ask(&ImagesApi::List, {});
   if (!all.ok()) co_return all.status();
+  const int64_t wanted = request.down_to_bytes.value_or(0);
+  if (request.only_if_enough && before > wanted) {
+    CTR_CO_ASSIGN_OR_RETURN(pruned.left_bytes,
+                            co_await OnWork(work, [client, used = UsedDigests(*all, request)] {
+                              return HeldBytes(*client, used);
+                            }));
+    if (pruned.left_bytes > wanted) co_return pruned;
+    pruned.left_bytes = before;
+  }
   for (const images::Image& image : Unused(*all, request)) {
     if (request.down_to_bytes && pruned.left_bytes <= *request.down_to_bytes) break;
     images::DeleteImageRequest remove;

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 #include "agent/model/reference.h"
 #include "agent/registry/manifest.h"
 #include "agent/runtime/containerd/image_content.h"
@@ -39,6 +40,7 @@ Status Damaged(const Status& status, const std::string& reference) {
 // What an image's documents say.
 struct ImageStore::Loaded {
   std::string chain_id;
+  std::string foreign;  // the platform that it is for, if it does not run here; else ""
   ImageConfig config;
   int64_t size_bytes = 0;
 };
@@ -68,11 +70,6 @@ StatusOr<Documents> ReadDocuments(const ContainerdClient& client, std::string di
   return MalformedImage("its indexes are nested too deeply");
 }
 
-awaitable<StatusOr<Documents>> ReadDocumentsOnPool(std::shared_ptr<const ContainerdClient> client,
-                                                   std::string digest) {
-  co_return ReadDocuments(*client, std::move(digest));
-}
-
 WallTime TimeOf(const google::protobuf::Timestamp& timestamp) {
   return WallTime(
       std::chrono::seconds(timestamp.seconds()) +
@@ -93,12 +90,16 @@ ImageStore::ImageStore(const ContainerdClient* client, asio::any_io_executor wor
 awaitable<StatusOr<std::shared_ptr<const ImageStore::Loaded>>> ImageStore::Load(
     std::string digest) {
   if (auto known = loaded_.find(digest); known != loaded_.end()) co_return known->second;
-  CTR_CO_ASSIGN_OR_RETURN(
-      Documents documents,
-      co_await asio::co_spawn(work_, ReadDocumentsOnPool(bulk_, digest), use_awaitable));
+  CTR_CO_ASSIGN_OR_RETURN(Documents documents, co_await OnWork(work_, [client = bulk_, digest] {
+                            return ReadDocuments(*client, digest);
+                          }));
   auto loaded = std::make_shared<Loaded>();
   std::vector<std::string> chain = ChainIds(documents.config.diff_ids);
   if (!chain.empty()) loaded->chain_id = chain.back();
+  if (!IsForPlatform(documents.config, HostPlatform())) {
+    loaded->foreign =
+        OnlyPrintable(absl::StrCat(documents.config.os, "/", documents.config.architecture));
+  }
   loaded->config = std::move(documents.config.config);
   loaded->size_bytes = documents.size_bytes;
   if (loaded_.size() >= kMaxCached) loaded_.clear();
@@ -116,10 +117,28 @@ awaitable<StatusOr<ResolvedImage>> ImageStore::Resolve(std::string normalized_re
   std::string digest = image->image().target().digest();
   StatusOr<std::shared_ptr<const Loaded>> loaded = co_await Load(digest);
   if (!loaded.ok()) co_return Damaged(loaded.status(), normalized_reference);
+  if (!(*loaded)->foreign.empty()) {
+    co_return absl::FailedPreconditionError(
+        absl::StrCat("image ", normalized_reference, " is for ", (*loaded)->foreign,
+                     ", this host is ", PlatformName(HostPlatform()), ": ctr image pull ",
+                     normalized_reference, " gets it for this host"));
+  }
   co_return ResolvedImage{.reference = std::move(normalized_reference),
                           .digest = std::move(digest),
                           .chain_id = (*loaded)->chain_id,
                           .config = (*loaded)->config};
+}
+
+awaitable<StatusOr<ResolvedImage>> ImageStore::ResolveUnpacked(std::string normalized_reference) {
+  CTR_CO_ASSIGN_OR_RETURN(ResolvedImage image, co_await Resolve(std::move(normalized_reference)));
+  if (image.chain_id.empty()) co_return image;
+  snapshots::StatSnapshotRequest stat;
+  stat.set_snapshotter(kSnapshotter);
+  stat.set_key(image.chain_id);
+  Status found = (co_await client_->Call(&SnapshotsApi::Stat, std::move(stat))).status();
+  if (absl::IsNotFound(found)) co_return Unknown(image.reference);
+  if (!found.ok()) co_return found;
+  co_return image;
 }
 
 awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archive,

@@ -31,8 +31,11 @@ class ImageStore {
   ImageStore(const ContainerdClient* client, asio::any_io_executor work, std::string folder);
 
   // The image called `normalized_reference`: one Images.Get, and its manifest and config the first
-  // time that its digest is seen. NOT_FOUND (unknown_image) says to import it.
+  // time that its digest is seen. NOT_FOUND (unknown_image) says to get it; FAILED_PRECONDITION if
+  // it is for another machine.
   awaitable<StatusOr<ResolvedImage>> Resolve(std::string normalized_reference);
+  // The same, but NOT_FOUND also if its layers are not there any more: got again, they would be.
+  awaitable<StatusOr<ResolvedImage>> ResolveUnpacked(std::string normalized_reference);
 
   // As Runtime::ImportImages, Runtime::ListImages, Runtime::RemoveImage. One import at a time has a
   // thread of the pool. A cancelled import takes back what it did, later.

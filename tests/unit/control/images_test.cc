@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "agent/runtime/platform.h"
 #include "tests/unit/control/world.h"
 
 namespace ctr {
@@ -52,6 +53,25 @@ TEST_CASE(
   REQUIRE_MESSAGE(bob.ok(), bob.status().ToString());
   CHECK((*bob)->state() == State::kHealthy);
   CHECK((*bob)->record().address == of_db);
+}
+
+TEST_CASE("another machine's image takes no name that a class uses") {
+  World world;
+  world.Apply(kWebClass);
+  const std::string demo = "docker.io/library/demo:latest";
+  world.runtime.registry[demo] = "sha256:" + std::string(64, 'a');
+  const auto pull = [&](const std::string& platform) {
+    return world
+        .Await(world.supervisor->PullImage({.reference = demo, .platform = platform}, nullptr))
+        .status();
+  };
+  Status refused = pull("linux/s390x");
+  CHECK(ErrorCodeOf(refused) == code::kInUse);
+  CHECK(refused.message().find("class web") != std::string::npos);
+  CHECK(world.runtime.pulls == 0);
+  CHECK(ErrorCodeOf(pull("dos")) == code::kBadRequest);
+  CHECK(pull(PlatformName(HostPlatform())).ok());
+  CHECK(world.runtime.pulls == 1);
 }
 
 }  // namespace ctr
