@@ -56,10 +56,10 @@ awaitable<Duration> DiskFloor::Look() {
   }
   const StatusOr<DiskSpace> space = co_await runtime_.SpaceOf(live.begin()->first);
   if (!space.ok()) co_return kInterval;
+  co_await NoteKeptDisks(live);
   const DiskSpace floor = policy::FloorOf(*space, min_free_);
   const policy::DiskFloorPlan plan = policy::DecideDiskFloor(*space, floor, base_, clock_.Now());
   NoteLow(plan.low, *space, floor);
-  if (!plan.near) base_.reset();
   if (!plan.measure) co_return plan.near ? kIntervalNear : kInterval;
 
   std::vector<std::string> ids;
@@ -73,7 +73,18 @@ awaitable<Duration> DiskFloor::Look() {
     // What it gives back is no reason to look at the others.
     base_.reset();
   }
-  co_return kIntervalNear;
+  co_return plan.near ? kIntervalNear : kInterval;
+}
+
+// Whoever was started since the newest measurement began with nothing, unless its disk was kept.
+awaitable<void> DiskFloor::NoteKeptDisks(const Live& live) {
+  std::vector<std::string> ids;
+  for (const auto& [id, instance] : live) {
+    const bool keeps = instance->class_state()->config->disk == Disk::kKeep;
+    if (keeps && base_ && !base_->containers.contains(id)) ids.push_back(id);
+  }
+  if (ids.empty()) co_return;
+  base_->containers.merge(co_await runtime_.MeasureDisks(std::move(ids)));
 }
 
 void DiskFloor::Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor) {

@@ -35,6 +35,7 @@ class DiskFloor {
   using Live = std::map<std::string, std::shared_ptr<Instance>>;  // by container ID
 
   awaitable<Duration> Look();
+  awaitable<void> NoteKeptDisks(const Live& live);
   void Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor);
   void NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor);
   Live LiveInstances() const;

@@ -41,13 +41,15 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
                           .free_files = kNear * floor.free_files};
   plan.low = space.free_bytes < floor.free_bytes || FilesAreShort(space, floor);
   plan.near = space.free_bytes < mark.free_bytes || FilesAreShort(space, mark);
-  if (!plan.near) return plan;
   if (!base) {
-    plan.measure = true;
+    plan.measure = floor.free_bytes > 0;
     return plan;
   }
   const double fallen = Fallen(base->space, space, floor);
-  if (plan.low) {
+  if (!plan.near) {
+    // A disk may be filled between two looks.
+    plan.measure = fallen >= 1;
+  } else if (plan.low) {
     // Too little to tell who it was; there is still almost all of the floor.
     plan.choose = plan.measure = fallen >= 1.0 / 32;
   } else {

@@ -27,7 +27,7 @@ struct DiskFloorPlan {
   bool choose = false;   // with `measure`: one has to go
 };
 
-// `base`: the newest measurement, if one was made since it is near.
+// `base`: the newest measurement, if there is one.
 DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
                               const std::optional<DiskSample>& base, MonoTime now);
 

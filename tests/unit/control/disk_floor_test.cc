@@ -86,6 +86,31 @@ TEST_CASE("what others than instances write stops none of them") {
   CHECK(world.Told(event::kDiskLow));
 }
 
+TEST_CASE("a disk that is filled between two looks costs the one that filled it") {
+  FullDisk world;
+  world.SetFree(90'000);
+  world.Advance(2s);
+  world.Write(*world.quiet, 900);
+  world.Write(*world.writer, 89'000);
+  world.Advance(1s);
+  CHECK(world.writer->state() == State::kStopped);
+  CHECK(world.quiet->state() == State::kHealthy);
+}
+
+TEST_CASE("what was on a kept disk before a start is not what it grew by") {
+  FullDisk world;
+  world.SetFree(90'000);
+  world.Apply(std::string(kWebClass) + "disk = \"keep\"\n");
+  world.Advance(2s);
+  std::shared_ptr<Instance> old = world.Started("web", "old");
+  world.Box(*old).disk.bytes = 80'000 * kMiB;
+  world.Advance(1s);
+  world.SetFree(3000);
+  world.Write(*world.writer, 2900);
+  world.Advance(1s);
+  CHECK(old->state() == State::kHealthy);
+}
+
 TEST_CASE("after one went the next is looked for from there") {
   FullDisk world;
   world.Write(*world.writer, 2500);

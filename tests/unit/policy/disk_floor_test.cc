@@ -40,16 +40,25 @@ TEST_CASE("a floor of nothing is never reached") {
   const DiskFloorPlan plan = DecideDiskFloor(Space(0, 0), none, std::nullopt, kStart);
   CHECK_FALSE(plan.low);
   CHECK_FALSE(plan.near);
+  CHECK_FALSE(plan.measure);
 }
 
-TEST_CASE("far above the floor nothing is measured") {
-  CHECK_FALSE(Decide(4096).near);
-  CHECK_FALSE(Decide(4096).measure);
+TEST_CASE(
+    "far above the floor what each takes is measured once, and when as much as the floor went") {
+  CHECK_FALSE(Decide(50'000).near);
+  CHECK(Decide(50'000).measure);
+  CHECK_FALSE(Decide(49'000, 50'000).measure);
+  CHECK_FALSE(Decide(49'000, 50'000, std::chrono::hours(1)).measure);
+  CHECK(Decide(48'900, 50'000).measure);
 }
 
-TEST_CASE("near it one measurement is made, and another when much of what was left has gone") {
-  CHECK(Decide(4000).measure);
-  CHECK_FALSE(Decide(4000).choose);
+TEST_CASE("a disk that was filled between two looks has somebody to blame") {
+  const DiskFloorPlan plan = Decide(0, 50'000);
+  CHECK(plan.measure);
+  CHECK(plan.choose);
+}
+
+TEST_CASE("near it another is made when much of what was left has gone") {
   CHECK_FALSE(Decide(3800, 4000).measure);
   CHECK(Decide(3700, 4000).measure);
   CHECK_FALSE(Decide(3700, 4000).choose);
