@@ -75,15 +75,11 @@ Status RunNft(const std::string& text) {
   return Annotate(done, "cannot set the network's rules");
 }
 
-// NOT_FOUND if there is no such table. Other errors: it can't be told.
 StatusOr<std::string> ListRules(const std::string& agent_id) {
-  StatusOr<std::string> listed = RunCommand(
-      {"nft", "--stateless", "list", "table", "inet", RuleTable(agent_id)}, "", kNftLimit);
-  if (listed.ok()) return WithoutFlows(*std::move(listed));
-  if (absl::StrContains(listed.status().message(), "Error: No such file or directory")) {
-    return absl::NotFoundError(listed.status().message());
-  }
-  return absl::UnavailableError(listed.status().message());
+  CTR_ASSIGN_OR_RETURN(std::string listed, RunCommand({"nft", "--stateless", "list", "table",
+                                                       "inet", RuleTable(agent_id)},
+                                                      "", kNftLimit));
+  return WithoutFlows(std::move(listed));
 }
 
 std::string InterfaceName(const std::string& prefix, uint32_t number) {
@@ -201,8 +197,8 @@ bool Egress::RulesHold() {
 
 // Nothing if that can't be told.
 std::optional<bool> Egress::TableIsAsPut() const {
+  if (HasTable(RuleTable(options_.agent_id)) == false) return false;
   const StatusOr<std::string> listed = ListRules(options_.agent_id);
-  if (absl::IsNotFound(listed.status())) return false;
   if (!listed.ok() || listed_rules_.empty()) return std::nullopt;
   return *listed == listed_rules_;
 }
@@ -368,10 +364,9 @@ std::vector<KernelSetting> Egress::RememberedSettings() const {
   return ParseSettings(ReadFileText(SettingsPath()));
 }
 
-// OK if there are none, also because there is no nft.
 Status Egress::RemoveRules() const {
-  const StatusOr<std::string> listed = ListRules(options_.agent_id);
-  return listed.ok() ? RunNft(RuleRemovalText(options_.agent_id)) : absl::OkStatus();
+  const bool is_there = HasTable(RuleTable(options_.agent_id)) == true;
+  return is_there ? RunNft(RuleRemovalText(options_.agent_id)) : absl::OkStatus();
 }
 
 Status Egress::Purge() const {

@@ -33,6 +33,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr uint32_t kLeastMtu = 1280;  // IPv6's
+constexpr uint8_t kInetFamily =
+    1;  // NFPROTO_INET of linux/netfilter.h, which netinet/in.h excludes
 constexpr char kIpv6Conf[] = "/proc/sys/net/ipv6/conf";
 constexpr char kResolvConf[] = "/etc/resolv.conf";
 constexpr char kResolvedConf[] = "/run/systemd/resolve/resolv.conf";
@@ -207,6 +209,17 @@ uint32_t NetfilterGeneration() {
             })
       .IgnoreError();
   return generation;
+}
+
+std::optional<bool> HasTable(const std::string& name) {
+  StatusOr<NetlinkSocket> socket = NetlinkSocket::Open(NETLINK_NETFILTER);
+  if (!socket.ok()) return std::nullopt;
+  const nfgenmsg message{.nfgen_family = kInetFamily, .version = NFNETLINK_V0, .res_id = 0};
+  NetlinkRequest request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, 0, message);
+  request.AddText(NFTA_TABLE_NAME, name);
+  const Status found = socket->Call(request, "netfilter");
+  if (found.ok()) return true;
+  return absl::IsNotFound(found) ? std::optional(false) : std::nullopt;
 }
 
 }  // namespace ctr

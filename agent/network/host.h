@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,5 +50,8 @@ ResolvConf ResolvConfForInstances(const HostNetwork& host);
 
 // Counts what anybody changed in netfilter's tables. 0 if the kernel doesn't tell.
 uint32_t NetfilterGeneration();
+
+// Whether netfilter has a table `inet NAME`; nothing if the kernel doesn't tell. Needs no nft.
+std::optional<bool> HasTable(const std::string& name);
 
 }  // namespace ctr

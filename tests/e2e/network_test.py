@@ -528,6 +528,10 @@ class Failures(OwnLab):
         self.assertEqual(self.tcp("open/before", PEER4, HOST4), [f"ok {HOST4}", "ECONNREFUSED"])
         self.agent.apply(web("closed", CLOSED))
         self.assertTrue(self.agent.ctr("get", "closed/a").startswith("http://"))
+        # Until the rules go, too, as a package that is removed flushes them.
+        self.show("nft", "flush", "ruleset")
+        wait_for(lambda: not interfaces(self.agent), "the interfaces to be gone")
+        wait_for(lambda: "internet_lost" in self.event_types("open/before"), "the event")
         self.agent.kill()
         # Without an agent its program looks at the machine.
         alone = self.agent.ctr("doctor", "-o", "json", check=False)
@@ -536,6 +540,8 @@ class Failures(OwnLab):
         self.agent.before = within(self.lab.host)
         self.agent.start()
         self.agent.ctr("get", "open/after")
+        wait_for(lambda: "internet_back" in self.event_types("open/before"), "the event")
+        self.assertEqual(self.tcp("open/before", PEER4, HOST4), [f"ok {HOST4}", "ECONNREFUSED"])
 
     def test_what_is_there_already_is_not_written_again(self):
         paths = [self.agent.data + "/network", self.agent.run + "/network/resolv.conf", self.agent.run + "/network/settings"]
