@@ -182,8 +182,8 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
                           : co_await std::move(task);
   if (!pid.ok()) co_return pid.status();
   CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, *pid));
-  CTR_CO_RETURN_IF_ERROR(co_await OnWork(
-      core->work, [netns = opened.netns] { return netns->PrepareLoopback(); }));
+  CTR_CO_RETURN_IF_ERROR(
+      co_await OnWork(core->work, [netns = opened.netns] { return netns->PrepareLoopback(); }));
   core->processes[spec.id] = opened.process;
 
   Container container;
