@@ -134,6 +134,7 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   supervision.disk = DiskOf(config.data_dir);
   supervision.data_dir = config.data_dir;
   supervision.max_image_bytes = config.images.max_size_bytes;
+  supervision.min_free_bytes = config.min_free_bytes;
   supervision.check = [&clock, &runtime](CheckTarget target) {
     return RunCheck(clock, *runtime, std::move(target));
   };
@@ -283,7 +284,7 @@ int Main(int argc, char** argv) {
   StatusOr<CommandLine> command_line = ParseCommandLine(argc, argv);
   if (!command_line.ok()) return Fail(command_line.status());
   if (command_line->doctor) {
-    std::puts(ToJson(CheckHost()).c_str());
+    std::puts(ToJson(CheckHost(command_line->config.data_dir)).c_str());
     return 0;
   }
   if (!command_line->help.empty()) {

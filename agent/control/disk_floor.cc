@@ -47,15 +47,9 @@ DiskFloor::Live DiskFloor::LiveInstances() const {
 }
 
 awaitable<Duration> DiskFloor::Look() {
-  const Live live = LiveInstances();
-  // Where nobody runs, nobody fills it.
-  if (live.empty()) {
-    low_ = false;
-    base_.reset();
-    co_return kInterval;
-  }
-  const StatusOr<DiskSpace> space = co_await runtime_.SpaceOf(live.begin()->first);
+  const StatusOr<DiskSpace> space = co_await runtime_.Space();
   if (!space.ok()) co_return kInterval;
+  const Live live = LiveInstances();
   co_await NoteKeptDisks(live);
   const DiskSpace floor = policy::FloorOf(*space, min_free_);
   const policy::DiskFloorPlan plan = policy::DecideDiskFloor(*space, floor, base_, clock_.Now());

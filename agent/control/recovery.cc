@@ -63,6 +63,7 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   SpawnOrDie(executor_, KeepReconciled(), "reconciliation");
   SpawnOrDie(executor_, disk_.KeepLooking(), "disk guard");
   SpawnOrDie(executor_, meter_.Run(), "class meter");
+  SpawnOrDie(executor_, floor_.Run(), "disk floor");
   co_return absl::OkStatus();
 }
 

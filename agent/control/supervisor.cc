@@ -117,6 +117,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       events_(services.store, services.clock, services.executor),
       disk_(executor_, services.work, services.clock, events_, options_.disk, options_.data_dir),
       meter_(services.clock, services.runtime, events_, classes_, instances_),
+      floor_(services.clock, services.runtime, events_, instances_, options_.min_free_bytes),
       services_{services.executor,
                 services.work,
                 services.clock,
@@ -133,6 +134,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
                 options_.run_hook,
                 hook_queue_,
                 held_,
+                floor_.low(),
                 [this](std::string image) { return EnsureImage(std::move(image)); },
                 [this](const InstanceName& name) { Forgotten(name); },
                 [this](const InstanceName& name) {

@@ -13,6 +13,7 @@
 #include "agent/control/addresses.h"
 #include "agent/control/class_meter.h"
 #include "agent/control/class_pool.h"
+#include "agent/control/disk_floor.h"
 #include "agent/control/disk_guard.h"
 #include "agent/control/instance.h"
 #include "agent/control/routes.h"
@@ -36,6 +37,7 @@ struct SupervisorOptions {
   DiskFunctions disk;    // of the data directory; none: its room is not looked at
   std::string data_dir;  // to name it
   std::optional<int64_t> max_image_bytes = {};  // of all that images take on the disk
+  std::optional<int64_t> min_free_bytes = {};   // of the disk that instances write to: DiskFloor
 };
 
 // What the supervisor works with; all of it outlives the supervisor.
@@ -207,6 +209,7 @@ class Supervisor final : public Waker {
   EventLog events_;
   DiskGuard disk_;
   ClassMeter meter_;
+  DiskFloor floor_;
   InstanceServices services_;
   PoolServices pool_services_;
   std::map<std::string, std::shared_ptr<ClassPool>> pools_;

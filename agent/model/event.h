@@ -51,6 +51,7 @@ inline constexpr char kImageRemoved[] = "image_removed";  // pruned
 inline constexpr char kOverloaded[] = "overloaded";
 inline constexpr char kRelieved[] = "relieved";  // no longer overloaded
 inline constexpr char kEjected[] = "ejected";    // gets no requests for a while
+inline constexpr char kLimited[] = "limited";    // the kernel held it to its limits
 inline constexpr char kUnready[] = "unready";    // its readiness check fails
 inline constexpr char kReady[] = "ready";        // passes it again
 // Of the agent.
@@ -60,7 +61,8 @@ inline constexpr char kRuntimeBack[] = "runtime_back";
 inline constexpr char kStateRebuilt[] = "state_rebuilt";
 inline constexpr char kDiskFull[] = "disk_full";
 inline constexpr char kDiskRoom[] = "disk_room";
-inline constexpr char kRemoved[] = "removed";  // something left over that was ours
+inline constexpr char kDiskLow[] = "disk_low";  // of what instances write to
+inline constexpr char kRemoved[] = "removed";   // something left over that was ours
 
 inline constexpr const char* kAll[] = {
     kCreated,     kWake,         kStarting,     kRunning,      kHealthy,      kStopping,
@@ -70,8 +72,7 @@ inline constexpr const char* kAll[] = {
     kRefused,     kDestroyed,    kClassApplied, kClassRemoved, kAgentStarted, kAgentStopped,
     kRuntimeBack, kStateRebuilt, kDiskFull,     kDiskRoom,     kRemoved,      kScaled,
     kOverloaded,  kRelieved,     kEjected,      kUnready,      kReady,        kTraffic,
-    kInternetLost, kInternetBack,
-    kClassUnread};
+    kDiskLow,     kLimited,      kInternetLost, kInternetBack, kClassUnread};
 }  // namespace event
 
 // Something that happened. A row of the store, bounded by age and count.

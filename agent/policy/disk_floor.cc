@@ -46,6 +46,11 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
     return plan;
   }
   const double fallen = Fallen(base->space, space, floor);
+  // Room that somebody made is no part of what is filled from here on.
+  if (fallen <= -1.0 / 4) {
+    plan.measure = plan.near || fallen <= -1;
+    return plan;
+  }
   if (!plan.near) {
     // A disk may be filled between two looks.
     plan.measure = fallen >= 1;

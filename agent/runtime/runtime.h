@@ -201,8 +201,8 @@ class Runtime {
   // Quick, from the kernel. NOT_FOUND if it does not run.
   virtual StatusOr<ResourceUsage> Usage(const std::string& id) const = 0;
 
-  // Of the file system that holds the container's own files.
-  virtual awaitable<StatusOr<DiskSpace>> SpaceOf(std::string id) = 0;
+  // Of the file system that holds containers' own files. NOT_FOUND while it is not known which.
+  virtual awaitable<StatusOr<DiskSpace>> Space() = 0;
   // What containers' own files take, also those without a name, but no volumes. Takes some µs for
   // each file where the file system does not count them by itself. Those that are gone are left
   // out.

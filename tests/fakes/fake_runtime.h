@@ -215,7 +215,7 @@ class FakeRuntime final : public Runtime {
     if (!containers.contains(id)) return absl::NotFoundError("no container");
     return absl::UnimplementedError("a fake container has no files");
   }
-  awaitable<StatusOr<DiskSpace>> SpaceOf(std::string) override { co_return space; }
+  awaitable<StatusOr<DiskSpace>> Space() override { co_return space; }
   awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string> ids) override {
     std::map<std::string, DiskAmount> amounts;
     for (const std::string& id : ids) {

@@ -3,12 +3,14 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/project_quota.h"
 #include "agent/base/work.h"
 #include "agent/runtime/apparmor.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/create.h"
 #include "agent/runtime/containerd/disk.h"
+#include "agent/runtime/containerd/disk_use.h"
 #include "agent/runtime/containerd/errors.h"
 #include "agent/runtime/containerd/exec.h"
 #include "agent/runtime/containerd/internet.h"
@@ -131,6 +133,11 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
   host.has_apparmor = apparmor.enabled;
   host.apparmor = apparmor.profile;
   if (!apparmor.warning.empty()) host.warnings.push_back(apparmor.warning);
+  if (!options.external_socket && !CheckProjectQuotas(options.Paths().root).ok()) {
+    host.warnings.push_back(absl::StrCat(
+        "resources.disk does not hold: the file system of ", options.Paths().root,
+        " has no project quotas; below [disk] min_free the instance that fills it is stopped"));
+  }
   for (const std::string& warning : host.warnings) spdlog::warn("{}", warning);
   auto core = std::make_shared<Core>(std::move(options), clock, control, std::move(work),
                                      std::move(transfers), std::move(cgroups), std::move(host));
@@ -238,6 +245,13 @@ awaitable<void> ContainerdRuntime::AwaitReconnect() { return AwaitReconnectOf(co
 
 StatusOr<ResourceUsage> ContainerdRuntime::Usage(const std::string& id) const {
   return core_->cgroups.Usage(core_->CgroupPath(id));
+}
+
+awaitable<StatusOr<DiskSpace>> ContainerdRuntime::Space() { return SpaceOfDisk(core_); }
+
+awaitable<std::map<std::string, DiskAmount>> ContainerdRuntime::MeasureDisks(
+    std::vector<std::string> ids) {
+  return MeasureContainers(core_, std::move(ids));
 }
 
 StatusOr<ContainerFiles> ContainerdRuntime::Files(const std::string& id) const {

@@ -44,7 +44,9 @@ struct Core {
   ImageStore image_store;
   ImagePulls image_pulls;
   absl::flat_hash_map<std::string, std::shared_ptr<const Pidfd>>
-      processes;                             // first process, by container ID
+      processes;  // first process, by container ID
+  absl::flat_hash_map<std::string, std::string>
+      disk_folders;  // of containers' own files, by container ID; of those that were asked about
   const std::unique_ptr<Alarm> reconnected;  // rings when containerd was away and is back
   // By container ID: held while one is made or removed, so that a removal that comes upon a
   // creation which nobody waits for any more finds all that it made. Inside of it by snapshot: held

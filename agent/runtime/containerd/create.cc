@@ -7,6 +7,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/project_quota.h"
 #include "agent/base/signal_name.h"
 #include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
@@ -77,6 +78,15 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
   record.mutable_spec()->set_type_url("types.containerd.io/opencontainers/runtime-spec/1/Spec");
   record.mutable_spec()->set_value(std::move(spec_text));
   return request;
+}
+
+// Blocks. The root file system is not in use.
+StatusOr<InstanceFiles> LimitAndPrepareFiles(const Core& core, const ContainerSpec& spec,
+                                             const ImageConfig& image, const Mounts& mounts) {
+  CTR_ASSIGN_OR_RETURN(std::string folder, SnapshotFolder(mounts));
+  CTR_RETURN_IF_ERROR(
+      LimitSnapshot(folder, core.options.agent_id, spec.resources.disk_bytes).status());
+  return PrepareFiles(spec, image, mounts);
 }
 
 // Percent-encoded, for the path and for a value of the query alike.
@@ -166,8 +176,8 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
   CTR_CO_ASSIGN_OR_RETURN(
       InstanceFiles files,
-      co_await OnWork(core->work, [spec, config = image.config, mounts = rootfs.mounts] {
-        return PrepareFiles(spec, config, mounts);
+      co_await OnWork(core->work, [core, spec, config = image.config, mounts = rootfs.mounts] {
+        return LimitAndPrepareFiles(*core, spec, config, mounts);
       }));
   CTR_CO_ASSIGN_OR_RETURN(std::string text,
                           SpecText(*core, spec, image, std::move(files), internet));

@@ -141,8 +141,13 @@ DiskAmount CountUnlinked(const std::vector<int>& pids) {
   return amount;
 }
 
-awaitable<StatusOr<DiskSpace>> SpaceOfContainer(std::shared_ptr<Core> core, std::string id) {
-  CTR_CO_ASSIGN_OR_RETURN(std::string folder, co_await FolderOf(core, std::move(id)));
+awaitable<StatusOr<DiskSpace>> SpaceOfDisk(std::shared_ptr<Core> core) {
+  std::string folder = core->options.Paths().root;
+  if (core->options.external_socket) {
+    // Where another's containerd keeps its files is known from those of a container.
+    if (core->processes.empty()) co_return absl::NotFoundError("no container runs");
+    CTR_CO_ASSIGN_OR_RETURN(folder, co_await FolderOf(core, core->processes.begin()->first));
+  }
   co_return co_await OnWork(core->work, [folder] { return SpaceAt(folder); });
 }
 

@@ -21,8 +21,8 @@ DiskAmount CountFiles(const std::string& folder);
 // Blocks for some µs a descriptor.
 DiskAmount CountUnlinked(const std::vector<int>& pids);
 
-// Runtime::SpaceOf and Runtime::MeasureDisks.
-awaitable<StatusOr<DiskSpace>> SpaceOfContainer(std::shared_ptr<Core> core, std::string id);
+// Runtime::Space and Runtime::MeasureDisks.
+awaitable<StatusOr<DiskSpace>> SpaceOfDisk(std::shared_ptr<Core> core);
 awaitable<std::map<std::string, DiskAmount>> MeasureContainers(std::shared_ptr<Core> core,
                                                                std::vector<std::string> ids);
 

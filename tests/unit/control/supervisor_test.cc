@@ -325,6 +325,16 @@ TEST_CASE("an apply that changes `disk` says what becomes of the disks that are 
   CHECK(note("") == "");
 }
 
+TEST_CASE("an apply says which volumes the host does not have yet") {
+  World world;
+  StatusOr<AppliedClass> applied = world.Await(world.supervisor->ApplyClass(
+      std::string(kWebClass) + "[[volume]]\npath = \"/a\"\nhost = \"/tmp\"\n"
+                               "[[volume]]\npath = \"/b\"\nhost = \"/nonexistent/b\"\n",
+      "f", "test"));
+  REQUIRE(applied.ok());
+  CHECK(applied->note == "no instance will start before there is on this host: /nonexistent/b");
+}
+
 TEST_CASE("without a class the only one there is meant, and several are listed") {
   World world;
   CHECK(ErrorCodeOf(world.supervisor->ResolveClass("").status()) == code::kUnknownClass);

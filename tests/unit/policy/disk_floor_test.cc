@@ -70,6 +70,14 @@ TEST_CASE("a measurement is made anew after a minute if anything has gone since"
   CHECK_FALSE(Decide(4000, 4000, std::chrono::hours(1)).measure);
 }
 
+TEST_CASE("a measurement is made anew when somebody made room") {
+  CHECK_FALSE(Decide(2000, 1900).measure);
+  CHECK(Decide(2000, 1700).measure);
+  CHECK_FALSE(Decide(50'000, 49'500).measure);
+  CHECK(Decide(50'000, 48'000).measure);
+  CHECK_FALSE(Decide(1000, 700).choose);
+}
+
 TEST_CASE("below it one has to go as soon as enough has gone to tell who it was") {
   CHECK(Decide(1000, 1100).low);
   CHECK(Decide(1000, 1100).choose);

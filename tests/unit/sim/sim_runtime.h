@@ -89,7 +89,7 @@ class SimRuntime final : public Runtime {
   awaitable<void> AwaitReconnect() override;
   StatusOr<ResourceUsage> Usage(const std::string& id) const override;
   // Its disk is without end.
-  awaitable<StatusOr<DiskSpace>> SpaceOf(std::string) override { co_return DiskSpace(); }
+  awaitable<StatusOr<DiskSpace>> Space() override { co_return DiskSpace(); }
   awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string>) override {
     co_return std::map<std::string, DiskAmount>();
   }
