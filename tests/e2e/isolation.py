@@ -66,6 +66,7 @@ NODES = {"c:1:1": "mem", "c:1:4": "port", "c:1:11": "kmsg", "c:10:200": "net/tun
 NEW_NAMESPACES = {"NEWTIME": 0x80, "NEWNS": 0x20000, "NEWCGROUP": 0x02000000, "NEWUTS": 0x04000000, "NEWIPC": 0x08000000,
                   "NEWUSER": 0x10000000, "NEWPID": 0x20000000, "NEWNET": 0x40000000}
 SOCKETS = {"inet": "made", "ping": "made", "raw": "EPERM", "packet": "EPERM", "alg": "EPERM", "vsock": "EPERM",
+           "audit": "EPROTONOSUPPORT",
            "socketcall-inet": "ENOSYS", "socketcall-alg": "ENOSYS", "socketcall-vsock": "ENOSYS"}
 
 CLASSES = {
@@ -97,9 +98,10 @@ class Profile:
                 and not self.capabilities.intersection(excludes.get("caps", ()))
                 and self.architecture not in excludes.get("arches", ()))
 
-    def decide(self, name, arguments=(0, 0)):
+    def decide(self, name, arguments=(0, 0, 0)):
         """ "allowed", or the errno's name. The kernel's filter compares 64 bits."""
         holds = {"SCMP_CMP_EQ": lambda value, rule: value == rule["value"],
+                 "SCMP_CMP_NE": lambda value, rule: value != rule["value"],
                  "SCMP_CMP_LT": lambda value, rule: value < rule["value"],
                  "SCMP_CMP_MASKED_EQ": lambda value, rule: value & rule["value"] == rule.get("valueTwo", 0)}
         errno = "EPERM"
@@ -110,7 +112,7 @@ class Profile:
                 continue
             if rule["action"] == "SCMP_ACT_ALLOW":
                 return "allowed"
-            errno = {1: "EPERM", 38: "ENOSYS"}[rule["errnoRet"]]
+            errno = {1: "EPERM", 38: "ENOSYS", 93: "EPROTONOSUPPORT"}[rule["errnoRet"]]
         return errno
 
 
@@ -169,7 +171,7 @@ def call_rows(inside):
     numbers = system_calls()
     cases = {name: (name, (0, 0)) for name in numbers}
     for family in (*range(1, 46), 38 | 1 << 32, 40 | 1 << 32):
-        cases[f"socket({family})"] = ("socket", (family, 0))
+        cases[f"socket({family})"] = ("socket", (family, 0, 0))
     for name, flag in NEW_NAMESPACES.items():
         cases[f"clone({name})"] = ("clone", (flag, 0))
     cases["clone(thread)"] = ("clone", (0x3D0F00, 0))

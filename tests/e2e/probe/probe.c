@@ -7,6 +7,7 @@
 #include <ftw.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -247,6 +248,7 @@ static void sockets(void) {
   try_socket("packet", AF_PACKET, SOCK_RAW, 0);
   try_socket("alg", AF_ALG, SOCK_SEQPACKET, 0);
   try_socket("vsock", AF_VSOCK, SOCK_STREAM, 0);
+  try_socket("audit", AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
   int families[] = {AF_INET, AF_ALG, AF_VSOCK};
   const char *names[] = {"socketcall-inet", "socketcall-alg", "socketcall-vsock"};
   int *low = mmap((void *)0x10000000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);

@@ -37,8 +37,8 @@ bool AllowedOutright(const json& seccomp, const std::string& syscall) {
   return false;
 }
 
-// What the filter decides for a call whose first argument is `value`, as libseccomp compares: on 64
-// bits.
+// What the filter decides for a call whose first argument is `value`, and the others 0, as
+// libseccomp compares: on 64 bits.
 bool Allows(const json& seccomp, const std::string& syscall, uint64_t value) {
   for (const json& rule : RulesOf(seccomp, syscall)) {
     if (rule["action"] != "SCMP_ACT_ALLOW") continue;
@@ -96,6 +96,23 @@ TEST_CASE("sockets are of Docker's families, whatever stands in the upper 32 bit
     CHECK(!Allows(seccomp, "socket", family | uint64_t{1} << 32));
   }
   for (uint64_t alg_or_vsock : {38, 40}) CHECK(!Allows(seccomp, "socket", alg_or_vsock));
+}
+
+TEST_CASE("without AUDIT_WRITE the kernel seems to have no audit, so that logins go on") {
+  const auto refusals = [](const json& seccomp) {
+    std::vector<json> found;
+    for (const json& rule : RulesOf(seccomp, "socket")) {
+      if (rule["action"] == "SCMP_ACT_ERRNO") found.push_back(rule);
+    }
+    return found;
+  };
+  const std::vector<json> refused = refusals(Translate());
+  REQUIRE(refused.size() == 1);
+  CHECK(refused[0]["errnoRet"] == 93);  // EPROTONOSUPPORT
+  CHECK(refused[0]["args"] == json::parse(R"([{"index": 0, "value": 16, "op": "SCMP_CMP_EQ"},
+                        {"index": 2, "value": 9, "op": "SCMP_CMP_EQ"}])"));
+  CHECK(refusals(Translate({"CAP_AUDIT_WRITE"})).empty());
+  CHECK(Allows(Translate({"CAP_AUDIT_WRITE"}), "socket", 16));
 }
 
 TEST_CASE("32-bit programs have no way round the families by socketcall") {
