@@ -60,7 +60,8 @@ class AppArmor(Case):
         self.agent.apply(CLASS.format(name="other", profile="no-such-profile"))
         refused = self.agent.ctr("get", "other/a", check=False)
         self.assertNotEqual(refused.returncode, 0)
-        self.assertIn("no-such-profile", refused.stderr)
+        self.assertIn("AppArmor profile", refused.stderr)
+        self.assertIn("not loaded", refused.stderr)
 
 
 if __name__ == "__main__":
