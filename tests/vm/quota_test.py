@@ -8,9 +8,6 @@ import unittest
 
 from harness import Agent
 
-# The agent's own use of them is in the making: True, and its tests run.
-AGENT_HAS_QUOTAS = False
-
 # Empty disks of this machine, and how they come to have quotas of projects.
 DISKS = {"ext4": ("/dev/vdc", ["mkfs.ext4", "-q", "-F", "-O", "project,quota"]), "xfs": ("/dev/vdd", ["mkfs.xfs", "-q", "-f"])}
 FULL = ("No space left on device", "Disk quota exceeded")
@@ -66,7 +63,6 @@ class Kernel(unittest.TestCase):
                 self.assertEqual(self.write(f"{folder}/other/file", 16).returncode, 0)
 
 
-@unittest.skipUnless(AGENT_HAS_QUOTAS, "the agent has none yet (AGENT_HAS_QUOTAS)")
 class Quota(unittest.TestCase):
     """A class with [resources] disk, the agent's data on a disk with quotas."""
 
