@@ -93,7 +93,8 @@ void FdStore::Keep(const std::string& name, int fd) {
 
 void FdStore::Send(const std::string& name, int fd) const {
   if (!available_ || passed_on_) return;
-  const std::string message = absl::StrCat("FDSTORE=1\nFDNAME=", name);
+  // Unasked, systemd drops what poll() finds an error on, as it does on every BPF map.
+  const std::string message = absl::StrCat("FDSTORE=1\nFDPOLL=0\nFDNAME=", name);
   LogFailure(::sd_pid_notify_with_fds(0, 0, message.c_str(), &fd, 1),
              absl::StrCat("cannot keep ", name));
 }

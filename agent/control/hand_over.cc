@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "agent/base/descriptors.h"
 #include "agent/base/pidfd.h"
 #include "agent/base/spawn.h"
@@ -32,6 +36,11 @@ constexpr Duration kReadyPatience = std::chrono::seconds(30);
 // It gives up at the deadline itself.
 constexpr Duration kAnswerGrace = std::chrono::seconds(2);
 constexpr Duration kReloadPatience = std::chrono::seconds(90);
+
+// A new agent is to be the service manager's child, not ours: for the end of a main process that is
+// not its own child systemd does not wait, and follows the SIGTERM of a stop with SIGKILL at once.
+// So a shell starts it, tells its pid, and ends.
+constexpr char kStartAsOrphan[] = R"("$@" 3>&- & echo $! >&3)";
 
 std::vector<std::string> OwnEnvironment() {
   std::vector<std::string> environment;
@@ -389,25 +398,52 @@ awaitable<void> HandOver::Reload(Channel channel) {
   --reloads_;
 }
 
-awaitable<void> HandOver::AnswerReload(Channel channel) {
+awaitable<StatusOr<int>> HandOver::StartAgent() {
+  int ends[2];
+  if (OpenDescriptor([&] { return ::pipe2(ends, O_CLOEXEC); }) != 0) {
+    co_return ErrnoError(errno, "cannot start a new agent");
+  }
+  const UniqueFd told(ends[0]);
+  UniqueFd telling(ends[1]);
   SpawnOptions options;
-  options.argv = options_.command;
+  options.argv = {"/bin/sh", "-c", kStartAsOrphan, "sh"};
+  options.argv.insert(options.argv.end(), options_.command.begin(), options_.command.end());
   options.environment = OwnEnvironment();
   options.output_fd = STDOUT_FILENO;
   options.error_fd = STDERR_FILENO;
   options.keeps_oom_score = true;
-  StatusOr<int> pid = Spawn(options);
+  options.passed_fds = {telling.get()};
+  StatusOr<int> shell = Spawn(options);
+  if (!shell.ok()) co_return shell.status();
+  telling.Reset();
+  while (::waitpid(*shell, nullptr, WNOHANG) == 0) {
+    co_await parts_.clock.SleepUntil(parts_.clock.Now() + kPoll);
+  }
+  std::array<char, 16> text;
+  const ssize_t size = ::read(told.get(), text.data(), text.size());
+  int pid = 0;
+  if (size <= 0 || !absl::SimpleAtoi(absl::string_view(text.data(), size), &pid)) {
+    co_return absl::InternalError("cannot start a new agent; see the agent's log");
+  }
+  co_return pid;
+}
+
+awaitable<void> HandOver::AnswerReload(Channel channel) {
+  StatusOr<int> pid = co_await StartAgent();
   StatusOr<Pidfd> process = pid.ok() ? Pidfd::Open(*pid) : StatusOr<Pidfd>(pid.status());
   const MonoTime deadline = parts_.clock.Now() + kReloadPatience;
   std::string outcome(handover::kDone);
-  if (!process.ok()) outcome = Refused(process.status().message());
+  const std::string ended =
+      Refused("the new agent ended before it could take over; see the agent's log");
+  if (!process.ok()) {
+    outcome = absl::IsNotFound(process.status()) ? ended : Refused(process.status().message());
+  }
   const auto has_taken_over = [&] {
     return successor_ && successor_->peer.pid == *pid && successor_->ready;
   };
   while (process.ok() && !has_taken_over()) {
     if (process->HasExited()) {
-      ::waitpid(*pid, nullptr, WNOHANG);
-      outcome = Refused("the new agent ended before it could take over; see the agent's log");
+      outcome = ended;
       break;
     }
     if (parts_.clock.Now() >= deadline) {

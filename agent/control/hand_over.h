@@ -111,6 +111,7 @@ class HandOver {
 
   awaitable<void> Reload(Channel channel);
   awaitable<void> AnswerReload(Channel channel);
+  awaitable<StatusOr<int>> StartAgent();
   // Has it know that this agent goes on; ends it if it does not listen.
   awaitable<void> TurnDown(Successor& successor, std::string why);
 

@@ -14,7 +14,8 @@ import unittest
 
 BIN = os.environ["CTR_BIN"]
 DEMO = os.environ["CTR_DEMO"]
-DEADLINE = 60
+SLOWER = int(os.environ.get("CTR_TEST_SLOWER", "1"))  # an emulated machine takes that many times as long
+DEADLINE = 60 * SLOWER
 
 
 def free_port():
@@ -147,6 +148,8 @@ class Agent:
         return json.loads(self.ctr("-o", "json", *args))
 
     def apply(self, toml):
+        if SLOWER > 1 and "start_timeout" not in toml:
+            toml = f'start_timeout = "{20 * SLOWER}s"\n{toml}'
         return self.ctr("class", "apply", "-f", "-", stdin=toml)
 
     def import_demo(self):

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 
-from harness import Agent, wait_for
+from harness import DEADLINE, Agent, wait_for
 
 HOST4, HOST6 = "198.51.100.1", "2001:db8:51::1"
 PEER4, PEER6 = "198.51.100.7", "2001:db8:51::7"
@@ -87,7 +87,7 @@ def within(netns, *command):
 
 
 def run(*command, check=True):
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     if check and result.returncode != 0:
         raise AssertionError(f"{' '.join(command)}: {result.stderr.strip()}")
     return result.stdout

@@ -8,14 +8,25 @@ import struct
 import subprocess
 import threading
 
-from harness import BIN, Agent, wait_for
+from harness import BIN, Agent, read, wait_for
 
 
 CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
+def parent_of(pid):
+    return int(read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[1])
+
+
+def has_hung_up(fd):
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
+
+
 class FdStore:
-    """Receives notifications, keeps what comes with FDSTORE=1 under its FDNAME, drops it at FDSTOREREMOVE=1. Hears the
+    """Receives notifications, keeps what comes with FDSTORE=1 under its FDNAME, unless it has hung up and FDPOLL=0 does not say
+    that this is nothing, drops it at FDSTOREREMOVE=1. Hears the
     main process alone (NotifyAccess=main), which may name another (MAINPID=)."""
 
     def __init__(self, path):
@@ -23,6 +34,7 @@ class FdStore:
         self.main = None
         self.kept = []  # (name, descriptor), as they came
         self.states = []
+        self.parents = []  # of those that were named, when they were
         self.unheard = []  # of others than the main process
         self.lock = threading.Lock()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -65,9 +77,15 @@ class FdStore:
                     os.close(fd)
             self.kept = [(name, fd) for name, fd in self.kept if name != fields["FDNAME"]]
         elif fields.get("FDSTORE") == "1":
-            self.kept += [(fields["FDNAME"], fd) for fd in fds]
+            for fd in fds:
+                if fields.get("FDPOLL") == "0" or not has_hung_up(fd):
+                    self.kept.append((fields["FDNAME"], fd))
+                else:
+                    os.close(fd)
         else:
-            self.main = int(fields.get("MAINPID", self.main))
+            if "MAINPID" in fields:
+                self.main = int(fields["MAINPID"])
+                self.parents.append(parent_of(self.main))
             self.states += [f"{key}={value}" for key, value in fields.items()]
 
     def names(self):

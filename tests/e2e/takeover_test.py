@@ -467,6 +467,8 @@ class Takeover(unittest.TestCase):
             self.assertEqual(before.wait(15), 0)
             successor = agent.store.main
             self.assertEqual(agent.json("info")["pid"], successor)
+            # Or systemd would not wait for its end: after a reload, a stop was a SIGTERM and a SIGKILL at once.
+            self.assertNotIn(before.pid, agent.store.parents)
             config = agent.root + "/agent.toml"
             os.rename(config, config + ".right")
             with open(config, "w") as file:

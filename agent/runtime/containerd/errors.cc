@@ -64,6 +64,13 @@ Status StartError(const Status& status, const std::string& image) {
   if (status.ok()) return status;
   std::string message = CleanContainerdMessage(std::string(status.message()));
   absl::string_view program = ProgramOf(message);
+  if (absl::StrContains(message, "unable to apply apparmor profile") &&
+      absl::StrContains(message, "no such file or directory")) {
+    return Annotate(Status(status.code(),
+                           "the AppArmor profile that the class names is not loaded: load it (with "
+                           "apparmor_parser), or change `apparmor` in the class"),
+                    "cannot start the container");
+  }
   if (program.empty())
     return Annotate(Status(status.code(), message), "cannot start the container");
   std::string_view detail;

@@ -36,6 +36,12 @@ TEST_CASE("an entrypoint that can't be run is named, with what to do") {
   CHECK(error("failed to create shim task: OCI runtime create failed: runc create failed: no space "
               "left: unknown")
             .message() == "cannot start the container: no space left");
+  CHECK(absl::StrContains(
+      error("OCI runtime create failed: runc create failed: unable to start container process: "
+            "error during container init: unable to apply apparmor profile: apparmor failed to "
+            "apply profile: write /proc/self/attr/apparmor/exec: no such file or directory")
+          .message(),
+      "the AppArmor profile that the class names is not loaded"));
 }
 
 TEST_CASE("cgroup hierarchies are found in version 1, version 2 and both") {

@@ -93,7 +93,7 @@ TEST_CASE("a descriptor is kept with its name, and given up by it") {
   UniqueFd listener = ListeningSocket();
   store.Keep("http-0", listener.get());
   Notification kept = manager.Receive();
-  CHECK(kept.text == "FDSTORE=1\nFDNAME=http-0");
+  CHECK(kept.text == "FDSTORE=1\nFDPOLL=0\nFDNAME=http-0");
   CHECK(CheckListening(kept.fd.get(), AF_INET).ok());
   store.Remove("http-0");
   Notification removed = manager.Receive();
@@ -169,7 +169,7 @@ TEST_CASE("the service manager is told what an agent changed that took over, onc
   store.Announce();
   CHECK(manager.Receive().text == "FDSTOREREMOVE=1\nFDNAME=bound-1");
   CHECK(manager.Receive().text == "FDSTOREREMOVE=1\nFDNAME=bound-3");
-  CHECK(manager.Receive().text == "FDSTORE=1\nFDNAME=bound-2");
+  CHECK(manager.Receive().text == "FDSTORE=1\nFDPOLL=0\nFDNAME=bound-2");
   CHECK(manager.Receive().text == "");
   store.Notify("READY=1");
   CHECK(manager.Receive().text == "READY=1");
