@@ -147,6 +147,8 @@ awaitable<StatusOr<DiskSpace>> SpaceOfDisk(std::shared_ptr<Core> core) {
     // Where another's containerd keeps its files is known from those of a container.
     if (core->processes.empty()) co_return absl::NotFoundError("no container runs");
     CTR_CO_ASSIGN_OR_RETURN(folder, co_await FolderOf(core, core->processes.begin()->first));
+    // Its own folder may be a project: statvfs would tell what that has left.
+    folder.resize(folder.rfind('/'));
   }
   co_return co_await OnWork(core->work, [folder] { return SpaceAt(folder); });
 }
