@@ -70,11 +70,13 @@ awaitable<Duration> DiskFloor::Look() {
   co_return plan.near ? kIntervalNear : kInterval;
 }
 
-// Whoever was started since the newest measurement began with nothing, unless its disk was kept.
+// Whoever was started since the newest measurement began with nothing, unless its disk was kept
+// from an earlier start.
 awaitable<void> DiskFloor::NoteKeptDisks(const Live& live) {
   std::vector<std::string> ids;
   for (const auto& [id, instance] : live) {
-    const bool keeps = instance->class_state()->config->disk == Disk::kKeep;
+    const bool keeps =
+        instance->class_state()->config->disk == Disk::kKeep && instance->observed().generation > 1;
     if (keeps && base_ && !base_->containers.contains(id)) ids.push_back(id);
   }
   if (ids.empty()) co_return;

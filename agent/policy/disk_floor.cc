@@ -11,6 +11,7 @@ constexpr Duration kStale = std::chrono::minutes(1);
 // Whoever grew by less is not to blame: a start alone takes some files.
 constexpr int64_t kLeastBytes = int64_t{1} << 20;
 constexpr int64_t kLeastFiles = 1000;
+constexpr double kTelling = 1.0 / 32;  // of the floor: enough to tell who it was
 
 bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor) {
   return space.total_files > 0 && space.free_files < floor.free_files;
@@ -47,8 +48,9 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
   }
   const double fallen = Fallen(base->space, space, floor);
   // Room that somebody made is no part of what is filled from here on.
-  if (fallen <= -1.0 / 4) {
-    plan.measure = plan.near || fallen <= -1;
+  const double risen = Fallen(space, base->space, floor);
+  if (risen >= 1.0 / 4 && fallen < kTelling) {
+    plan.measure = plan.near || risen >= 1;
     return plan;
   }
   if (!plan.near) {
@@ -56,7 +58,7 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
     plan.measure = fallen >= 1;
   } else if (plan.low) {
     // Too little to tell who it was; there is still almost all of the floor.
-    plan.choose = plan.measure = fallen >= 1.0 / 32;
+    plan.choose = plan.measure = fallen >= kTelling;
   } else {
     // What grew long ago is not what fills the disk now.
     plan.measure = fallen >= 1.0 / 4 || (fallen >= 1.0 / 256 && now - base->at > kStale);

@@ -16,7 +16,7 @@ PROC = "while :; do find /proc /sys -type f -exec head -c 4096 {} + > /dev/null 
 CGROUPS = ("while :; do for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/x; echo 1 > $d/cgroup.procs; "
            "echo max > $d/pids.max; done 2> /dev/null; done")
 FILL = "cat /dev/zero > /big"
-FILL_UNSEEN = "exec 3> /big; rm /big; cat /dev/zero >&3"
+FILL_UNSEEN = "exec 3> /big; rm /big; cat /dev/zero >&3; sleep 1000"  # the shell holds it
 FILL_BY_FILES = "mkdir /many; cd /many; seq 1000000 | xargs touch"
 
 

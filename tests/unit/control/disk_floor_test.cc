@@ -103,6 +103,8 @@ TEST_CASE("what was on a kept disk before a start is not what it grew by") {
   world.Apply(std::string(kWebClass) + "disk = \"keep\"\n");
   world.Advance(2s);
   std::shared_ptr<Instance> old = world.Started("web", "old");
+  CHECK(world.Await(world.supervisor->Stop(old, {}, true, world.Deadline(), "test")).ok());
+  world.Started("web", "old");
   world.Box(*old).disk.bytes = 80'000 * kMiB;
   world.Advance(1s);
   world.SetFree(3000);
