@@ -81,10 +81,11 @@ def out_of_memory(agent):
 
 def stop_signals(agent):
     """The class's signal, by name and by number, and the image's; a number is given by `ctr stop`, too."""
-    text = "trap 'exit 41' USR1; trap 'exit 42' USR2; trap 'exit 43' TERM; trap 'exit 44' INT; trap 'exit 45' 37; while :; do sleep 0.05; done"
+    text = "trap 'exit 41' USR1; trap 'exit 42' USR2; trap 'exit 43' TERM; trap 'exit 44' INT; trap 'exit 45' 37; echo ready; while :; do sleep 0.05; done"
 
     def stopped(name, *flags):
         agent.ctr("get", f"{name}/a")
+        wait_for(lambda: "ready" in agent.ctr("logs", f"{name}/a"), "the shell's traps")
         agent.ctr("stop", f"{name}/a", *flags)
         return agent.json("inspect", f"{name}/a")["exit_code"]
 
