@@ -265,6 +265,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<std::optional<Status>> StartWithImage();
   awaitable<void> UntilUnwanted();
   awaitable<Status> StartContainer();
+  awaitable<Status> StartProcess();
+  awaitable<void> UntilListening();
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   awaitable<void> KeepChecking(std::string container_id);

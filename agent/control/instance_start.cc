@@ -166,8 +166,25 @@ awaitable<Status> Instance::StartContainer() {
   }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
   created_at_ = services_.clock.Now();
-  co_return co_await Before(services_.clock, start_deadline_,
-                            services_.runtime.Start(container_->id), StartTimeoutError());
+  probe_ = services_.probe(*container_);
+  co_return co_await Before(services_.clock, start_deadline_, StartProcess(), StartTimeoutError());
+}
+
+// The runtime's answer takes its time; a port that listens says as well that the process runs.
+awaitable<Status> Instance::StartProcess() {
+  using asio::experimental::awaitable_operators::operator||;
+  auto first = co_await (services_.runtime.Start(container_->id) || UntilListening());
+  co_return first.index() == 0 ? std::get<0>(std::move(first)) : absl::OkStatus();
+}
+
+awaitable<void> Instance::UntilListening() {
+  const MonoTime begin = services_.clock.Now();
+  const bool has_ports = !running_config_->required_ports.empty();
+  while (!has_ports || !RequiredPortsListen()) {
+    const MonoTime now = services_.clock.Now();
+    co_await services_.clock.SleepUntil(has_ports ? now + policy::ProbeInterval(now - begin)
+                                                  : MonoTime::max());
+  }
 }
 
 ContainerSpec Instance::SpecOf(std::string image) const {
@@ -201,7 +218,7 @@ ContainerSpec Instance::SpecOf(std::string image) const {
 
 void Instance::ProcessStarted() {
   started_at_ = services_.clock.Now();
-  probe_ = services_.probe(*container_);
+  if (!probe_) probe_ = services_.probe(*container_);
   SpawnOrDie(services_.executor, WatchExit(container_->id), "exit of " + name().ToString());
   if (running_config_->readiness.check != ReadinessConfig::Check::kListening) {
     readiness_ = policy::NewReadiness(started_at_);

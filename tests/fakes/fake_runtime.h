@@ -48,6 +48,7 @@ class FakeRuntime final : public Runtime {
   Status remove_error;
   Status exec_error;
   bool hold_create = false;     // Create waits until Release()
+  bool hold_start = false;      // so does Start, with the process running
   bool hold_remove = false;     // so does Remove
   bool listen_at_start = true;  // 8080 listens as soon as the process runs
   bool exit_on_sigterm = true;
@@ -69,6 +70,7 @@ class FakeRuntime final : public Runtime {
 
   void Release() {
     hold_create = false;
+    hold_start = false;
     hold_remove = false;
     hold_pull = false;
     RingAll();
@@ -111,6 +113,7 @@ class FakeRuntime final : public Runtime {
     entry.container.phase = ContainerPhase::kRunning;
     if (listen_at_start) entry.listening.insert(8080);
     if (exit_at_start) Exit(id, *exit_at_start);
+    while (hold_start) co_await Change();
     co_return absl::OkStatus();
   }
 

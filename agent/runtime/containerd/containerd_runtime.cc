@@ -205,7 +205,7 @@ awaitable<StatusOr<Container>> ContainerdRuntime::Create(ContainerSpec spec) {
 }
 
 awaitable<Status> ContainerdRuntime::Start(std::string id) {
-  return StartContainer(core_, std::move(id));
+  return Shielded<Status>(StartContainer(core_, std::move(id)), [](Status) {});
 }
 
 awaitable<Status> ContainerdRuntime::Signal(std::string id, int signal) {

@@ -175,6 +175,22 @@ TEST_CASE("a port that never opens fails the start at start_timeout and leaves n
   CHECK(world.runtime.containers.empty());
 }
 
+TEST_CASE(
+    "a port that listens lets requests in, though the runtime has not answered the start yet") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Create("web", "alice");
+  world.runtime.hold_start = true;
+  auto request = world.Spawn(world.Wake("alice"));
+  world.Advance(2ms);
+  REQUIRE(request->has_value());
+  CHECK((*request)->ok());
+  CHECK(alice->state() == State::kHealthy);
+  world.runtime.Release();
+  world.Settle();
+  CHECK(alice->state() == State::kHealthy);
+}
+
 TEST_CASE("a process that exits before its port opens is a failed start, with its exit code") {
   World world;
   world.Apply(kWebClass);
