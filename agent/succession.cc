@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +18,8 @@ namespace {
 constexpr char kTakeoverFlag[] = "--takeover";
 constexpr char kDataLock[] = "lock-data";  // in the FdStore
 
+constexpr int kLockAttempts = 100;
+constexpr std::chrono::milliseconds kLockPause(10);
 constexpr Duration kPoll = std::chrono::milliseconds(5);
 // A call may still be on its way here.
 constexpr Duration kQuiet = std::chrono::milliseconds(20);
@@ -99,14 +102,20 @@ StatusOr<Beginning> Begin(const CommandLine& command_line, int argc, char** argv
 }
 
 StatusOr<DataDir> LockDataDir(Beginning& beginning) {
-  StatusOr<DataDir> data_dir =
-      DataDir::Open(beginning.command_line.config.data_dir, beginning.fd_store.Take(kDataLock));
+  const std::string& path = beginning.command_line.config.data_dir;
+  StatusOr<DataDir> data_dir = DataDir::Open(path, beginning.fd_store.Take(kDataLock));
+  const bool takes_over = beginning.predecessor || beginning.command_line.takeover;
+  // A program that an agent was just starting when it ended holds its lock until it is that
+  // program.
+  for (int i = 0; i < kLockAttempts && !takes_over && !data_dir.ok(); ++i) {
+    std::this_thread::sleep_for(kLockPause);
+    data_dir = DataDir::Open(path);
+  }
   if (data_dir.ok()) {
     beginning.fd_store.Lend(kDataLock, data_dir->lock());
   } else if (beginning.predecessor) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the running agent has another --data-dir than ",
-                     beginning.command_line.config.data_dir, "; take over with the same one"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the running agent has another --data-dir than ", path, "; take over with the same one"));
   } else if (beginning.command_line.takeover) {
     return Annotate(data_dir.status(),
                     "the running agent does not know how to hand over, or has another --run-dir");

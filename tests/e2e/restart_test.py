@@ -1,5 +1,6 @@
 """Planned restarts: with a service manager that keeps the listeners not one request fails; and what a stop waits for."""
 
+import fcntl
 import http.client
 import io
 import os
@@ -301,6 +302,16 @@ class Restart(unittest.TestCase):
         self.assertIn("another ctr-agent serves " + agent.run, refused.stderr)
         self.assertEqual(agent.json("info")["pid"], agent.process.pid)
         other.flags[other.flags.index("--run-dir") + 1] = other.run
+
+    def test_a_lock_that_what_a_killed_agent_was_starting_still_holds_is_waited_for(self):
+        agent = Agent()
+        self.addCleanup(agent.purge)
+        os.mkdir(agent.data)
+        lock = open(agent.data + "/lock", "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(0.2, lock.close).start()
+        agent.spawn()
+        agent.await_ready()
 
     def test_without_a_service_manager_new_connections_are_refused_after_a_stop(self):
         agent = Agent().start()
