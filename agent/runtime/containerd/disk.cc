@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "agent/base/work.h"
 #include "agent/runtime/containerd/remove.h"
 
 namespace ctr {
@@ -40,34 +41,24 @@ void LabelSnapshot(const Core& core, const ContainerSpec& spec, Labels& labels) 
 }
 
 // Blocks.
-awaitable<StatusOr<std::vector<containers::Container>>> ReadRecords(std::shared_ptr<Core> core) {
+StatusOr<std::vector<containers::Container>> ReadRecords(const Core& core) {
   containers::ListContainersRequest request;
-  request.add_filters(OursFilter(*core));
-  auto context = core->client.NewContext();
-  auto stream = core->client.containers()->ListStream(context.get(), request);
+  request.add_filters(OursFilter(core));
+  auto context = core.client.NewContext();
+  auto stream = core.client.containers()->ListStream(context.get(), request);
   std::vector<containers::Container> records;
   containers::ListContainerMessage part;
   while (stream->Read(&part)) records.push_back(std::move(*part.mutable_container()));
-  CTR_CO_RETURN_IF_ERROR(core->client.FromGrpc(stream->Finish()));
-  co_return records;
+  CTR_RETURN_IF_ERROR(core.client.FromGrpc(stream->Finish()));
+  return records;
 }
 
 // Our active snapshots; those of images are committed. Blocks.
-awaitable<StatusOr<std::vector<snapshots::Info>>> ReadSnapshots(std::shared_ptr<Core> core) {
-  snapshots::ListSnapshotsRequest request;
-  request.set_snapshotter(kSnapshotter);
-  request.add_filters(OursFilter(*core));
-  auto context = core->client.NewContext();
-  auto stream = core->client.snapshots()->List(context.get(), request);
-  std::vector<snapshots::Info> found;
-  snapshots::ListSnapshotsResponse part;
-  while (stream->Read(&part)) {
-    for (snapshots::Info& info : *part.mutable_info()) {
-      if (info.kind() == snapshots::ACTIVE) found.push_back(std::move(info));
-    }
-  }
-  CTR_CO_RETURN_IF_ERROR(core->client.FromGrpc(stream->Finish()));
-  co_return found;
+StatusOr<std::vector<snapshots::Info>> ReadSnapshots(const Core& core) {
+  CTR_ASSIGN_OR_RETURN(std::vector<snapshots::Info> found,
+                       ListSnapshots(core.client, OursFilter(core)));
+  std::erase_if(found, [](const auto& info) { return info.kind() != snapshots::ACTIVE; });
+  return found;
 }
 
 // Removes the containers, but `except`, whose root file system is the snapshot `key`.
@@ -104,6 +95,22 @@ awaitable<StatusOr<Rootfs>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSp
 }
 
 }  // namespace
+
+StatusOr<std::vector<snapshots::Info>> ListSnapshots(const ContainerdClient& client,
+                                                     const std::string& filter) {
+  snapshots::ListSnapshotsRequest request;
+  request.set_snapshotter(kSnapshotter);
+  if (!filter.empty()) request.add_filters(filter);
+  auto context = client.NewContext();
+  auto stream = client.snapshots()->List(context.get(), request);
+  std::vector<snapshots::Info> found;
+  snapshots::ListSnapshotsResponse part;
+  while (stream->Read(&part)) {
+    for (snapshots::Info& info : *part.mutable_info()) found.push_back(std::move(info));
+  }
+  CTR_RETURN_IF_ERROR(client.FromGrpc(stream->Finish()));
+  return found;
+}
 
 std::string SnapshotKeyOf(const ContainerSpec& spec) {
   return spec.keep_disk ? DiskKey(spec.name) : spec.id;
@@ -174,7 +181,7 @@ awaitable<StatusOr<Rootfs>> PrepareRootfs(std::shared_ptr<Core> core, ContainerS
 
 awaitable<StatusOr<std::vector<KeptDisk>>> ListKeptDisks(std::shared_ptr<Core> core) {
   StatusOr<std::vector<snapshots::Info>> found =
-      co_await asio::co_spawn(core->work, ReadSnapshots(core), use_awaitable);
+      co_await OnWork(core->work, [core] { return ReadSnapshots(*core); });
   if (!found.ok()) co_return found.status();
   std::vector<KeptDisk> disks;
   for (const snapshots::Info& info : *found) {
@@ -203,7 +210,7 @@ awaitable<Status> RemoveSnapshot(std::shared_ptr<Core> core, std::string key) {
 awaitable<StatusOr<std::vector<std::string>>> UnusedSnapshots(std::shared_ptr<Core> core) {
   // The snapshots first: a container is made after its snapshot.
   StatusOr<std::vector<snapshots::Info>> found =
-      co_await asio::co_spawn(core->work, ReadSnapshots(core), use_awaitable);
+      co_await OnWork(core->work, [core] { return ReadSnapshots(*core); });
   if (!found.ok()) co_return found.status();
   CTR_CO_ASSIGN_OR_RETURN(std::vector<containers::Container> records, co_await ListRecords(core));
   std::set<std::string> used;
@@ -219,7 +226,7 @@ awaitable<StatusOr<std::vector<std::string>>> UnusedSnapshots(std::shared_ptr<Co
 
 awaitable<StatusOr<std::vector<containers::Container>>> ListRecords(std::shared_ptr<Core> core) {
   StatusOr<std::vector<containers::Container>> records =
-      co_await asio::co_spawn(core->work, ReadRecords(core), use_awaitable);
+      co_await OnWork(core->work, [core] { return ReadRecords(*core); });
   if (!records.ok()) co_return Annotate(records.status(), "cannot list the containers");
   co_return records;
 }

@@ -15,6 +15,11 @@ namespace ctr {
 using Mounts = google::protobuf::RepeatedPtrField<::containerd::types::Mount>;
 using Labels = google::protobuf::Map<std::string, std::string>;
 
+// Those of images and those of containers on top of them, as far as `filter`, in containerd's
+// words, lets through; "": all. Blocks.
+StatusOr<std::vector<snapshots::Info>> ListSnapshots(const ContainerdClient& client,
+                                                     const std::string& filter = "");
+
 // The snapshot of a container that is made from `spec`: named by its ID, or for a kept disk by the
 // instance ("disk.web.alice": neither part has a dot).
 std::string SnapshotKeyOf(const ContainerSpec& spec);

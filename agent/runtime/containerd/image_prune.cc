@@ -9,28 +9,13 @@
 
 #include "absl/strings/match.h"
 #include "agent/base/work.h"
+#include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/image_content.h"
 
 namespace ctr {
 namespace {
 
 constexpr Duration kCollectTimeout = std::chrono::minutes(10);
-
-// Of images, and those of containers on top of them.
-StatusOr<std::vector<snapshots::Info>> ListSnapshots(const ContainerdClient& client) {
-  auto context = client.NewContext();
-  snapshots::ListSnapshotsRequest request;
-  request.set_snapshotter(kSnapshotter);
-  auto stream = client.snapshots()->List(context.get(), request);
-  std::vector<snapshots::Info> found;
-  snapshots::ListSnapshotsResponse response;
-  while (stream->Read(&response)) {
-    for (snapshots::Info& info : *response.mutable_info()) found.push_back(std::move(info));
-  }
-  Status listed = client.FromGrpc(stream->Finish());
-  if (!listed.ok()) return listed;
-  return found;
-}
 
 int64_t SnapshotBytes(const ContainerdClient& client, const std::string& name) {
   auto call = client.NewContext();

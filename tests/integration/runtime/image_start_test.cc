@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "agent/runtime/containerd/client.h"
+#include "agent/runtime/containerd/disk.h"
 #include "tests/integration/runtime/runtime_fixture.h"
 #include "tests/integration/runtime/runtime_image.h"
 
@@ -10,16 +10,10 @@ namespace ctr {
 namespace {
 
 std::vector<std::string> LayersOf(const ContainerdClient& client) {
-  auto context = client.NewContext();
-  snapshots::ListSnapshotsRequest request;
-  request.set_snapshotter(kSnapshotter);
-  auto stream = client.snapshots()->List(context.get(), request);
+  const StatusOr<std::vector<snapshots::Info>> listed = ListSnapshots(client);
+  REQUIRE(listed.ok());
   std::vector<std::string> layers;
-  snapshots::ListSnapshotsResponse response;
-  while (stream->Read(&response)) {
-    for (const snapshots::Info& info : response.info()) layers.push_back(info.name());
-  }
-  CHECK(stream->Finish().ok());
+  for (const snapshots::Info& info : *listed) layers.push_back(info.name());
   return layers;
 }
 
