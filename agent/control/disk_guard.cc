@@ -1,7 +1,6 @@
 #include "agent/control/disk_guard.h"
 
 #include <fcntl.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -10,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/disk_room.h"
 #include "agent/base/fd.h"
 #include "agent/base/work.h"
 #include "agent/policy/disk.h"
@@ -40,13 +40,7 @@ Status Release(const std::string& path) {
 DiskFunctions DiskOf(const std::string& folder) {
   const std::string path = folder + "/reserve";
   DiskFunctions functions;
-  functions.look = [folder]() -> StatusOr<DiskFunctions::Space> {
-    struct statvfs info = {};
-    if (::statvfs(folder.c_str(), &info) != 0) return ErrnoError(errno, "cannot look at " + folder);
-    const auto block = static_cast<int64_t>(info.f_frsize);
-    return DiskFunctions::Space{static_cast<int64_t>(info.f_blocks) * block,
-                                static_cast<int64_t>(info.f_bavail) * block};
-  };
+  functions.look = [folder] { return SpaceAt(folder); };
   functions.reserve = [path](int64_t bytes) { return Reserve(path, bytes); };
   functions.release = [path] { return Release(path); };
   functions.is_reserved = [path] { return ::access(path.c_str(), F_OK) == 0; };
@@ -54,7 +48,7 @@ DiskFunctions DiskOf(const std::string& folder) {
 }
 
 void MakeRoom(const DiskFunctions& functions) {
-  StatusOr<DiskFunctions::Space> space = functions.look();
+  StatusOr<DiskSpace> space = functions.look();
   if (!space.ok()) return;
   const policy::DiskPlan plan = policy::DecideDisk(
       {space->total_bytes, space->free_bytes, functions.is_reserved(), false, false});
@@ -73,7 +67,7 @@ awaitable<void> DiskGuard::Look() {
   const bool first = std::exchange(first_, false);
   const Done done =
       co_await OnWork(work_, [functions = functions_, full = full_, refused, first]() -> Done {
-        StatusOr<DiskFunctions::Space> space = functions.look();
+        StatusOr<DiskSpace> space = functions.look();
         if (!space.ok()) return {space.status(), {.full = full}};
         const policy::DiskPlan plan = policy::DecideDisk(
             {space->total_bytes, space->free_bytes, functions.is_reserved(), full, refused, first});

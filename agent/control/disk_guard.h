@@ -5,6 +5,7 @@
 #include <string>
 
 #include "agent/base/clock.h"
+#include "agent/base/disk_space.h"
 #include "agent/base/error.h"
 #include "agent/base/semaphore.h"
 #include "agent/control/event_log.h"
@@ -14,11 +15,7 @@ namespace ctr {
 
 // What DiskGuard does to the file system; each blocks.
 struct DiskFunctions {
-  struct Space {
-    int64_t total_bytes = 0;
-    int64_t free_bytes = 0;
-  };
-  std::function<StatusOr<Space>()> look;
+  std::function<StatusOr<DiskSpace>()> look;
   std::function<Status(int64_t bytes)> reserve;
   std::function<Status()> release;
   std::function<bool()> is_reserved;

@@ -2,15 +2,9 @@
 
 #include <cstdint>
 
-namespace ctr {
+#include "agent/base/disk_space.h"
 
-// Of a file system. Files: its inodes; both 0 where it does not count them.
-struct DiskSpace {
-  int64_t total_bytes = 0;
-  int64_t free_bytes = 0;
-  int64_t total_files = 0;
-  int64_t free_files = 0;
-};
+namespace ctr {
 
 // What the files of one container take, beyond those of its image.
 struct DiskAmount {

@@ -5,7 +5,6 @@
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/statvfs.h>
 
 #include <filesystem>
 #include <memory>
@@ -14,6 +13,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/disk_room.h"
 #include "agent/base/fd.h"
 #include "agent/base/project_quota.h"
 #include "agent/base/work.h"
@@ -77,16 +77,6 @@ DiskAmount Measure(const Core& core, const std::string& id, const std::string& f
 }
 
 }  // namespace
-
-StatusOr<DiskSpace> SpaceAt(const std::string& folder) {
-  struct statvfs info = {};
-  if (::statvfs(folder.c_str(), &info) != 0) return ErrnoError(errno, "cannot look at " + folder);
-  const auto block = static_cast<int64_t>(info.f_frsize);
-  return DiskSpace{.total_bytes = static_cast<int64_t>(info.f_blocks) * block,
-                   .free_bytes = static_cast<int64_t>(info.f_bavail) * block,
-                   .total_files = static_cast<int64_t>(info.f_files),
-                   .free_files = static_cast<int64_t>(info.f_favail)};
-}
 
 DiskAmount CountFiles(const std::string& folder) {
   DiskAmount amount;

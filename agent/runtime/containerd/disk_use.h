@@ -9,9 +9,6 @@
 // How much room there is, and who takes it.
 namespace ctr {
 
-// Of the file system that `folder` is on. Blocks shortly.
-StatusOr<DiskSpace> SpaceAt(const std::string& folder);
-
 // What the files below `folder` take, in blocks; what appears or goes meanwhile may or may not
 // count. It stays within that file system, follows no links, and goes neither deeper than 200
 // directories nor through more than a million files. Blocks for some µs a file.

@@ -1,12 +1,12 @@
 #include "agent/runtime/containerd/disk_use.h"
 
-#include <stdlib.h>
-
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include <doctest/doctest.h>
+
+#include "agent/base/disk_room.h"
+#include "tests/fakes/temp_folder.h"
 
 namespace ctr {
 namespace {
@@ -15,23 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 
-// A folder that goes with the test.
-class Folder {
- public:
-  Folder() {
-    std::string path = fs::temp_directory_path() / "ctr-disk-use-XXXXXX";
-    REQUIRE(::mkdtemp(path.data()) != nullptr);
-    root = path;
-  }
-  ~Folder() { fs::remove_all(root); }
-
-  void Write(const fs::path& name, int64_t bytes) {
-    fs::create_directories((root / name).parent_path());
-    std::ofstream(root / name) << std::string(static_cast<size_t>(bytes), 'x');
-  }
-
-  fs::path root;
-};
+std::string Text(int64_t bytes) { return std::string(static_cast<size_t>(bytes), 'x'); }
 
 bool IsAbout(int64_t bytes, int64_t wanted) {
   CAPTURE(bytes);
@@ -39,31 +23,31 @@ bool IsAbout(int64_t bytes, int64_t wanted) {
 }
 
 TEST_CASE("files count by the blocks that they take, in all folders") {
-  Folder folder;
-  folder.Write("a", 2 * kMiB);
-  folder.Write("b/c/d", 3 * kMiB);
-  fs::resize_file(folder.root / "a", 1000 * kMiB);  // a hole
-  const DiskAmount amount = CountFiles(folder.root);
+  TempFolder folder;
+  folder.Write("a", Text(2 * kMiB));
+  folder.Write("b/c/d", Text(3 * kMiB));
+  fs::resize_file(folder.path() / "a", 1000 * kMiB);  // a hole
+  const DiskAmount amount = CountFiles(folder.path());
   CHECK(IsAbout(amount.bytes, 5 * kMiB));
   CHECK(amount.files == 4);
   CHECK(amount.whole);
 }
 
 TEST_CASE("links lead nowhere, and several names of a file are one file") {
-  Folder folder;
-  folder.Write("inside/a", 4 * kMiB);
-  fs::create_hard_link(folder.root / "inside/a", folder.root / "inside/b");
-  fs::create_directory_symlink("..", folder.root / "inside/up");
-  fs::create_symlink("/usr", folder.root / "inside/usr");
-  CHECK(IsAbout(CountFiles(folder.root / "inside").bytes, 4 * kMiB));
+  TempFolder folder;
+  folder.Write("inside/a", Text(4 * kMiB));
+  fs::create_hard_link(folder.path() / "inside/a", folder.path() / "inside/b");
+  fs::create_directory_symlink("..", folder.path() / "inside/up");
+  fs::create_symlink("/usr", folder.path() / "inside/usr");
+  CHECK(IsAbout(CountFiles(folder.path() / "inside").bytes, 4 * kMiB));
 }
 
 TEST_CASE("what lies too deep is not counted, and said to be there") {
-  Folder folder;
-  fs::path deep = folder.root;
+  TempFolder folder;
+  fs::path deep = folder.path();
   for (int i = 0; i < 250; ++i) deep /= "d";
   fs::create_directories(deep);
-  const DiskAmount amount = CountFiles(folder.root);
+  const DiskAmount amount = CountFiles(folder.path());
   CHECK_FALSE(amount.whole);
   CHECK(amount.files == 200);
 }

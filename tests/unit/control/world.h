@@ -55,8 +55,8 @@ class World {
         return sockets;
       };
     };
-    options.disk.look = [this]() -> StatusOr<DiskFunctions::Space> {
-      return DiskFunctions::Space{int64_t{1} << 40, disk_free};
+    options.disk.look = [this]() -> StatusOr<DiskSpace> {
+      return DiskSpace{.total_bytes = int64_t{1} << 40, .free_bytes = disk_free};
     };
     options.disk.reserve = [this](int64_t) {
       disk_reserved = true;
