@@ -21,12 +21,12 @@ std::string SizeText(int64_t bytes) {
 
 // "812.0 MiB were free, and min_free is 1.0 GiB".
 std::string ShortageText(const DiskSpace& space, const DiskSpace& floor) {
-  if (space.free_bytes < floor.free_bytes) {
-    return absl::StrCat(SizeText(space.free_bytes), " were free, and min_free is ",
-                        SizeText(floor.free_bytes));
+  if (policy::FilesAreShort(space, floor)) {
+    return absl::StrCat("room for ", space.free_files, " more files was left, of ",
+                        space.total_files);
   }
-  return absl::StrCat("room for ", space.free_files, " more files was left, of ",
-                      space.total_files);
+  return absl::StrCat(SizeText(space.free_bytes), " were free, and min_free is ",
+                      SizeText(floor.free_bytes));
 }
 
 }  // namespace
@@ -85,9 +85,9 @@ awaitable<void> DiskFloor::NoteKeptDisks(const Live& live) {
 
 void DiskFloor::Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor) {
   const DiskSpace& space = base_->space;
-  const bool short_of_bytes = space.free_bytes < floor.free_bytes;
-  const std::string growth =
-      short_of_bytes ? SizeText(grower.bytes) : absl::StrCat(grower.files, " files");
+  const std::string growth = policy::FilesAreShort(space, floor)
+                                 ? absl::StrCat(grower.files, " files")
+                                 : SizeText(grower.bytes);
   const std::string message =
       absl::StrCat("its files had grown most, by ", growth, ", when ", ShortageText(space, floor));
   spdlog::error("{}: stopped: {}", instance.name().ToString(), message);

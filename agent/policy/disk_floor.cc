@@ -13,10 +13,6 @@ constexpr int64_t kLeastBytes = int64_t{1} << 20;
 constexpr int64_t kLeastFiles = 1000;
 constexpr double kTelling = 1.0 / 32;  // of the floor: enough to tell who it was
 
-bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor) {
-  return space.total_files > 0 && space.free_files < floor.free_files;
-}
-
 // How much of it went since, as parts of the floor; of bytes or of files, whichever went further.
 double Fallen(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
   const auto part = [](int64_t from, int64_t to, int64_t of) {
@@ -27,6 +23,10 @@ double Fallen(const DiskSpace& before, const DiskSpace& now, const DiskSpace& fl
 }
 
 }  // namespace
+
+bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor) {
+  return space.total_files > 0 && space.free_files < floor.free_files;
+}
 
 DiskSpace FloorOf(const DiskSpace& space, std::optional<int64_t> min_free) {
   DiskSpace floor;

@@ -20,6 +20,9 @@ struct DiskSample {
 // small disk), and a hundredth of its files.
 DiskSpace FloorOf(const DiskSpace& space, std::optional<int64_t> min_free);
 
+// Whether fewer files can be made than are to be left.
+bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor);
+
 struct DiskFloorPlan {
   bool low = false;      // below the floor
   bool near = false;     // soon below it, at worst: look more often
