@@ -2,12 +2,10 @@
 
 What it costs the others in time is scripts/bench abuse's."""
 
-import os
-import subprocess
 import unittest
 
 import abuse
-from harness import Agent, Case, wait_for
+from harness import Case, SmallDiskAgent, wait_for
 from truth_test import events
 
 
@@ -15,11 +13,8 @@ class SmallDisk(unittest.TestCase):
     """The agent's directories are on a small file system without quotas, as tmpfs is."""
 
     def agent(self, options="size=300m"):
-        agent = Agent()
-        self.addCleanup(os.rmdir, agent.root)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", agent.root], check=True)
-        self.addCleanup(subprocess.run, ["umount", agent.root], check=True)
-        self.addCleanup(self.purge, agent)
+        agent = SmallDiskAgent(options)
+        self.addCleanup(agent.purge)
         agent.start()
         agent.import_demo()
         agent.apply(abuse.CLASS)
@@ -27,12 +22,6 @@ class SmallDisk(unittest.TestCase):
         agent.ctr("get", "abuse/a")
         agent.ctr("get", "other/a")
         return agent
-
-    def purge(self, agent):
-        try:
-            agent.purge()
-        except OSError:
-            pass  # its root is a mount point
 
     def fill(self, agent, script):
         """Gives what is shown of the instance once it was stopped for it."""

@@ -180,6 +180,21 @@ class Agent:
         return found
 
 
+class SmallDiskAgent(Agent):
+    """One whose directories are on a disk of its own, of 160 MiB by default."""
+
+    def __init__(self, options="size=160m"):
+        super().__init__()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", self.root], check=True)
+
+    def purge(self):
+        try:
+            super().purge()
+        except OSError:
+            subprocess.run(["umount", self.root], check=True)  # what is mounted can't be removed
+            os.rmdir(self.root)
+
+
 class Case(unittest.TestCase):
     """One agent for all tests of a class, with the demo image in it."""
 

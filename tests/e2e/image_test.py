@@ -16,7 +16,7 @@ import threading
 import time
 import unittest
 
-from harness import BIN, DEADLINE, DEMO, Agent, free_port, read, wait_for
+from harness import BIN, DEADLINE, DEMO, Agent, SmallDiskAgent, free_port, read, wait_for
 from registry import (CONFIG, GZIP, INDEX, MANIFEST, Image, Proxy, Registry, Server, TokenServer, digest_of,
                       make_certificates, run)
 
@@ -738,21 +738,6 @@ class Store(ImageCase):
         self.assertEqual(self.references(), {pulled[0], pulled[2]})
         # What is here needs no room.
         self.assertPulls(pulled[2])
-
-
-class SmallDiskAgent(Agent):
-    """One whose directories are on a disk of 160 MiB."""
-
-    def __init__(self, options="size=160m"):
-        super().__init__()
-        run("mount", "-t", "tmpfs", "-o", options, "tmpfs", self.root)
-
-    def purge(self):
-        try:
-            super().purge()
-        except OSError:
-            run("umount", self.root)  # what is mounted can't be removed
-            os.rmdir(self.root)
 
 
 class Bomb(unittest.TestCase):

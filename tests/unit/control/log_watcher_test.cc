@@ -1,20 +1,17 @@
 #include "agent/control/log_watcher.h"
 
-#include <stdlib.h>
 #include <sys/resource.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include <doctest/doctest.h>
 
 #include "tests/fakes/loop.h"
 #include "tests/fakes/manual_clock.h"
+#include "tests/fakes/temp_folder.h"
 
 namespace ctr {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct CountingAlarm final : Alarm {
   awaitable<void> WaitUntil(MonoTime) override { co_return; }
@@ -24,15 +21,7 @@ struct CountingAlarm final : Alarm {
 
 class Fixture {
  public:
-  Fixture() {
-    char name[] = "/tmp/ctr-log-watcher-XXXXXX";
-    REQUIRE(::mkdtemp(name) != nullptr);
-    folder_ = name;
-  }
-  ~Fixture() {
-    fs::remove_all(folder_);
-    io_.DropHandlers();
-  }
+  ~Fixture() { io_.DropHandlers(); }
 
   void Turn() {
     io_.restart();
@@ -65,26 +54,26 @@ class Fixture {
   Loop io_;
   ManualClock clock_;
   CountingAlarm alarm_;
-  fs::path folder_;
+  TempFolder folder_;
 };
 
 }  // namespace
 
 TEST_CASE_FIXTURE(Fixture, "who follows a folder is told of changes, and not of time") {
   LogWatcher watcher(io_.get_executor(), clock_);
-  auto watch = watcher.Add(folder_, &alarm_);
+  auto watch = watcher.Add(folder_.path(), &alarm_);
   Turn();
   CHECK(RingsIn(std::chrono::hours(1)) == 0);
-  std::ofstream(folder_ / "1") << "x";
+  folder_.Write("1", "x");
   RunUntilRung();
   watch.reset();
-  std::ofstream(folder_ / "1") << "y";
+  folder_.Write("1", "y");
   CHECK(RingsIn(std::chrono::hours(1)) == 0);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a folder that can't be watched is looked at four times a second") {
   LogWatcher watcher(io_.get_executor(), clock_);
-  CheckPolls(watcher, folder_ / "nowhere");
+  CheckPolls(watcher, folder_.path() / "nowhere");
 }
 
 TEST_CASE_FIXTURE(Fixture, "without any inotify, folders are looked at four times a second") {
@@ -95,7 +84,7 @@ TEST_CASE_FIXTURE(Fixture, "without any inotify, folders are looked at four time
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
   LogWatcher watcher(io_.get_executor(), clock_);
   REQUIRE(::setrlimit(RLIMIT_NOFILE, &usual) == 0);
-  CheckPolls(watcher, folder_);
+  CheckPolls(watcher, folder_.path());
 }
 
 }  // namespace ctr

@@ -1,7 +1,5 @@
 #include "agent/runtime/oci_spec.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/base/read_file.h"
+#include "tests/fakes/temp_folder.h"
 
 using nlohmann::json;
 
@@ -344,28 +343,18 @@ TEST_CASE("this machine gives a seccomp profile and its limit of open files") {
 }
 
 // A machine's /sys/fs/cgroup and /proc/swaps.
-class SwapFixture {
+class SwapFixture : public TempFolder {
  public:
   SwapFixture() {
-    char name[] = "/tmp/ctr-swap-XXXXXX";
-    REQUIRE(::mkdtemp(name) != nullptr);
-    root_ = name;
     Write("proc/swaps", "Filename Type Size Used Priority\n/dev/sda2 partition 999 0 -2\n");
   }
-  ~SwapFixture() { std::filesystem::remove_all(root_); }
 
-  void Write(const std::string& path, const std::string& text) {
-    std::filesystem::create_directories((root_ / path).parent_path());
-    std::ofstream(root_ / path) << text;
-  }
   // Whether it limits swap without a warning, or warns.
   bool Limits() {
-    const OciHost host = DetectOciHost(root_);
+    const OciHost host = DetectOciHost(path());
     CHECK(host.warnings.size() == (host.swap_limit ? 0 : 1));
     return host.swap_limit;
   }
-
-  std::filesystem::path root_;
 };
 
 TEST_CASE_FIXTURE(SwapFixture, "with cgroup v2, swap is limited if any cgroup can, or a new one") {
@@ -373,11 +362,11 @@ TEST_CASE_FIXTURE(SwapFixture, "with cgroup v2, swap is limited if any cgroup ca
   Write("sys/fs/cgroup/cgroup.subtree_control", "");
   CHECK(!Limits());
   // Without systemd, nobody had asked for it, and no cgroup could show it.
-  CHECK(ReadFileText(root_ / "sys/fs/cgroup/cgroup.subtree_control") == "+memory");
-  CHECK(!std::filesystem::exists(root_ / "sys/fs/cgroup/ctr"));
+  CHECK(ReadFileText(path() / "sys/fs/cgroup/cgroup.subtree_control") == "+memory");
+  CHECK(!std::filesystem::exists(path() / "sys/fs/cgroup/ctr"));
   Write("sys/fs/cgroup/system.slice/memory.swap.max", "max");
   CHECK(Limits());
-  std::filesystem::remove_all(root_ / "sys/fs/cgroup/system.slice");
+  std::filesystem::remove_all(path() / "sys/fs/cgroup/system.slice");
   Write("proc/self/cgroup", "0::/deep/own\n");
   Write("sys/fs/cgroup/deep/own/memory.swap.max", "max");
   CHECK(Limits());
@@ -387,9 +376,9 @@ TEST_CASE_FIXTURE(SwapFixture,
                   "where swap can't be limited, and there is some, a warning says so") {
   Write("sys/fs/cgroup/memory/memory.limit_in_bytes", "");
   CHECK(!Limits());
-  CHECK(DetectOciHost(root_).warnings.front().find("swapaccount=1") != std::string::npos);
+  CHECK(DetectOciHost(path()).warnings.front().find("swapaccount=1") != std::string::npos);
   Write("proc/swaps", "Filename Type Size Used Priority\n");
-  CHECK(DetectOciHost(root_).warnings.empty());
+  CHECK(DetectOciHost(path()).warnings.empty());
   Write("sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "");
   CHECK(Limits());
 }
