@@ -74,16 +74,16 @@ Status CheckProjectQuotas(const std::string& folder) {
       absl::StrCat("the file system of ", folder, " enforces no project quotas"));
 }
 
-StatusOr<bool> LimitSnapshot(const std::string& folder, const std::string& salt,
-                             std::optional<int64_t> bytes) {
+Status LimitSnapshot(const std::string& folder, const std::string& salt,
+                     std::optional<int64_t> bytes) {
   const std::string files = folder + "/fs";
   const UniqueFd fd = OpenFolder(files);
-  if (!fd.valid() || !Enforces(fd.get())) return false;
+  if (!fd.valid() || !Enforces(fd.get())) return absl::OkStatus();
   uint32_t project = MarkOf(fd);
   if (project == 0) {
     const std::optional<uint32_t> made = ProjectOf(folder, salt);
     std::error_code error;
-    if (!made || !std::filesystem::is_empty(files, error)) return false;
+    if (!made || !std::filesystem::is_empty(files, error)) return absl::OkStatus();
     project = *made;
     CTR_RETURN_IF_ERROR(Mark(OpenFolder(folder), folder, project));
     CTR_RETURN_IF_ERROR(Mark(fd, files, project));
@@ -95,7 +95,7 @@ StatusOr<bool> LimitSnapshot(const std::string& folder, const std::string& salt,
   if_dqblk limit = {};
   limit.dqb_bhardlimit = static_cast<uint64_t>(bytes.value_or(0) + kQuotaBlock - 1) / kQuotaBlock;
   limit.dqb_valid = QIF_BLIMITS;
-  if (QuotaCall(fd.get(), Q_SETQUOTA, project, &limit) == 0) return true;
+  if (QuotaCall(fd.get(), Q_SETQUOTA, project, &limit) == 0) return absl::OkStatus();
   return ErrnoError(errno, absl::StrCat("cannot limit ", folder));
 }
 

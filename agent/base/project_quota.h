@@ -17,9 +17,10 @@ Status CheckProjectQuotas(const std::string& folder);
 // Limits a snapshot, the directory `folder` of its own with those right below it; none: no limit.
 // Its project is made of `salt`, of whoever asks, and of the snapshot's number. One that was used
 // before it became a project stays without a limit: its older files would not count, and could not
-// be renamed. False: it has none, for that reason or as the file system has no project quotas.
-StatusOr<bool> LimitSnapshot(const std::string& folder, const std::string& salt,
-                             std::optional<int64_t> bytes);
+// be renamed. OK as well where it gets none, for that reason or as the file system has no project
+// quotas.
+Status LimitSnapshot(const std::string& folder, const std::string& salt,
+                     std::optional<int64_t> bytes);
 
 struct ProjectUse {
   int64_t bytes = 0;

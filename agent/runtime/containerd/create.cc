@@ -84,8 +84,7 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
 StatusOr<InstanceFiles> LimitAndPrepareFiles(const Core& core, const ContainerSpec& spec,
                                              const ImageConfig& image, const Mounts& mounts) {
   CTR_ASSIGN_OR_RETURN(std::string folder, SnapshotFolder(mounts));
-  CTR_RETURN_IF_ERROR(
-      LimitSnapshot(folder, core.options.agent_id, spec.resources.disk_bytes).status());
+  CTR_RETURN_IF_ERROR(LimitSnapshot(folder, core.options.agent_id, spec.resources.disk_bytes));
   return PrepareFiles(spec, image, mounts);
 }
 
