@@ -169,8 +169,12 @@ Status Egress::PutRules() {
                                      .nameservers = resolv_conf_.nameservers(),
                                      .guards_ipv4 = Has(changed_settings_, kIpv4Forward),
                                      .guards_ipv6 = Has(changed_settings_, kIpv6Forward)});
+  uint32_t before = NetfilterGeneration();
   Status put = RunNft(text);
-  if (!put.ok()) put = RunNft(text);
+  if (!put.ok()) {
+    before = NetfilterGeneration();
+    put = RunNft(text);
+  }
   if (!put.ok()) {
     rules_lost_ = TableIsAsPut() == false;
     return put;
@@ -178,13 +182,18 @@ Status Egress::PutRules() {
   rules_lost_ = false;
   listed_rules_.clear();
   generation_ = NetfilterGeneration();
-  CTR_ASSIGN_OR_RETURN(listed_rules_, ListRules(options_.agent_id));
+  CTR_ASSIGN_OR_RETURN(std::string listed, ListRules(options_.agent_id));
+  // The generation counts transactions. More than ours: what is listed may be what somebody made of
+  // the rules meanwhile, and must not become what they are held against.
+  if (generation_ == before + 1 && NetfilterGeneration() == generation_) {
+    listed_rules_ = std::move(listed);
+  }
   return absl::OkStatus();
 }
 
 bool Egress::RulesHold() {
   const uint32_t generation = NetfilterGeneration();
-  if (generation == generation_ && generation != 0) return true;
+  if (generation == generation_ && generation != 0 && !listed_rules_.empty()) return true;
   const std::optional<bool> is_as_put = TableIsAsPut();
   if (is_as_put == true) generation_ = generation;
   if (is_as_put == false) {

@@ -98,7 +98,7 @@ class Egress {
   HostNetwork host_;  // as the way out was opened for; without any address before
   FollowedResolvConf resolv_conf_;
   std::vector<KernelSetting> changed_settings_;  // that this agent, or one before it, changed
-  std::string listed_rules_;                     // as nft shows them; "": it could not be asked
+  std::string listed_rules_;                     // as nft shows them; "": that can't be told
   uint32_t generation_ = 0;                      // of netfilter, when they were looked at
   bool rules_lost_ = false;
 

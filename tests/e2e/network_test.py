@@ -462,19 +462,33 @@ class Changes(OwnLab):
 class Failures(OwnLab):
     """What happens to instances that run when something of their way out can't be done."""
 
-    def break_nft(self):
-        """From the next start on nft takes no rules while the file is there that this names."""
-        broken, wrapper = self.agent.root + "/nft-is-broken", self.agent.root + "/nft"
+    def wrap_nft(self, script):
+        """From the next start on a shell script is the agent's nft; $nft is the real one."""
+        wrapper = self.agent.root + "/nft"
         shutil.copy("/usr/sbin/nft", self.agent.root + "/real-nft")
         with open(wrapper, "w") as file:
-            file.write(f'#!/bin/sh\nif [ -e {broken} ] && [ "$1" = -f ]; then echo "Error: no room" >&2; exit 1; fi\n'
-                       f'exec {self.agent.root}/real-nft "$@"\n')
+            file.write(f"#!/bin/sh\nnft={self.agent.root}/real-nft\n{script}\n")
         os.chmod(wrapper, 0o755)
         self.agent.kill()
         self.agent.before = self.agent.mounted([wrapper, "/usr/sbin/nft"])
         self.agent.start()
         self.agent.before = within(self.lab.host)
+
+    def break_nft(self):
+        """From the next start on nft takes no rules while the file is there that this names."""
+        broken = self.agent.root + "/nft-is-broken"
+        self.wrap_nft(f'if [ -e {broken} ] && [ "$1" = -f ]; then echo "Error: no room" >&2; exit 1; fi\nexec $nft "$@"')
         return broken
+
+    def test_rules_that_are_changed_while_they_are_put_back_are_put_back(self):
+        table, changing = f"ctr-{self.agent.json('info')['agent_id']}", self.agent.root + "/nft-is-followed"
+        self.wrap_nft('$nft "$@"; status=$?\n'
+                      f'[ "$1" = -f ] && rm {changing} 2>/dev/null && $nft flush chain inet {table} input\nexit $status')
+        self.agent.ctr("get", "open/a")
+        open(changing, "w").close()
+        self.show("nft", "delete", "table", "inet", table)
+        wait_for(lambda: not os.path.exists(changing), "the rules to be put back, and changed at once")
+        wait_for(lambda: self.tcp("open/a", HOST4) == ["ECONNREFUSED"], "the rules to be put back again", timeout=20)
 
     def test_rules_that_are_gone_for_good_cut_off_and_the_way_out_comes_back_with_them(self):
         broken = self.break_nft()
