@@ -275,7 +275,9 @@ json Resources(const Resources& resources, const OciHost& host) {
   return limits;
 }
 
-// As the newest Docker masks them.
+// As the newest Docker masks them; and what nobody needs of the host's file systems and memory, and
+// the kernel answers without a break of up to 10 ms, or by making another device of the host
+// (zram-control/hot_add).
 json MaskedPaths(const OciHost& host) {
   json masked = {"/proc/acpi",
                  "/proc/asound",
@@ -288,7 +290,16 @@ json MaskedPaths(const OciHost& host) {
                  "/proc/timer_list",
                  "/proc/timer_stats",
                  "/sys/devices/virtual/powercap",
-                 "/sys/firmware"};
+                 "/sys/firmware",
+                 "/proc/fs",
+                 "/proc/kpagecgroup",
+                 "/proc/kpagecount",
+                 "/proc/kpageflags",
+                 "/proc/pagetypeinfo",
+                 "/proc/slabinfo",
+                 "/proc/vmallocinfo",
+                 "/sys/class/zram-control",
+                 "/sys/kernel/slab"};
   for (const std::string& path : host.masked_paths) masked.push_back(path);
   return masked;
 }

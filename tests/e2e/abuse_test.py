@@ -2,6 +2,7 @@
 
 What it costs the others in time is scripts/bench abuse's."""
 
+import os
 import unittest
 
 import abuse
@@ -115,6 +116,7 @@ class Limits(Case):
 
     def test_reading_all_of_proc_and_writing_to_cgroups_changes_nothing(self):
         limits = self.agent.json("inspect", "abuse/a")
+        devices = set(os.listdir("/sys/block"))
         for script in (abuse.PROC, abuse.CGROUPS):
             process = abuse.begin(self.agent, script)
             try:
@@ -122,6 +124,8 @@ class Limits(Case):
                     self.assertEqual(self.agent.get(host="a.other.localhost")[0], 200)
             finally:
                 abuse.end(process)
+        # Who reads zram's hot_add makes a device.
+        self.assertEqual(set(os.listdir("/sys/block")), devices)
         self.assertEqual(self.agent.json("inspect", "abuse/a")["container_id"], limits["container_id"])
         self.assertEqual(self.agent.ctr("exec", "abuse/a", "--", "/bin/sh", "-c", "find /sys/fs/cgroup -name x | wc -l"), "0")
 

@@ -56,10 +56,12 @@ DOCKER_CALLS = """
     timerfd_gettime64 timerfd_settime timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask uname unlink unlinkat
     uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write writev
     """.split()
-# Docker 29's, moby/daemon/pkg/oci/defaults.go.
+# Docker 29's, moby/daemon/pkg/oci/defaults.go, and ours beside them.
 MASKED = """/proc/acpi /proc/asound /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug /proc/scsi
-    /proc/timer_list /proc/timer_stats /sys/devices/virtual/powercap /sys/firmware""".split()
-READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sys/kernel/hostname /proc/sysrq-trigger".split()
+    /proc/timer_list /proc/timer_stats /sys/devices/virtual/powercap /sys/firmware
+    /proc/fs /proc/kpagecgroup /proc/kpagecount /proc/kpageflags /proc/pagetypeinfo /proc/slabinfo /proc/vmallocinfo
+    /sys/class/zram-control /sys/kernel/slab""".split()
+READ_ONLY = "/proc/bus /proc/irq /proc/sys /proc/sys/kernel/hostname /proc/sysrq-trigger".split()
 READ_ONLY_SYS = "/sys /sys/kernel /sys/fs/cgroup".split()
 DEVICES = {f"/dev/{name}" for name in "null zero full random urandom tty console ptmx pts/ptmx".split()}
 # Triggers of pressure stall information, which the kernel bounds, in Docker, too.

@@ -234,7 +234,7 @@ TEST_CASE("what loosens an instance is only what its class says") {
   OciSpecInput input = TestInput();
   json tight = Build(input);
   CHECK(tight["process"]["noNewPrivileges"] == true);
-  CHECK(tight["linux"]["maskedPaths"].size() == 13);
+  CHECK(tight["linux"]["maskedPaths"].size() == 22);
   input.security.seccomp = false;
   input.security.masked_paths = false;
   input.security.no_new_privileges = false;
