@@ -2,8 +2,10 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <utility>
 
 #include "agent/store/sqlite/state_file.h"
@@ -49,8 +51,21 @@ SqliteStore::SqliteStore(std::string path, sqlite::Tables tables)
         io_.run();
       }) {}
 
+template <typename Task>
+void SqliteStore::InTurn(Task task) {
+  std::vector<Change> behind;
+  {
+    const std::lock_guard lock(behind_mutex_);
+    behind.swap(behind_);
+  }
+  asio::post(io_, [this, behind = std::move(behind), task = std::move(task)]() mutable {
+    queue_.AddBehind(std::move(behind));
+    task();
+  });
+}
+
 SqliteStore::~SqliteStore() {
-  asio::post(io_, [this] {
+  InTurn([this] {
     Flush();
     timer_.cancel();
   });
@@ -61,7 +76,7 @@ SqliteStore::~SqliteStore() {
 awaitable<StatusOr<StoredState>> SqliteStore::Load() {
   using Result = StatusOr<StoredState>;
   auto start = [this](auto handler) {
-    asio::post(io_, [this, done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
+    InTurn([this, done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
       Flush();
       done(tables_ ? tables_->Load() : HandedOver());
     });
@@ -72,8 +87,8 @@ awaitable<StatusOr<StoredState>> SqliteStore::Load() {
 awaitable<StatusOr<std::vector<Event>>> SqliteStore::ReadEvents(EventQuery query) {
   using Result = StatusOr<std::vector<Event>>;
   auto start = [this](auto handler, EventQuery wanted) {
-    asio::post(io_, [this, wanted = std::move(wanted),
-                     done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
+    InTurn([this, wanted = std::move(wanted),
+            done = OnOwnExecutor<Result>(std::move(handler))]() mutable {
       Flush();
       done(tables_ ? tables_->ReadEvents(wanted) : HandedOver());
     });
@@ -84,8 +99,8 @@ awaitable<StatusOr<std::vector<Event>>> SqliteStore::ReadEvents(EventQuery query
 
 awaitable<Status> SqliteStore::Commit(std::vector<Change> changes) {
   auto start = [this](auto handler, std::vector<Change> given) {
-    asio::post(io_, [this, given = std::move(given),
-                     done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
+    InTurn([this, given = std::move(given),
+            done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
       queue_.Add(std::move(given), std::move(done));
       FlushSoon();
     });
@@ -95,15 +110,27 @@ awaitable<Status> SqliteStore::Commit(std::vector<Change> changes) {
 }
 
 void SqliteStore::WriteBehind(std::vector<Change> changes) {
-  asio::post(io_, [this, changes = std::move(changes)]() mutable {
-    queue_.AddBehind(std::move(changes));
-    FlushLater();
-  });
+  {
+    const std::lock_guard lock(behind_mutex_);
+    std::move(changes.begin(), changes.end(), std::back_inserter(behind_));
+    if (std::exchange(takes_behind_, true)) return;
+  }
+  asio::post(io_, [this] { FlushLater(); });
+}
+
+void SqliteStore::TakeBehind() {
+  std::vector<Change> behind;
+  {
+    const std::lock_guard lock(behind_mutex_);
+    behind.swap(behind_);
+    takes_behind_ = false;
+  }
+  queue_.AddBehind(std::move(behind));
 }
 
 awaitable<Status> SqliteStore::LetGo() {
   auto start = [this](auto handler) {
-    asio::post(io_, [this, done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
+    InTurn([this, done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
       Flush();
       tables_.reset();
       done(absl::OkStatus());
@@ -114,7 +141,7 @@ awaitable<Status> SqliteStore::LetGo() {
 
 awaitable<Status> SqliteStore::TakeBack() {
   auto start = [this](auto handler) {
-    asio::post(io_, [this, done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
+    InTurn([this, done = OnOwnExecutor<Status>(std::move(handler))]() mutable {
       StatusOr<sqlite::Tables> opened = sqlite::OpenStateFile(path_, StateFile::kExpected);
       const Status status = opened.status();
       if (status.ok()) tables_.emplace(*std::move(opened));
@@ -126,7 +153,7 @@ awaitable<Status> SqliteStore::TakeBack() {
 }
 
 void SqliteStore::GiveUp() {
-  asio::post(io_, [this] {
+  InTurn([this] {
     given_up_ = true;
     Flush();
   });
@@ -150,7 +177,9 @@ void SqliteStore::FlushLater() {
   timer_.expires_after(kBehindDelay);
   timer_.async_wait([this](ErrorCode error) {
     flush_later_ = false;
-    if (!error) Flush();
+    if (error) return;
+    TakeBehind();
+    Flush();
   });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -43,9 +44,14 @@ class SqliteStore final : public Store {
 
  private:
   SqliteStore(std::string path, sqlite::Tables tables);
+  // Has the store's thread do it, after what was asked of it and written behind before.
+  template <typename Task>
+  void InTurn(Task task);
+
   // On the store's thread, all below.
   void FlushSoon();
   void FlushLater();
+  void TakeBehind();
   void Flush();
   Status Write(const std::vector<const Change*>& changes);
 
@@ -55,6 +61,12 @@ class SqliteStore final : public Store {
   sqlite::WriteQueue queue_;
   bool flush_soon_ = false;
   bool flush_later_ = false;
+
+  // What was written behind, and the thread has not been told of: it is woken once, and not for
+  // each of the changes that a start makes, while its caller has better to do.
+  std::mutex behind_mutex_;
+  std::vector<Change> behind_;
+  bool takes_behind_ = false;  // it will, in a while
 
   asio::io_context io_{1};
   asio::steady_timer timer_{io_};

@@ -169,16 +169,45 @@ TEST_CASE("what was written behind is loaded next, and on disk after the end") {
   CheckSame(state.instances[0].observed, MakeObserved(6));
 }
 
-TEST_CASE("what was written behind reaches the disk without a commit") {
+TEST_CASE("what is written behind and what is committed are made in the order of the calls") {
   TemporaryFolder folder;
   auto store = OpenStore(folder.StatePath());
-  store->WriteBehind({PutInstance{MakeInstance("alice", 2)}});
+  asio::io_context io{1};
+  const auto commit = [&](Change change) {
+    asio::co_spawn(io, store->Commit({std::move(change)}),
+                   [](std::exception_ptr, Status status) { CHECK(status.ok()); });
+    io.poll();
+  };
+  // Each undoes, or needs, the one before.
+  for (int i = 0; i < 200; ++i) {
+    store->WriteBehind({PutInstance{MakeInstance("alice", 2)}});
+    commit(DeleteInstance{{"web", "alice"}});
+    commit(PutInstance{MakeInstance("alice", 3)});
+    store->WriteBehind({PutObserved{{"web", "alice"}, MakeObserved(7)}});
+    store->WriteBehind({DeleteInstance{{"web", "alice"}}});
+    commit(PutInstance{MakeInstance("alice", 4)});
+    store->WriteBehind({PutObserved{{"web", "alice"}, MakeObserved(i)}});
+  }
+  io.run();
+  StoredState state = Load(*store);
+  REQUIRE(state.instances.size() == 1);
+  CHECK(state.instances[0].address == 4);
+  CheckSame(state.instances[0].observed, MakeObserved(199));
+}
+
+TEST_CASE("what was written behind reaches the disk without a commit, each time") {
+  TemporaryFolder folder;
+  auto store = OpenStore(folder.StatePath());
   // Read by another connection, as after a kill; the test's timeout bounds the wait.
   StatusOr<sqlite::Database> other = sqlite::Database::Open(folder.StatePath());
   REQUIRE(other.ok());
-  const auto begin = std::chrono::steady_clock::now();
-  while (*other->QueryText("SELECT count(*) FROM instances") != "1") ::usleep(1000);
-  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
+  for (const char* id : {"alice", "bob", "carol"}) {
+    store->WriteBehind({PutInstance{MakeInstance(id, static_cast<uint32_t>(id[0]))}});
+    const std::string query = std::string("SELECT count(*) FROM instances WHERE id = '") + id + "'";
+    const auto begin = std::chrono::steady_clock::now();
+    while (*other->QueryText(query) != "1") ::usleep(1000);
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
+  }
 }
 
 TEST_CASE("what was committed survives a kill -9") {
