@@ -26,7 +26,7 @@ using std::chrono::seconds;
 #ifdef CTR_SIM_SANITIZED
 constexpr uint64_t kRuns = 10;
 #else
-constexpr uint64_t kRuns = 600;
+constexpr uint64_t kRuns = 150;
 #endif
 
 constexpr int kMax = 5;
