@@ -40,7 +40,7 @@ class SmallDisk {
   }
 
  private:
-  std::string FillerPath() const { return folder_.path() + "/filler"; }
+  std::string FillerPath() const { return folder_.path() / "filler"; }
 
   TemporaryFolder folder_;
 };

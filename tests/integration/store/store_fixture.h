@@ -1,7 +1,5 @@
 #pragma once
 
-#include <stdlib.h>
-
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -12,24 +10,14 @@
 #include <doctest/doctest.h>
 
 #include "agent/store/sqlite/sqlite_store.h"
+#include "tests/fakes/temp_folder.h"
 
 namespace ctr {
 
-// A folder that goes with the test.
-class TemporaryFolder {
+// Where a state file may be.
+class TemporaryFolder : public TempFolder {
  public:
-  TemporaryFolder() {
-    std::string path = std::filesystem::temp_directory_path() / "ctr-store-XXXXXX";
-    REQUIRE(::mkdtemp(path.data()) != nullptr);
-    path_ = path;
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-
-  const std::string& path() const { return path_; }
-  std::string StatePath() const { return path_ + "/state.db"; }
-
- private:
-  std::string path_;
+  std::string StatePath() const { return path() / "state.db"; }
 };
 
 inline std::unique_ptr<SqliteStore> OpenStore(const std::string& path) {

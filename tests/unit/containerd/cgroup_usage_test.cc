@@ -1,7 +1,3 @@
-#include <stdlib.h>
-
-#include <filesystem>
-#include <fstream>
 #include <map>
 #include <string>
 
@@ -9,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/runtime/containerd/cgroup.h"
+#include "tests/fakes/temp_folder.h"
 
 namespace ctr {
 namespace {
@@ -20,30 +17,21 @@ constexpr char kPath[] = "/ctr/agent/container";
 // Cgroup file systems as files of a folder that goes with the test.
 class Hierarchies {
  public:
-  Hierarchies() {
-    std::string path = std::filesystem::temp_directory_path() / "ctr-cgroup-XXXXXX";
-    REQUIRE(::mkdtemp(path.data()) != nullptr);
-    root_ = path;
-  }
-  ~Hierarchies() { std::filesystem::remove_all(root_); }
-
   void MountV1(const std::string& controllers) { Mount(controllers, "cgroup", controllers); }
   void MountV2(const std::string& name) { Mount(name, "cgroup2", "rw"); }
   // A file of the container's cgroup.
   void Write(const std::string& mount, const std::string& file, const std::string& text) {
-    const std::string folder = root_ + "/" + mount + kPath;
-    std::filesystem::create_directories(folder);
-    std::ofstream(folder + "/" + file) << text;
+    root_.Write(mount + kPath + "/" + file, text);
   }
   StatusOr<ResourceUsage> Usage() const { return Cgroups::FromMountinfo(mountinfo_).Usage(kPath); }
 
  private:
   void Mount(const std::string& name, const std::string& type, const std::string& options) {
-    absl::StrAppend(&mountinfo_, "36 35 0:31 / ", root_, "/", name, " rw - ", type, " ", type,
-                    " rw,", options, "\n");
+    absl::StrAppend(&mountinfo_, "36 35 0:31 / ", root_.path().string(), "/", name, " rw - ", type,
+                    " ", type, " rw,", options, "\n");
   }
 
-  std::string root_;
+  TempFolder root_;
   std::string mountinfo_;
 };
 

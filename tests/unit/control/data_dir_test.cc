@@ -1,7 +1,5 @@
 #include "agent/control/data_dir.h"
 
-#include <stdlib.h>
-
 #include <atomic>
 #include <filesystem>
 #include <fstream>
@@ -10,26 +8,20 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/fakes/temp_folder.h"
+
 namespace ctr {
 namespace {
 
 // A data directory that does not exist yet, in a directory of the test's own.
 class Place {
  public:
-  Place() {
-    std::string name = std::filesystem::temp_directory_path() / "ctr-data-XXXXXX";
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    folder_ = name;
-  }
-  Place(const Place&) = delete;
-  ~Place() { std::filesystem::remove_all(folder_); }
-
-  std::string data() const { return folder_ + "/data"; }
+  std::string data() const { return folder_.path() / "data"; }
   bool Has(const std::string& name) const { return std::filesystem::exists(data() + "/" + name); }
   void Write(const std::string& name) const { std::ofstream(data() + "/" + name) << "x"; }
 
  private:
-  std::string folder_;
+  TempFolder folder_;
 };
 
 // As an agent leaves it, whatever it was at when it ended.

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -13,35 +12,24 @@
 
 #include "agent/tar/bytes.h"
 #include "agent/tar/unpack.h"
+#include "tests/fakes/temp_folder.h"
 
 namespace ctr::tar {
 
 // A directory of a test's own.
-class Folder {
+class Folder : public TempFolder {
  public:
-  Folder() {
-    std::string name = std::filesystem::temp_directory_path() / "ctr-tar-XXXXXX";
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  Folder(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path_); }
-
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path().string() + "/" + name; }
   // Every name below, sorted, a line each.
   std::string List() const {
     std::set<std::string> names;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(path_)) {
-      names.insert(entry.path().string().substr(path_.size() + 1));
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(path())) {
+      names.insert(entry.path().string().substr(path().string().size() + 1));
     }
     std::string text;
     for (const std::string& name : names) text += name + "\n";
     return text;
   }
-
- private:
-  std::string path_;
 };
 
 inline void Write(const std::string& path, const std::string& text) {
