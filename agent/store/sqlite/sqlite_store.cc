@@ -53,12 +53,7 @@ SqliteStore::SqliteStore(std::string path, sqlite::Tables tables)
 
 template <typename Task>
 void SqliteStore::InTurn(Task task) {
-  std::vector<Change> behind;
-  {
-    const std::lock_guard lock(behind_mutex_);
-    behind.swap(behind_);
-  }
-  asio::post(io_, [this, behind = std::move(behind), task = std::move(task)]() mutable {
+  asio::post(io_, [this, behind = TakeBehind(), task = std::move(task)]() mutable {
     queue_.AddBehind(std::move(behind));
     task();
   });
@@ -112,20 +107,16 @@ awaitable<Status> SqliteStore::Commit(std::vector<Change> changes) {
 void SqliteStore::WriteBehind(std::vector<Change> changes) {
   {
     const std::lock_guard lock(behind_mutex_);
+    const bool told = !behind_.empty();
     std::move(changes.begin(), changes.end(), std::back_inserter(behind_));
-    if (std::exchange(takes_behind_, true)) return;
+    if (told) return;
   }
   asio::post(io_, [this] { FlushLater(); });
 }
 
-void SqliteStore::TakeBehind() {
-  std::vector<Change> behind;
-  {
-    const std::lock_guard lock(behind_mutex_);
-    behind.swap(behind_);
-    takes_behind_ = false;
-  }
-  queue_.AddBehind(std::move(behind));
+std::vector<Change> SqliteStore::TakeBehind() {
+  const std::lock_guard lock(behind_mutex_);
+  return std::exchange(behind_, {});
 }
 
 awaitable<Status> SqliteStore::LetGo() {
@@ -178,7 +169,7 @@ void SqliteStore::FlushLater() {
   timer_.async_wait([this](ErrorCode error) {
     flush_later_ = false;
     if (error) return;
-    TakeBehind();
+    queue_.AddBehind(TakeBehind());
     Flush();
   });
 }

@@ -47,11 +47,11 @@ class SqliteStore final : public Store {
   // Has the store's thread do it, after what was asked of it and written behind before.
   template <typename Task>
   void InTurn(Task task);
+  std::vector<Change> TakeBehind();
 
   // On the store's thread, all below.
   void FlushSoon();
   void FlushLater();
-  void TakeBehind();
   void Flush();
   Status Write(const std::vector<const Change*>& changes);
 
@@ -62,11 +62,10 @@ class SqliteStore final : public Store {
   bool flush_soon_ = false;
   bool flush_later_ = false;
 
-  // What was written behind, and the thread has not been told of: it is woken once, and not for
-  // each of the changes that a start makes, while its caller has better to do.
+  // What was written behind, and the thread has not taken yet. It is woken for the first of them,
+  // and not for each that a start makes, while its caller has better to do.
   std::mutex behind_mutex_;
   std::vector<Change> behind_;
-  bool takes_behind_ = false;  // it will, in a while
 
   asio::io_context io_{1};
   asio::steady_timer timer_{io_};
