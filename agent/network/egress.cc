@@ -169,12 +169,9 @@ Status Egress::PutRules() {
                                      .nameservers = resolv_conf_.nameservers(),
                                      .guards_ipv4 = Has(changed_settings_, kIpv4Forward),
                                      .guards_ipv6 = Has(changed_settings_, kIpv6Forward)});
-  uint32_t before = NetfilterGeneration();
+  const uint32_t before = NetfilterGeneration();
   Status put = RunNft(text);
-  if (!put.ok()) {
-    before = NetfilterGeneration();
-    put = RunNft(text);
-  }
+  if (!put.ok()) put = RunNft(text);
   if (!put.ok()) {
     rules_lost_ = TableIsAsPut() == false;
     return put;
