@@ -1,5 +1,6 @@
 """What happens to an instance that fails, computes, or is about to sleep; from outside."""
 
+import glob
 import os
 import signal
 import subprocess
@@ -119,6 +120,21 @@ class Lifecycle(Case):
         client = ["/usr/bin/ctr", "--address", info["containerd_socket"], "--namespace", info["containerd_namespace"]]
         wait_for(lambda: not subprocess.run([*client, "containers", "ls", "-q", 'labels."ctr.class"==hung'], check=True,
                                             capture_output=True, text=True).stdout, "the first start's end")
+
+    def test_the_files_of_one_that_stops_while_containerd_deletes_anothers_go_too(self):
+        self.agent.apply(named("full"))
+        folders = self.agent.data + "/containerd/root/io.containerd.snapshotter.v1.overlayfs/snapshots"
+        before = wait_for(lambda: not glob.glob(folders + "/*/fs/full") and set(os.listdir(folders)), "the snapshots")
+        for id in ("first", "second"):
+            self.agent.ctr("get", f"full/{id}")
+        many = f"/proc/{self.inspect('full/first')['pid']}/root/full"
+        os.mkdir(many)
+        for n in range(40000):
+            os.mknod(f"{many}/{n}")
+        self.agent.ctr("stop", "full/first", "-t", "0")
+        wait_for(lambda: len(glob.glob(folders + "/*/fs/full/*")) < 40000, "its deletion", pause=0.001)
+        self.agent.ctr("stop", "full/second", "-t", "0")
+        wait_for(lambda: set(os.listdir(folders)) <= before, "the files of both to be gone")
 
     def test_one_that_is_killed_after_the_grace_says_so(self):
         self.agent.apply(named("deaf", 'stop_grace = "200ms"\nenv = { IGNORE_TERM = "1" }\n'))

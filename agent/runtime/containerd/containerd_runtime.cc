@@ -6,6 +6,7 @@
 #include "agent/base/project_quota.h"
 #include "agent/base/work.h"
 #include "agent/runtime/apparmor.h"
+#include "agent/runtime/containerd/collect.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/create.h"
@@ -155,6 +156,7 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
   std::unique_ptr<ContainerdRuntime> runtime(
       new ContainerdRuntime(core, std::move(process), ShortVersion(version->version())));
   runtime->Watch();
+  CollectLater(core);
   co_return runtime;
 }
 
@@ -171,11 +173,14 @@ ContainerdRuntime::~ContainerdRuntime() {
 void ContainerdRuntime::Watch() {
   if (process_ == nullptr) return;
   stop_watching_ = std::make_shared<asio::cancellation_signal>();
-  asio::co_spawn(
-      core_->control,
-      ContainerdProcess::KeepRunning(process_, [core = core_] { core->reconnected->Ring(); }),
-      asio::bind_cancellation_slot(stop_watching_->slot(),
-                                   [signal = stop_watching_](std::exception_ptr) {}));
+  asio::co_spawn(core_->control,
+                 ContainerdProcess::KeepRunning(process_,
+                                                [core = core_] {
+                                                  core->reconnected->Ring();
+                                                  CollectLater(core);
+                                                }),
+                 asio::bind_cancellation_slot(stop_watching_->slot(),
+                                              [signal = stop_watching_](std::exception_ptr) {}));
 }
 
 void ContainerdRuntime::StopWatching() {

@@ -60,6 +60,7 @@ struct Core {
   Status egress_status = absl::UnavailableError("it is not known yet; ask again");
   // Closed while something of the way out is looked at or changed.
   Gate egress_rests;
+  bool collects = false;  // CollectLater has been asked and has not yet begun
 };
 
 // The containerd namespace of an agent.

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "agent/base/work.h"
+#include "agent/runtime/containerd/collect.h"
 #include "agent/runtime/containerd/remove.h"
 
 namespace ctr {
@@ -203,6 +204,7 @@ awaitable<Status> RemoveSnapshot(std::shared_ptr<Core> core, std::string key) {
   request.set_snapshotter(kSnapshotter);
   request.set_key(key);
   Status removed = (co_await core->client.Call(&SnapshotsApi::Remove, std::move(request))).status();
+  CollectLater(core);
   if (absl::IsNotFound(removed)) co_return absl::OkStatus();
   co_return Annotate(removed, absl::StrCat("cannot remove the file system of ", key));
 }

@@ -141,14 +141,14 @@ awaitable<void> ImagePulls::Fly(std::shared_ptr<void> owner, Flight flight) {
 }
 
 awaitable<StatusOr<PulledImage>> ImagePulls::PullWithoutThrowing(Flight flight) {
-  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateImageLease(client_));
+  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(client_));
   StatusOr<PulledImage> pulled = absl::InternalError("an exception in the pull");
   try {
     pulled = co_await PullUnderLease(flight, lease);
   } catch (const std::exception& exception) {
     pulled = absl::InternalError(exception.what());
   }
-  if (Status deleted = co_await DeleteImageLease(client_, lease); !deleted.ok()) {
+  if (Status deleted = co_await DeleteLease(client_, lease); !deleted.ok()) {
     spdlog::warn("pull: lease {} expires in a day, it can't be deleted: {}", lease,
                  deleted.ToString());
   }

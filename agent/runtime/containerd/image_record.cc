@@ -23,7 +23,7 @@ constexpr Duration kCollectTimeout = std::chrono::minutes(10);
 
 }  // namespace
 
-awaitable<StatusOr<std::string>> CreateImageLease(Client client) {
+awaitable<StatusOr<std::string>> CreateLease(Client client) {
   leases::CreateRequest request;
   request.set_id(absl::StrCat(kLeasePrefix, NewUlid(std::chrono::system_clock::now())));
   (*request.mutable_labels())["containerd.io/gc.expire"] =
@@ -34,7 +34,7 @@ awaitable<StatusOr<std::string>> CreateImageLease(Client client) {
   co_return id;
 }
 
-awaitable<Status> DeleteImageLease(Client client, std::string id) {
+awaitable<Status> DeleteLease(Client client, std::string id) {
   leases::DeleteRequest request;
   request.set_id(std::move(id));
   request.set_sync(true);
@@ -83,7 +83,7 @@ awaitable<Status> DropUnfinishedImages(Client client) {
   if (!all.ok()) co_return all.status();
   for (const leases::Lease& lease : all->leases()) {
     if (!absl::StartsWith(lease.id(), kLeasePrefix)) continue;
-    Status deleted = co_await DeleteImageLease(client, lease.id());
+    Status deleted = co_await DeleteLease(client, lease.id());
     if (!deleted.ok() && !absl::IsNotFound(deleted)) co_return deleted;
   }
   co_return AbortWrites(*client, kLeasePrefix);

@@ -10,6 +10,7 @@
 #include "absl/strings/strip.h"
 #include "agent/base/read_file.h"
 #include "agent/network/egress.h"
+#include "agent/runtime/containerd/collect.h"
 #include "agent/runtime/containerd/containerd_process.h"
 #include "agent/runtime/containerd/core.h"
 #include "agent/runtime/containerd/disk.h"
@@ -52,21 +53,6 @@ awaitable<Status> RemoveContainers(std::shared_ptr<Core> core) {
   first.Update(disks.status());
   first.Update(co_await SweepSnapshots(core));
   co_return first;
-}
-
-// Has containerd collect what nothing refers to, and waits for it.
-awaitable<Status> Collect(std::shared_ptr<Core> core) {
-  leases::CreateRequest create;
-  create.set_id("ctr-purge");
-  StatusOr<leases::CreateResponse> created =
-      co_await core->client.Call(&LeasesApi::Create, std::move(create));
-  if (!created.ok() && !absl::IsAlreadyExists(created.status())) co_return created.status();
-  leases::DeleteRequest remove;
-  remove.set_id("ctr-purge");
-  remove.set_sync(true);
-  co_return (
-      co_await core->client.Call(&LeasesApi::Delete, std::move(remove), {.timeout = seconds(120)}))
-      .status();
 }
 
 // Images, leases and what hangs on them, then the namespace itself.

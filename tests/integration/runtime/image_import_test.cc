@@ -327,11 +327,11 @@ TEST_CASE_FIXTURE(ImageFixture, "an image that is given up is not unpacked") {
   image.parsed_config.diff_ids = {Sha256Digest(kLayer1)};
   image.layers.resize(1);
   const Kept before = List();
-  StatusOr<std::string> lease = Run(CreateImageLease(client));
+  StatusOr<std::string> lease = Run(CreateLease(client));
   REQUIRE(lease.ok());
   auto abandoned = std::make_shared<std::atomic<bool>>(true);
   CHECK(absl::IsCancelled(Run(UnpackImage(client, *lease, image, "", abandoned)).status()));
-  CHECK(Run(DeleteImageLease(client, *lease)).ok());
+  CHECK(Run(DeleteLease(client, *lease)).ok());
   CHECK(List() == before);
 }
 
@@ -348,7 +348,7 @@ TEST_CASE_FIXTURE(ImageFixture, "a layer that is given up while it is unpacked i
                           .size = static_cast<int64_t>(layer.size()),
                           .diff_id = image.parsed_config.diff_ids[0]});
   const Kept before = List();
-  StatusOr<std::string> lease = Run(CreateImageLease(client));
+  StatusOr<std::string> lease = Run(CreateLease(client));
   REQUIRE(lease.ok());
   REQUIRE(WriteDocument(*client, *lease, layer, {}).ok());
   auto abandoned = std::make_shared<std::atomic<bool>>(false);
@@ -362,7 +362,7 @@ TEST_CASE_FIXTURE(ImageFixture, "a layer that is given up while it is unpacked i
   abandoned->store(true);
   RunUntil([&] { return unpacked.has_value(); });
   CHECK(absl::IsCancelled(unpacked->status()));
-  CHECK(Run(DeleteImageLease(client, *lease)).ok());
+  CHECK(Run(DeleteLease(client, *lease)).ok());
   CHECK(List() == before);
 }
 
