@@ -18,8 +18,6 @@ using std::chrono::seconds;
 constexpr size_t kHistory = 50;
 constexpr Duration kTickInterval = seconds(1);
 constexpr Duration kSampleInterval = milliseconds(100);
-// While requests wait for a place in instances that are full: nobody says when one ends.
-constexpr Duration kPlacePoll = milliseconds(2);
 // Who has not waited longer for a place is no reason for another instance: half of a cold start.
 constexpr Duration kPlacePatience = milliseconds(50);
 constexpr char kMemoryRunsFull[] = "its memory runs up to its limit: another takes its place";
@@ -75,6 +73,7 @@ class ClassPool::Waiting {
   ~Waiting() {
     pool_->held_bytes_ -= waiter_.bytes;
     pool_->waiters_.erase(position_);
+    if (!waiter_.outcome) pool_->alarm_->Ring();
   }
 
   Waiter* operator->() { return &waiter_; }
@@ -92,12 +91,19 @@ ClassPool::ClassPool(PoolServices& services, std::shared_ptr<ClassState> class_s
       usage_(services.runtime, services.events) {}
 
 void ClassPool::Start() {
+  on_place_ = std::make_shared<const Slot::OnPlace>(
+      [executor = services_.executor, pool = weak_from_this()] {
+        asio::post(executor, [pool] {
+          if (const std::shared_ptr<ClassPool> self = pool.lock()) self->Changed();
+        });
+      });
   Configure();
   SpawnOrDie(services_.executor, Run(shared_from_this()), "pool of " + config().name);
 }
 
 void ClassPool::Close() {
   closed_ = true;
+  TellQueue(false);
   alarm_->Ring();
 }
 
@@ -112,6 +118,8 @@ void ClassPool::Configure() {
     std::vector<policy::ScaledInstance> instances;
     scaler_.emplace(AutoscaleConfigOf(config()), View(instances), now);
   }
+  // What they served for another class, or for no scaler, is no traffic of this one's.
+  CountServed();
   Changed();
 }
 
@@ -143,7 +151,9 @@ int ClassPool::live() const {
 
 int ClassPool::healthy() const {
   int count = 0;
-  for (const auto& [index, instance] : Members()) count += instance->state() == State::kHealthy;
+  for (const auto& [index, instance] : Members()) {
+    count += instance->shown_state() == State::kHealthy;
+  }
   return count;
 }
 
@@ -230,7 +240,7 @@ void ClassPool::FailAll(const Status& failure) {
 void ClassPool::Serve() {
   const auto waits = [](const Waiter* waiter) { return !waiter->outcome.has_value(); };
   auto next = std::find_if(waiters_.begin(), waiters_.end(), waits);
-  if (next == waiters_.end()) return;
+  TellQueue(next != waiters_.end());
   const std::vector<std::shared_ptr<Slot>> slots = Slots();
   while (next != waiters_.end()) {
     const policy::Choice choice = ChooseSlot(slots, services_.clock.Now(), random_());
@@ -240,6 +250,14 @@ void ClassPool::Serve() {
     (*next)->outcome = Passage(slot, slot->endpoint(), services_.now);
     (*next)->alarm->Ring();
     next = std::find_if(next, waiters_.end(), waits);
+  }
+  TellQueue(false);
+}
+
+void ClassPool::TellQueue(bool waits) {
+  for (const auto& [index, instance] : Members()) {
+    Slot& slot = *instance->slot();
+    if (slot.queued() != waits) slot.SetQueue(waits ? on_place_ : nullptr);
   }
 }
 
@@ -274,7 +292,9 @@ awaitable<void> ClassPool::Run(std::shared_ptr<ClassPool>) {
       WakeOne();
     }
     MonoTime next = std::min(next_sample_, next_tick_);
-    if (!waiters_.empty() && healthy() > 0) next = std::min(next, now + kPlacePoll);
+    if (!waiters_.empty() && waiters_.front()->since + kPlacePatience > now) {
+      next = std::min(next, waiters_.front()->since + kPlacePatience);
+    }
     if (decision_ && decision_->check_at && *decision_->check_at > now) {
       next = std::min(next, *decision_->check_at);
     }
@@ -302,9 +322,7 @@ void ClassPool::Tick(MonoTime now) {
   usage_.Read(config(), Members(), now);
   if (scaler_) {
     const Duration interval = last_tick_ ? now - *last_tick_ : kTickInterval;
-    uint64_t served = 0;
-    for (const std::shared_ptr<Slot>& slot : Slots()) served += slot->served();
-    const double came = served >= served_ ? static_cast<double>(served - served_) : 0;
+    const auto came = static_cast<double>(CountServed());
     // Twice at the same time: nothing came in between.
     if (interval > Duration::zero()) {
       scaler_->Record({.at = now,
@@ -312,7 +330,6 @@ void ClassPool::Tick(MonoTime now) {
                        .rps = came / std::chrono::duration<double>(interval).count(),
                        .interval = interval});
     }
-    served_ = served;
     sampled_ = 0;
     samples_ = 0;
     Scale(now);
@@ -321,6 +338,28 @@ void ClassPool::Tick(MonoTime now) {
   }
   last_tick_ = now;
   next_tick_ = now + kTickInterval;
+}
+
+// Requests that they have served since it was last asked. Those of an instance that was forgotten
+// and made again are counted anew.
+uint64_t ClassPool::CountServed() {
+  uint64_t came = 0;
+  std::map<int, uint64_t> served;
+  for (const auto& [index, instance] : Members()) {
+    const uint64_t now = served[index] = instance->slot()->served();
+    const uint64_t before = served_[index];
+    came += now >= before ? now - before : now;
+  }
+  served_ = std::move(served);
+  return came;
+}
+
+// It was found at the last tick that there can be no more than `count`.
+bool ClassPool::IsFull(int count) const {
+  using policy::Bound;
+  if (!decision_ || decision_->desired > count) return false;
+  return decision_->bound == Bound::kMax || decision_->bound == Bound::kMaxInstances ||
+         decision_->bound == Bound::kHost;
 }
 
 int ClassPool::Queued() const {
@@ -337,7 +376,13 @@ void ClassPool::WakeOne() {
   if (queued == 0) return;
   if (scaler_) {
     const int count = live() + static_cast<int>(pending_.size());
-    if (policy::BurstWish(AutoscaleConfigOf(config()), queued, healthy()) > count) {
+    const auto members = Members();
+    const auto fails = [](const auto& member) {
+      return member.second->state() == State::kHealthy && !member.second->slot()->load().passing();
+    };
+    const auto unready = std::count_if(members.begin(), members.end(), fails);
+    if (policy::BurstWish(AutoscaleConfigOf(config()), queued, healthy()) > count - unready &&
+        !IsFull(count)) {
       Scale(services_.clock.Now());
     }
     return;
@@ -377,7 +422,7 @@ policy::AutoscaleView ClassPool::View(std::vector<policy::ScaledInstance>& insta
     const bool quiet = now - slot.last_tunnel_activity() >= tcp_idle;
     const uint64_t in_flight = slot.in_flight();
     const uint64_t idle = quiet ? std::min(slot.tunnels(), in_flight) : 0;
-    scaled.in_flight = static_cast<int>(in_flight - idle);
+    scaled.in_flight = static_cast<int>(in_flight - idle) + instance->visits();
     view.last_activity = std::max(view.last_activity, slot.last_activity());
     view.busy |= instance->visits() > 0;
     switch (instance->state()) {
@@ -388,10 +433,12 @@ policy::AutoscaleView ClassPool::View(std::vector<policy::ScaledInstance>& insta
       case State::kStarting:
       case State::kRunning:
         scaled.phase = Phase::kStarting;
+        // Whoever had it start, by its ID perhaps, is not in flight yet.
+        view.busy = true;
         break;
       case State::kHealthy:
       case State::kFrozen:
-        scaled.phase = Phase::kHealthy;
+        scaled.phase = slot.load().passing() ? Phase::kHealthy : Phase::kUnready;
         break;
       case State::kStopping:
         scaled.phase = IsBacked(*instance) ? Phase::kWaiting : Phase::kDraining;

@@ -68,7 +68,7 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   const std::optional<policy::AutoscaleDecision>& decision() const { return decision_; }
   const std::deque<Told>& history() const { return history_; }  // the newest last
   int live() const;
-  int healthy() const;
+  int healthy() const;  // with their readiness check
   struct Considered {
     InstanceName name;
     policy::Considered considered;
@@ -93,6 +93,8 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   bool IsActive() const;
   // Lets in who waits, so far as there is room.
   void Serve();
+  // Has whoever comes to one of the instances wait behind those who do.
+  void TellQueue(bool waits);
   void FailAll(const Status& failure);
   // Requests that wait, those aside that may find a place at once.
   int Queued() const;
@@ -100,6 +102,8 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   Status CheckHope() const;
   void Sample(MonoTime now);
   void Tick(MonoTime now);
+  uint64_t CountServed();
+  bool IsFull(int count) const;
   void WakeOne();
   void Scale(MonoTime now);
   policy::AutoscaleView View(std::vector<policy::ScaledInstance>& instances) const;
@@ -115,6 +119,7 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   bool closed_ = false;
   std::list<Waiter*> waiters_;
   size_t held_bytes_ = 0;
+  std::shared_ptr<const Slot::OnPlace> on_place_;
   std::mt19937_64 random_{std::random_device()()};
 
   std::set<int> pending_;  // asked to start, and not known to do so yet
@@ -127,7 +132,7 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   std::optional<MonoTime> last_tick_;  // none: it was not active
   double sampled_ = 0;                 // in flight, added up since the last tick
   int samples_ = 0;
-  uint64_t served_ = 0;  // requests, until the last tick
+  std::map<int, uint64_t> served_;  // requests, by index, until the last tick
 };
 
 // [autoscale] and what of the rest of the class counts.

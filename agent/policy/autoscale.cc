@@ -22,7 +22,9 @@ std::vector<CpuInstance> CpuOf(const AutoscaleView& view) {
   for (const ScaledInstance& instance : view.instances) {
     CpuInstance cpu;
     cpu.phase = CpuInstance::Phase::kPending;
-    if (instance.phase == Phase::kHealthy) cpu.phase = CpuInstance::Phase::kRunning;
+    // As groupPods of replica_calculator.go: a pod that was ready once counts for its CPU.
+    const bool ran = instance.phase == Phase::kHealthy || instance.phase == Phase::kUnready;
+    if (ran) cpu.phase = CpuInstance::Phase::kRunning;
     if (instance.phase == Phase::kDraining) cpu.phase = CpuInstance::Phase::kLeaving;
     cpu.limit_cores = instance.cpu_limit;
     cpu.sample = instance.cpu;
@@ -90,6 +92,7 @@ Autoscaler::Counts Autoscaler::Count(const AutoscaleView& view) {
     if (instance.IsLive()) counts.in_flight += instance.in_flight;
     ++(instance.IsLive() ? counts.live : counts.draining);
     if (instance.phase == Phase::kHealthy) ++counts.healthy;
+    if (instance.phase == Phase::kUnready) ++counts.unready;
   }
   return counts;
 }
@@ -112,7 +115,8 @@ AutoscaleDecision Autoscaler::Decide(const AutoscaleView& view, MonoTime now) {
   AutoscaleDecision decision;
   const Counts counts = Count(view);
   AddTraffic(decision, counts, now);
-  if (const int wish = BurstWish(config_, view.queued, counts.healthy); wish > 0) {
+  if (int wish = BurstWish(config_, view.queued, counts.healthy); wish > 0) {
+    wish += counts.unready;  // beside those that take no request
     decision.desired = std::max(decision.desired, wish);
     decision.signals.push_back({Signal::kQueue, static_cast<double>(view.queued),
                                 SteeredTarget(TrafficOf(config_)), wish,

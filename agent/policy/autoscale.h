@@ -18,7 +18,7 @@ namespace ctr::policy {
 struct AutoscaleView {
   std::span<const ScaledInstance> instances = {};  // those of instance-N that are not stopped
   int queued = 0;                                  // requests that wait for an instance
-  bool busy = false;            // there is activity other than requests: an exec, bytes on a tunnel
+  bool busy = false;            // there is activity other than requests: an exec, a start
   MonoTime last_activity = {};  // the end of the class's newest activity
   int max_instances = 20;       // of the class
   int others = 0;               // live instances of the class that are not of instance-N
@@ -73,8 +73,8 @@ int BurstWish(const AutoscaleConfig& config, int queued, int healthy);
 // thread.
 //
 // Called with Record and then Decide every second, best at the same part of it, and with Decide
-// alone whenever BurstWish exceeds the number of live ones. A plan that was carried out and a
-// second look at the same time give nothing to do.
+// alone whenever BurstWish exceeds the number of those that serve or come up. A plan that was
+// carried out and a second look at the same time give nothing to do.
 class Autoscaler {
  public:
   Autoscaler(const AutoscaleConfig& config, const AutoscaleView& view, MonoTime now);
@@ -88,7 +88,7 @@ class Autoscaler {
 
  private:
   struct Counts {
-    int live = 0, healthy = 0, draining = 0;
+    int live = 0, healthy = 0, unready = 0, draining = 0;
     int in_flight = 0;  // of the live ones
   };
   struct Limits {

@@ -15,6 +15,7 @@ struct ScaledInstance {
   enum class Phase {
     kStarting,
     kHealthy,   // overloaded or not
+    kUnready,   // was healthy, and fails its readiness check now: takes no requests
     kWaiting,   // failed, and is to be started again after its backoff: keeps its place, so that
                 // a class that cannot start does not try every index
     kDraining,  // drains or stops: still takes room, and its index

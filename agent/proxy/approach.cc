@@ -28,8 +28,9 @@ void Approach::Pick() {
   name_ = {route_.class_route->name, route_.id};
 }
 
-// One that is full is no answer where there may be others.
+// One that is full is no answer where there may be others, and those who wait already go first.
 StatusOr<Passage> Approach::EnterNow() {
+  if (by_policy_ && route_.slot && route_.slot->queued()) return Passage();
   StatusOr<Passage> passage = TryEnter(route_.slot);
   if (!passage.ok() && by_policy_) return Passage();
   return passage;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -56,7 +57,12 @@ class Slot {
     Touch(now);
     served_.fetch_add(1, std::memory_order_relaxed);
     gate_.fetch_sub(1, std::memory_order_release);
+    if (queued()) TellOfPlace();
   }
+
+  // Any thread: requests to the class wait for a place in one of its instances. Who comes now is
+  // behind them.
+  bool queued() const { return queued_.load(std::memory_order_relaxed); }
 
   // Any thread: activity at `now`.
   void Touch(MonoTime now) { Advance(last_activity_, now); }
@@ -112,6 +118,14 @@ class Slot {
   void ForgetEndpoint() {
     if (closed()) endpoint_.store(nullptr, std::memory_order_release);
   }
+  // While requests wait, who is told of each place that comes free, on whichever thread it does;
+  // one that comes free in this very moment may be missed. Null: none waits.
+  using OnPlace = std::function<void()>;
+  void SetQueue(std::shared_ptr<const OnPlace> on_place) {
+    const bool queued = on_place != nullptr;
+    on_place_.store(std::move(on_place), std::memory_order_release);
+    queued_.store(queued, std::memory_order_relaxed);
+  }
   void set_max_concurrency(uint32_t limit) {
     max_concurrency_.store(limit, std::memory_order_relaxed);
   }
@@ -130,6 +144,12 @@ class Slot {
     }
   }
 
+  void TellOfPlace() {
+    if (const std::shared_ptr<const OnPlace> on_place = on_place_.load(std::memory_order_acquire)) {
+      (*on_place)();
+    }
+  }
+
   const InstanceName name_;
   std::atomic<uint64_t> gate_{kClosed};
   std::atomic<int64_t> last_activity_{0};
@@ -138,6 +158,8 @@ class Slot {
   std::atomic<uint64_t> served_{0};
   std::atomic<uint32_t> max_concurrency_{0};  // 0: no limit
   std::atomic<std::shared_ptr<const Endpoint>> endpoint_;
+  std::atomic<bool> queued_{false};
+  std::atomic<std::shared_ptr<const OnPlace>> on_place_;
   SlotLoad load_;
 };
 

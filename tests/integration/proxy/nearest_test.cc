@@ -34,6 +34,22 @@ TEST_CASE("a request to the class goes to one that is awake, and wakes no other"
   CHECK(world.waker.calls().empty());
 }
 
+TEST_CASE(
+    "while requests wait for a place another one goes behind them, and each that ends is told") {
+  NearestWorld world(Hello());
+  world.Open(1);
+  world.waker.PickFor("web", {"web", "instance-1"});
+  std::atomic<int> places = 0;
+  world.slot(1).SetQueue(std::make_shared<const Slot::OnPlace>([&] { ++places; }));
+  RawClient client(world.address);
+  CHECK(world.Chosen(client) == "web/instance-1");
+  CHECK(world.waker.calls().size() == 1);
+  CHECK(Eventually([&] { return places == 1; }));
+  world.slot(1).SetQueue(nullptr);
+  CHECK(world.Chosen(client) == "web/instance-1");
+  CHECK(world.waker.calls().size() == 1);
+}
+
 TEST_CASE("while none is awake the waker says which it is") {
   NearestWorld world(Hello());
   world.waker.PickFor("web", {"web", "instance-2"});

@@ -93,6 +93,35 @@ TEST_CASE("requests that wait for a place are let in first come, first served") 
   CHECK_FALSE(fourth->has_value());
 }
 
+TEST_CASE(
+    "a place that comes free is taken by who waits, and who comes later is held behind them") {
+  World world;
+  world.Apply(std::string(kNearest) + "[route]\npolicy = \"nearest\"\ninstances = 1\n");
+  std::optional<StatusOr<Passage>> one = world.Await(world.Route());
+  StatusOr<Passage> two = world.Await(world.Route());
+  const std::shared_ptr<Slot> slot = two->slot();
+  CHECK_FALSE(slot->queued());
+  auto third = world.Spawn(world.Route());
+  world.Settle();
+  CHECK(slot->queued());
+  one.reset();
+  world.Settle();
+  CHECK(third->has_value());
+  CHECK_FALSE(slot->queued());
+}
+
+TEST_CASE("a class that is removed leaves no queue behind") {
+  World world;
+  world.Apply(std::string(kNearest) + "[route]\npolicy = \"nearest\"\ninstances = 1\n");
+  StatusOr<Passage> one = world.Await(world.Route());
+  StatusOr<Passage> two = world.Await(world.Route());
+  auto third = world.Spawn(world.Route());
+  world.Settle();
+  world.Apply(kNearest);  // routed at random
+  world.Settle();
+  CHECK_FALSE(two->slot()->queued());
+}
+
 TEST_CASE("who waits longer than it may is told that none was ready") {
   World world;
   world.Apply(std::string(kNearest) + "[route]\npolicy = \"nearest\"\ninstances = 1\n");
@@ -191,6 +220,48 @@ TEST_CASE("through an hour of load that comes and goes no request loses its inst
   CHECK(most == 6);
 }
 
+TEST_CASE("one that is woken by its ID after a long rest has as long as its start takes") {
+  World world;
+  world.Apply(Scaled() + "[readiness]\ntcp = true\n");
+  world.Advance(1min);
+  std::shared_ptr<Instance> instance = world.Create("web", "instance-0");
+  world.check_result = policy::Check::Result::kFailed;
+  auto woken = world.Spawn(world.Wake("instance-0"));
+  for (int i = 0; i < 15; ++i) world.Advance(1s);  // longer than sleep_after
+  CHECK_FALSE(woken->has_value());
+  world.check_result = policy::Check::Result::kPassed;
+  for (int i = 0; i < 2; ++i) world.Advance(1s);
+  REQUIRE(woken->has_value());
+  CHECK((*woken)->ok());
+  CHECK(instance->observed().generation == 1);
+}
+
+TEST_CASE("what instances served before their class scaled by requests a second is no traffic") {
+  World world;
+  world.Apply(kNearest);
+  for (int i = 0; i < 3; ++i) world.Create("web", RoutedId(i));
+  for (int i = 0; i < 600; ++i) CHECK(world.Await(world.Wake(RoutedId(i % 3))).ok());
+  CHECK(Live(world) == 3);
+  world.Apply(Scaled("target_rps = 10\nmax = 20\n"));
+  for (int i = 0; i < 3; ++i) world.Advance(1s);
+  CHECK(Live(world) == 3);
+}
+
+TEST_CASE("of two that are idle the one with an exec session in it stays") {
+  World world;
+  world.Apply(Scaled("target_concurrency = 1\nmax = 2\nwindow = \"6s\"\n"));
+  std::optional<StatusOr<Passage>> first = world.Await(world.Route());
+  std::optional<StatusOr<Passage>> second = world.Await(world.Route());
+  std::optional<StatusOr<Passage>> third = world.Await(world.Route());
+  for (int i = 0; i < 2; ++i) world.Advance(1s);
+  REQUIRE(StateOf(world, 1) == State::kHealthy);
+  Visit visit(world.supervisor->instances().at({"web", "instance-1"}));
+  for (auto* request : {&first, &second, &third}) request->reset();
+  for (int i = 0; i < 60; ++i) world.Advance(1s);
+  CHECK(StateOf(world, 0) == State::kStopped);
+  CHECK(StateOf(world, 1) == State::kHealthy);
+}
+
 TEST_CASE("min instances are there unasked, and no more than max") {
   World world;
   world.Apply(Scaled("min = 2\nmax = 3\n"));
@@ -243,6 +314,18 @@ TEST_CASE("one whose readiness check fails is running, gets no request, and come
   CHECK(instance->shown_state() == State::kHealthy);
   REQUIRE(waits->has_value());
   CHECK((*waits)->ok());
+}
+
+TEST_CASE("beside one whose readiness check fails another is started for who waits") {
+  World world;
+  world.Apply(Scaled("max = 2\n") + "[readiness]\nhttp = \"/healthz\"\nfailures = 2\n");
+  CHECK(world.Await(world.Route()).ok());
+  world.check_result = policy::Check::Result::kFailed;
+  for (int i = 0; i < 4; ++i) world.Advance(1s);
+  auto waits = world.Spawn(world.Route());
+  for (int i = 0; i < 2; ++i) world.Advance(1s);
+  CHECK(StateOf(world, 1) != State::kStopped);
+  CHECK_FALSE(waits->has_value());
 }
 
 TEST_CASE("a start is over when its readiness check passes") {
