@@ -49,7 +49,7 @@ awaitable<Status> Approach::Reach(Wish wish, Cause cause) {
     if (connected.ok() || attempt == kRefusedBackoff.size()) co_return connected;
     // Out of the gate, so that control can close it.
     const std::shared_ptr<Slot> refused = passage_.slot();
-    passage_ = Passage();
+    Leave(Connection::kClose);
     if (by_policy_) {
       const MonoTime now = loop_.clock.Now();
       refused->load().latency.SampleFailure(Duration::zero(), now);

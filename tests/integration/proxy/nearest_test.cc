@@ -92,6 +92,28 @@ TEST_CASE("one that refuses connections is passed over for another") {
   for (int i = 0; i < 10; ++i) CHECK(client.Ask(NearestWorld::Ask()).status() == 200);
 }
 
+TEST_CASE("a request that goes on to another instance is no longer followed at the first") {
+  NearestWorld world(Hello(), {.data_loops = 1});
+  std::atomic<bool> asked = false;
+  auto netns = MakeNetworkNamespace();
+  TestServer dying(*netns, 8080, [&](ServerConnection& connection) {
+    connection.ReadHead();
+    connection.Write(Ok("hello"));
+    asked = !connection.ReadHead().empty();
+    connection.ReadSome(1);  // until it dies
+  });
+  world.slot(0).Open(std::make_shared<Endpoint>(Endpoint{netns, false, 1}));
+  RawClient client(world.address);
+  CHECK(world.Chosen(client) == "web/instance-0");
+  client.Send(NearestWorld::Ask());
+  CHECK(Eventually([&] { return asked.load(); }));
+  world.Open(1);
+  dying.Stop();
+  CHECK(client.Receive().Field("Ctr-Instance") == "web/instance-1");
+  const MonoTime later = std::chrono::steady_clock::now() + 1h;
+  CHECK(world.slot(0).load().waiting.Age(later) == Duration::zero());
+}
+
 TEST_CASE("an instance that does not answer within response_timeout is given up as 504") {
   NearestWorld world([](ServerConnection& connection) {
     connection.ReadSome(1000);
