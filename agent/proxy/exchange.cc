@@ -66,7 +66,8 @@ awaitable<After> Exchange::Run(Route route) {
   StatusOr<ResponseHead> head = co_await Ask();
   // A server may close an idle connection at any time. Nothing has come back and all of the request
   // is still here: once more, on a new one.
-  if (!head.ok() && approach_.reused() && !answered_ && !upload_ && request_.idempotent) {
+  if (!head.ok() && approach_.reused() && !answered_ && !timed_out_ && !upload_ &&
+      request_.idempotent) {
     wish.pooled = false;
     error = co_await approach_.Reach(wish, [this] { return Cause(); });
     if (!error.ok()) co_return co_await Fail(error);

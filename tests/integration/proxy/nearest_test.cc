@@ -128,6 +128,25 @@ TEST_CASE("an instance that does not answer within response_timeout is given up 
   CHECK(response.body.find("response_timeout") != std::string::npos);
 }
 
+TEST_CASE("a request that was not answered within response_timeout is not sent again") {
+  std::atomic<int> heads = 0;
+  NearestWorld world(
+      [&](ServerConnection& connection) {
+        while (!connection.ReadHead().empty()) {
+          if (++heads == 1) connection.Write(Ok("hello"));
+        }
+      },
+      {.data_loops = 1});
+  world.class_route->response_timeout = 1s;
+  world.Publish();
+  world.Open(0);
+  RawClient client(world.address);
+  CHECK(client.Ask(NearestWorld::Ask()).body == "hello");
+  CHECK(client.Ask(NearestWorld::Ask()).status() == 504);
+  world.server.Stop();  // having read all that came
+  CHECK(heads == 2);
+}
+
 TEST_CASE("time in which a client sends its body does not count for response_timeout") {
   NearestWorld world(
       Answering([](const std::string&, const std::string& body) { return Ok(body); }));
