@@ -68,6 +68,7 @@ awaitable<After> Exchange::Run(Route route) {
   // is still here: once more, on a new one.
   if (!head.ok() && approach_.reused() && !answered_ && !timed_out_ && !upload_ &&
       request_.idempotent) {
+    asked_at_.reset();
     wish.pooled = false;
     error = co_await approach_.Reach(wish, [this] { return Cause(); });
     if (!error.ok()) co_return co_await Fail(error);

@@ -147,6 +147,34 @@ TEST_CASE("a request that was not answered within response_timeout is not sent a
   CHECK(heads == 2);
 }
 
+TEST_CASE("time in which an instance that died is woken does not count for response_timeout") {
+  std::atomic<bool> asked = false;
+  World world(
+      [&](ServerConnection& connection) {
+        connection.ReadHead();
+        connection.Write(Ok("hello"));
+        asked = !connection.ReadHead().empty();
+        connection.ReadSome(1);  // until it dies
+      },
+      {.data_loops = 1});
+  world.class_route->response_timeout = 1s;
+  world.Publish();
+  RawClient client(world.address);
+  CHECK(client.Ask(World::Get("/")).body == "hello");
+  client.Send(World::Get("/"));
+  CHECK(Eventually([&] { return asked.load(); }));
+  auto netns = MakeNetworkNamespace();
+  TestServer reborn(*netns, 8080, Hello());
+  world.waker.Add(world.alice, std::make_shared<Endpoint>(Endpoint{netns, false, 2}));
+  world.waker.Hold();
+  world.alice->Close();
+  world.server.Stop();
+  CHECK(Eventually([&] { return world.waker.waiting() == 1; }));
+  std::this_thread::sleep_for(2s);
+  world.waker.Release();
+  CHECK(client.Receive().status() == 200);
+}
+
 TEST_CASE("time in which a client sends its body does not count for response_timeout") {
   NearestWorld world(
       Answering([](const std::string&, const std::string& body) { return Ok(body); }));
