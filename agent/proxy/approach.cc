@@ -48,9 +48,11 @@ awaitable<Status> Approach::Reach(Wish wish, Cause cause) {
     CTR_CO_RETURN_IF_ERROR(co_await Enter(wish, cause));
     Status connected = co_await Connect(wish);
     if (connected.ok() || attempt == kRefusedBackoff.size()) co_return connected;
+    // What the agent lacks is no fault of the instance, and another one would need it, too.
+    if (ErrorCodeOf(connected) == code::kOverloaded) co_return connected;
     // Out of the gate, so that control can close it.
     const std::shared_ptr<Slot> refused = passage_.slot();
-    passage_ = Passage();
+    Leave(Connection::kClose);
     if (by_policy_) {
       const MonoTime now = loop_.clock.Now();
       refused->load().latency.SampleFailure(Duration::zero(), now);

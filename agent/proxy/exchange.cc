@@ -19,6 +19,9 @@ Status UpstreamError(std::string_view message) {
   return Error(absl::StatusCode::kUnavailable, code::kUpstreamError, message);
 }
 
+// Nobody is there any more to be answered.
+Status ClientGone() { return absl::CancelledError("the client went away"); }
+
 }  // namespace
 
 Exchange::Exchange(LoopContext& loop, std::shared_ptr<Stream> client, Request request)
@@ -66,7 +69,9 @@ awaitable<After> Exchange::Run(Route route) {
   StatusOr<ResponseHead> head = co_await Ask();
   // A server may close an idle connection at any time. Nothing has come back and all of the request
   // is still here: once more, on a new one.
-  if (!head.ok() && approach_.reused() && !answered_ && !upload_ && request_.idempotent) {
+  if (!head.ok() && approach_.reused() && !answered_ && !timed_out_ && !upload_ &&
+      request_.idempotent) {
+    asked_at_.reset();
     wish.pooled = false;
     error = co_await approach_.Reach(wish, [this] { return Cause(); });
     if (!error.ok()) co_return co_await Fail(error);
@@ -128,7 +133,7 @@ awaitable<StatusOr<ResponseHead>> Exchange::ReadResponseHead() {
     if (++interims_ > kMaxInterims) {
       co_return UpstreamError("the instance sends interim responses without end");
     }
-    if (!co_await RelayInterim(*head)) co_return UpstreamGone();
+    if (!co_await RelayInterim(*head)) co_return ClientGone();
     in.Consume(*size);
     scanner = HeadScanner(LineEnds::kLenient);
   }
@@ -147,6 +152,7 @@ awaitable<bool> Exchange::RelayInterim(const ResponseHead& head) {
 
 Status Exchange::UpstreamGone() const {
   if (upload_ && upload_->state() == Upload::State::kMalformed) return upload_->error();
+  if (upload_ && upload_->state() == Upload::State::kClientGone) return ClientGone();
   if (timed_out_) {
     return Error(absl::StatusCode::kDeadlineExceeded, code::kUpstreamTimeout,
                  "the instance did not answer within response_timeout");
@@ -245,7 +251,7 @@ awaitable<After> Exchange::Fail(Status error) {
   if (why == code::kUpstreamError || why == code::kUpstreamTimeout) approach_.Failed();
   approach_.Leave(Approach::Connection::kClose);
   if (uploading()) co_await upload_->Stop();
-  if (upload_ && upload_->state() == Upload::State::kClientGone) co_return After::kClose;
+  if (absl::IsCancelled(error)) co_return After::kClose;
   InstanceName name = approach_.name();
   if (name.class_name.empty()) name.class_name = ClassOf(error);
   loop_.refusals.Add(std::move(name), error, [this] { return Cause(); }, loop_.clock.Now());

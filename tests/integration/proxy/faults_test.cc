@@ -328,6 +328,16 @@ TEST_CASE("a client that goes away in the middle of its body is no longer in fli
   }
 }
 
+TEST_CASE("an instance that breaks off in the middle of a body is answered for as 502") {
+  World world([](ServerConnection& connection) { connection.ReadHead(); });
+  RawClient client(world.address);
+  client.Send("POST / HTTP/1.1\r\nHost: alice.web.localhost\r\nContent-Length: 1000\r\n\r\nx");
+  RawResponse response = client.Receive();
+  CHECK(response.status() == 502);
+  CHECK(response.Field("Ctr-Error") == "upstream_error");
+  CHECK(world.Idle());
+}
+
 TEST_CASE("a client whose body does not come is answered 408, a slow instance's is waited for") {
   Latch latch;
   World world(

@@ -1,6 +1,9 @@
 // The choice among a class's instances by the data loops, and what they learn for it.
+#include <sys/resource.h>
+
 #include <doctest/doctest.h>
 
+#include "agent/base/descriptors.h"
 #include "tests/integration/proxy/world.h"
 
 namespace ctr {
@@ -22,6 +25,12 @@ struct NearestWorld : World {
   }
   void Open(int index) { class_route->pool[static_cast<size_t>(index)]->Open(endpoint); }
   Slot& slot(int index) { return *class_route->pool[static_cast<size_t>(index)]; }
+  // Whether it has shown no latency and no failure.
+  bool Unjudged(int index) {
+    const SlotLoad& load = slot(index).load();
+    return !load.latency.Load(std::chrono::steady_clock::now()).has_sample() &&
+           load.ejection().count == 0;
+  }
   static std::string Ask() { return "GET / HTTP/1.1\r\nHost: web.localhost\r\n\r\n"; }
   std::string Chosen(RawClient& client) { return client.Ask(Ask()).Field("Ctr-Instance"); }
 };
@@ -108,6 +117,104 @@ TEST_CASE("one that refuses connections is passed over for another") {
   for (int i = 0; i < 10; ++i) CHECK(client.Ask(NearestWorld::Ask()).status() == 200);
 }
 
+TEST_CASE("a request that goes on to another instance is no longer followed at the first") {
+  NearestWorld world(Hello(), {.data_loops = 1});
+  std::atomic<bool> asked = false;
+  auto netns = MakeNetworkNamespace();
+  TestServer dying(*netns, 8080, [&](ServerConnection& connection) {
+    connection.ReadHead();
+    connection.Write(Ok("hello"));
+    asked = !connection.ReadHead().empty();
+    connection.ReadSome(1);  // until it dies
+  });
+  world.slot(0).Open(std::make_shared<Endpoint>(Endpoint{netns, false, 1}));
+  RawClient client(world.address);
+  CHECK(world.Chosen(client) == "web/instance-0");
+  client.Send(NearestWorld::Ask());
+  CHECK(Eventually([&] { return asked.load(); }));
+  world.Open(1);
+  dying.Stop();
+  CHECK(client.Receive().Field("Ctr-Instance") == "web/instance-1");
+  const MonoTime later = std::chrono::steady_clock::now() + 1h;
+  CHECK(world.slot(0).load().waiting.Age(later) == Duration::zero());
+}
+
+TEST_CASE("a client that goes away in the middle of its body is no failure of the instance") {
+  NearestWorld world(
+      [](ServerConnection& connection) { connection.ReadBody(connection.ReadHead()); });
+  for (int i = 0; i < 3; ++i) world.Open(i);
+  for (int i = 1; i < 3; ++i) world.slot(i).load().set_overloaded(true);
+  for (int i = 0; i < 10; ++i) {
+    RawClient client(world.address);
+    client.Send("POST / HTTP/1.1\r\nHost: web.localhost\r\nContent-Length: 1000\r\n\r\nx");
+    CHECK(Eventually([&] { return world.server.connections() == i + 1; }));
+    client.Close();
+    CHECK(Eventually([&] { return world.slot(0).in_flight() == 0; }));
+  }
+  CHECK(world.Unjudged(0));
+}
+
+TEST_CASE("a client that goes away before an interim response is no failure of the instance") {
+  std::atomic<int> gone = 0;
+  NearestWorld world([&](ServerConnection& connection) {
+    connection.ReadHead();
+    gone.wait(connection.number());
+    for (int i = 0; i < 50; ++i) {
+      if (!connection.Write("HTTP/1.1 103 Early Hints\r\n\r\n")) break;
+    }
+    connection.ReadSome(1);
+  });
+  for (int i = 0; i < 3; ++i) world.Open(i);
+  for (int i = 1; i < 3; ++i) world.slot(i).load().set_overloaded(true);
+  for (int i = 0; i < 10; ++i) {
+    RawClient client(world.address);
+    client.Send(NearestWorld::Ask());
+    CHECK(Eventually([&] { return world.server.connections() == i + 1; }));
+    client.Close();
+    ++gone;
+    gone.notify_one();
+    CHECK(Eventually([&] { return world.slot(0).in_flight() == 0; }));
+  }
+  CHECK(world.Unjudged(0));
+}
+
+// As long as it lives this process can open no file, and knows it.
+struct NoDescriptors {
+  NoDescriptors() {
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+    ReserveDescriptors();
+    ReleaseDescriptors();
+    const rlimit none = {.rlim_cur = 3, .rlim_max = before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  }
+  ~NoDescriptors() {
+    ::setrlimit(RLIMIT_NOFILE, &before);
+    asio::io_context io;
+    asio::co_spawn(io, WatchDescriptors(), asio::detached);
+    io.poll();
+    CHECK_FALSE(DescriptorsAreScarce());
+  }
+
+  rlimit before = {};
+};
+
+TEST_CASE("an agent without descriptors is no failure of its instances") {
+  NearestWorld world(Hello(), {.data_loops = 1});
+  for (int i = 0; i < 3; ++i) world.Open(i);
+  RawClient client(world.address);
+  CHECK(Eventually([&] { return world.ingress->connections() == 1; }));
+  {
+    const NoDescriptors none;
+    for (int i = 0; i < 5; ++i) {
+      RawResponse response = client.Ask(NearestWorld::Ask());
+      CHECK(response.status() == 503);
+      CHECK(response.Field("Ctr-Error") == "overloaded");
+    }
+  }
+  for (int i = 0; i < 3; ++i) CHECK(world.Unjudged(i));
+  CHECK(client.Ask(NearestWorld::Ask()).status() == 200);
+}
+
 TEST_CASE("an instance that does not answer within response_timeout is given up as 504") {
   NearestWorld world([](ServerConnection& connection) {
     connection.ReadSome(1000);
@@ -120,6 +227,53 @@ TEST_CASE("an instance that does not answer within response_timeout is given up 
   CHECK(response.status() == 504);
   CHECK(response.Field("Ctr-Error") == "upstream_timeout");
   CHECK(response.body.find("response_timeout") != std::string::npos);
+}
+
+TEST_CASE("a request that was not answered within response_timeout is not sent again") {
+  std::atomic<int> heads = 0;
+  NearestWorld world(
+      [&](ServerConnection& connection) {
+        while (!connection.ReadHead().empty()) {
+          if (++heads == 1) connection.Write(Ok("hello"));
+        }
+      },
+      {.data_loops = 1});
+  world.class_route->response_timeout = 1s;
+  world.Publish();
+  world.Open(0);
+  RawClient client(world.address);
+  CHECK(client.Ask(NearestWorld::Ask()).body == "hello");
+  CHECK(client.Ask(NearestWorld::Ask()).status() == 504);
+  world.server.Stop();  // having read all that came
+  CHECK(heads == 2);
+}
+
+TEST_CASE("time in which an instance that died is woken does not count for response_timeout") {
+  std::atomic<bool> asked = false;
+  World world(
+      [&](ServerConnection& connection) {
+        connection.ReadHead();
+        connection.Write(Ok("hello"));
+        asked = !connection.ReadHead().empty();
+        connection.ReadSome(1);  // until it dies
+      },
+      {.data_loops = 1});
+  world.class_route->response_timeout = 1s;
+  world.Publish();
+  RawClient client(world.address);
+  CHECK(client.Ask(World::Get("/")).body == "hello");
+  client.Send(World::Get("/"));
+  CHECK(Eventually([&] { return asked.load(); }));
+  auto netns = MakeNetworkNamespace();
+  TestServer reborn(*netns, 8080, Hello());
+  world.waker.Add(world.alice, std::make_shared<Endpoint>(Endpoint{netns, false, 2}));
+  world.waker.Hold();
+  world.alice->Close();
+  world.server.Stop();
+  CHECK(Eventually([&] { return world.waker.waiting() == 1; }));
+  std::this_thread::sleep_for(2s);
+  world.waker.Release();
+  CHECK(client.Receive().status() == 200);
 }
 
 TEST_CASE("time in which a client sends its body does not count for response_timeout") {
