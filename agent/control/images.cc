@@ -9,7 +9,6 @@
 #include "agent/control/supervisor.h"
 #include "agent/model/reference.h"
 #include "agent/runtime/platform.h"
-#include "spdlog/spdlog.h"
 
 namespace ctr {
 namespace {
@@ -77,11 +76,9 @@ awaitable<StatusOr<PulledImage>> Supervisor::PullImage(PullRequest request,
   const std::shared_ptr<void> by_digest = WantImage(AtDigest(pulled->reference, pulled->digest));
   events_.Record({.type = event::kImagePulled,
                   .message = absl::StrCat(pulled->reference, " (", pulled->digest, ")")});
-  co_await LimitImages();
   co_return pulled;
 }
 
-// Only what is packed is known before it is here; LimitImages looks again at all of it.
 awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
   if (!options_.max_image_bytes) co_return absl::OkStatus();
   const int64_t limit = *options_.max_image_bytes;
@@ -91,50 +88,20 @@ awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
   CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
   NotePruned(pruned);
   if (bytes <= limit - pruned.left_bytes) co_return absl::OkStatus();
-  co_return ImagesFull(
-      absl::StrCat("it takes ", FormatMemorySize(bytes), " and more, and the images that are used"),
-      pruned.left_bytes);
+  const std::string what = bytes > 0 ? absl::StrCat("it takes ", FormatMemorySize(bytes),
+                                                    " and more, and the images that are used")
+                                     : "with it, the images that are used would take";
+  co_return Error(absl::StatusCode::kResourceExhausted, code::kImagesFull,
+                  absl::StrCat(what, " ", FormatMemorySize(pruned.left_bytes), " of the ",
+                               FormatMemorySize(limit),
+                               " that [images] max_size allows; raise it, or remove classes or "
+                               "images"));
 }
 
-Status Supervisor::ImagesFull(const std::string& what, int64_t used_bytes) const {
-  return Error(absl::StatusCode::kResourceExhausted, code::kImagesFull,
-               absl::StrCat(what, " ", FormatMemorySize(used_bytes), " of the ",
-                            FormatMemorySize(*options_.max_image_bytes),
-                            " that [images] max_size allows; raise it, or remove classes or "
-                            "images"));
-}
-
-// How much it takes is known only once it is here: what does not fit goes again, and nothing else.
 awaitable<StatusOr<std::vector<std::string>>> Supervisor::ImportImages(UniqueFd archive,
                                                                        std::string name) {
-  CTR_CO_ASSIGN_OR_RETURN(std::vector<std::string> imported,
-                          co_await runtime_.ImportImages(std::move(archive), std::move(name)));
-  if (!options_.max_image_bytes) co_return imported;
-  std::vector<std::shared_ptr<void>> wanted;
-  for (const std::string& reference : imported) wanted.push_back(WantImage(reference));
-  PruneRequest prune{
-      .used = ImagesToKeep(), .down_to_bytes = *options_.max_image_bytes, .only_if_enough = true};
-  CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
-  NotePruned(pruned);
-  if (pruned.left_bytes <= *options_.max_image_bytes) co_return imported;
-  wanted.clear();
-  const std::set<std::string> keep = ImagesToKeep();
-  for (const std::string& reference : imported) {
-    if (keep.contains(reference)) continue;
-    CTR_CO_RETURN_IF_ERROR(co_await runtime_.RemoveImage(reference));
-  }
-  co_return ImagesFull("with it, the images that are used would take", pruned.left_bytes);
-}
-
-awaitable<void> Supervisor::LimitImages() {
-  if (!options_.max_image_bytes) co_return;
-  PruneRequest prune{.used = ImagesToKeep(), .down_to_bytes = *options_.max_image_bytes};
-  StatusOr<PrunedImages> pruned = co_await runtime_.PruneImages(std::move(prune));
-  if (!pruned.ok()) {
-    spdlog::warn("cannot prune images: {}", std::string(pruned.status().message()));
-    co_return;
-  }
-  NotePruned(*pruned);
+  return runtime_.ImportImages(std::move(archive), std::move(name),
+                               [this](int64_t bytes) { return MakeImageRoom(bytes); });
 }
 
 awaitable<StatusOr<PrunedImages>> Supervisor::PruneImages() {

@@ -140,9 +140,6 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive, std::string name);
   // Removes every image that no class uses.
   awaitable<StatusOr<PrunedImages>> PruneImages();
-  // Removes as many of those, the oldest first, as it takes to keep to the limit. Errors are
-  // logged.
-  awaitable<void> LimitImages();
 
   EventLog& events() { return events_; }
   const ClassMeter& meter() const { return meter_; }
@@ -180,7 +177,6 @@ class Supervisor final : public Waker {
   awaitable<Status> EnsureImage(std::string image);
   awaitable<Status> MakeImageRoom(int64_t bytes);
   Status CheckMayMove(const PullRequest& request) const;
-  Status ImagesFull(const std::string& what, int64_t used_bytes) const;
   std::set<std::string> ImagesToKeep() const;
   std::shared_ptr<void> WantImage(const std::string& reference);
   void NotePruned(const PrunedImages& pruned);

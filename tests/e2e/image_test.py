@@ -714,13 +714,46 @@ class Store(ImageCase):
         self.assertPulls(unused)
         self.assertRefused(self.pull(self.registry.host + "/large:1"), 4, "max_size", "40MiB")
         self.assertEqual(self.references(), {used, unused})
-        # How much of an archive there is to keep, shows only when it is here.
         large.archive(self.folder + "/large.tar", "docker.io/library/large:1")
         self.assertRefused(self.agent.ctr("image", "import", self.folder + "/large.tar", check=False), 4, "max_size", "40MiB")
         self.assertEqual(self.references(), {used, unused})
         small.archive(self.folder + "/small.tar", "docker.io/library/small:1")
         self.agent.ctr("image", "import", self.folder + "/small.tar")
         self.assertIn("docker.io/library/small:1", self.references())
+
+    def test_what_fits_packed_and_not_unpacked_is_refused_and_costs_no_other_image(self):
+        small, large = Image(layers=1, size=1000), Image(layers=1, size=30 << 20)
+        for image, name in ((small, "small:1"), (large, "large:1")):
+            self.addCleanup(image.close)
+            self.registry.push(image.source, name)
+        self.assertPulls(self.registry.host + "/small:1")
+        self.assertRefused(self.pull(self.registry.host + "/large:1"), 4, "max_size", "40MiB")
+        self.assertEqual(self.references(), {self.registry.host + "/small:1"})
+
+    def test_what_would_not_fit_anyway_costs_no_image_that_shares_layers_with_it(self):
+        less, more = Image(layers=1, size=14 << 20, seed=1), Image(layers=3, size=14 << 20, seed=1)
+        self.assertLess(less.digests & more.digests, less.digests)
+        for image, name in ((less, "less:1"), (more, "more:1")):
+            self.addCleanup(image.close)
+            self.registry.push(image.source, name)
+        self.assertPulls(self.registry.host + "/less:1")
+        self.assertRefused(self.pull(self.registry.host + "/more:1"), 4, "max_size", "40MiB")
+        self.assertEqual(self.references(), {self.registry.host + "/less:1"})
+
+    def test_an_import_that_does_not_fit_takes_no_name(self):
+        small, large = Image(layers=1, size=1000), Image(layers=1, size=30 << 20)
+        for image, name in ((small, "small"), (large, "large")):
+            self.addCleanup(image.close)
+            image.archive(f"{self.folder}/{name}.tar", "docker.io/library/app:1")
+        self.agent.ctr("image", "import", self.folder + "/small.tar")
+        before = self.agent.json("image", "ls")
+        self.assertRefused(self.agent.ctr("image", "import", self.folder + "/large.tar", check=False), 4, "max_size", "40MiB")
+        self.assertEqual(self.agent.json("image", "ls"), before)
+        self.apply("job", "app:1", 'pull_policy = "never"\n')
+        before = self.agent.json("image", "ls")
+        self.assertRefused(self.agent.ctr("image", "import", self.folder + "/large.tar", check=False), 4, "max_size", "40MiB")
+        self.assertEqual(self.agent.json("image", "ls"), before)
+        self.assertEqual(self.agent.ctr("run", "job/a", "--", "/bin/echo", "runs"), "runs")
 
     def test_the_oldest_unused_images_make_room(self):
         pulled = []

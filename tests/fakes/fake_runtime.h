@@ -238,7 +238,9 @@ class FakeRuntime final : public Runtime {
     if (images.contains(reference)) co_return absl::OkStatus();
     co_return Error(absl::StatusCode::kNotFound, code::kUnknownImage, "no image " + reference);
   }
-  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string name) override {
+  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string name,
+                                                             MakeImageRoom make_room) override {
+    if (make_room) CTR_CO_RETURN_IF_ERROR(co_await make_room(0));
     images.insert(name);
     co_return std::vector<std::string>{name};
   }

@@ -27,12 +27,36 @@ int64_t SnapshotBytes(const ContainerdClient& client, const std::string& name) {
   return client.snapshots()->Usage(call.get(), ask, &usage).ok() ? usage.size() : 0;
 }
 
-// What stays of the store, in bytes, if all goes but the images of these digests: they, what the
-// labels say that they hold, and what containers stand on. Blocks.
-StatusOr<int64_t> HeldBytes(const ContainerdClient& client, std::set<std::string> digests) {
+struct Held {
+  std::set<std::string> digests;    // of blobs
+  std::vector<std::string> layers;  // the snapshots of their names
+};
+
+// What belongs to pulls and imports that are under way.
+awaitable<StatusOr<Held>> HeldByLeases(std::shared_ptr<const ContainerdClient> client) {
+  Held held;
+  CTR_CO_ASSIGN_OR_RETURN(leases::ListResponse all, co_await client->Ask(&LeasesApi::List, {}));
+  for (const leases::Lease& lease : all.leases()) {
+    leases::ListResourcesRequest ask;
+    ask.set_id(lease.id());
+    StatusOr<leases::ListResourcesResponse> resources =
+        co_await client->Ask(&LeasesApi::ListResources, std::move(ask));
+    if (absl::IsNotFound(resources.status())) continue;  // it is over
+    if (!resources.ok()) co_return resources.status();
+    for (const leases::Resource& resource : resources->resources()) {
+      if (resource.type() == "content") held.digests.insert(resource.id());
+      if (absl::StartsWith(resource.type(), "snapshots/")) held.layers.push_back(resource.id());
+    }
+  }
+  co_return held;
+}
+
+// What stays of the store, in bytes, if all goes but these: they, what the labels say that they
+// hold, and what containers stand on. Blocks.
+StatusOr<int64_t> HeldBytes(const ContainerdClient& client, Held held) {
+  auto& [digests, layers] = held;
   std::map<std::string, content::Info> blobs;
   std::map<std::string, std::string> parents;  // of layers
-  std::vector<std::string> layers;
   CTR_ASSIGN_OR_RETURN(std::vector<content::Info> all_blobs, ListBlobs(client));
   for (content::Info& blob : all_blobs) blobs[blob.digest()] = std::move(blob);
   CTR_ASSIGN_OR_RETURN(std::vector<snapshots::Info> all_snapshots, ListSnapshots(client));
@@ -112,9 +136,10 @@ awaitable<StatusOr<PrunedImages>> PruneImages(std::shared_ptr<const ContainerdCl
   if (!all.ok()) co_return all.status();
   const int64_t wanted = request.down_to_bytes.value_or(0);
   if (request.only_if_enough && before > wanted) {
-    CTR_CO_ASSIGN_OR_RETURN(pruned.left_bytes,
-                            co_await OnWork(work, [client, used = UsedDigests(*all, request)] {
-                              return HeldBytes(*client, used);
+    CTR_CO_ASSIGN_OR_RETURN(Held held, co_await HeldByLeases(client));
+    held.digests.merge(UsedDigests(*all, request));
+    CTR_CO_ASSIGN_OR_RETURN(pruned.left_bytes, co_await OnWork(work, [client, held] {
+                              return HeldBytes(*client, held);
                             }));
     if (pruned.left_bytes > wanted) co_return pruned;
     pruned.left_bytes = before;

@@ -197,6 +197,8 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
       co_await OnWork(transfers_, [client = client_, lease, plan, chain_id, fetching] {
         return StorePulled(*client, lease, plan, chain_id, *fetching->manifest);
       }));
+  // How much it takes unpacked is known only now.
+  if (lacked > 0 && request.make_room) CTR_CO_RETURN_IF_ERROR(co_await request.make_room(0));
   const NamedDocument& named = resolved.Named();
   CTR_CO_RETURN_IF_ERROR(
       co_await SetImageName(client_, lease, request.reference, named.media_type, named.text));

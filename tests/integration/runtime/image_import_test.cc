@@ -42,7 +42,7 @@ class ImageFixture : public RuntimeFixture {
     std::string path = folder_ + "/archive.tar";
     WriteWholeFile(path, bytes);
     UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    return Run(store_.Import(std::move(file), name));
+    return Run(store_.Import(std::move(file), name, nullptr));
   }
 
   ResolvedImage MustResolve(const std::string& name) {
@@ -242,7 +242,7 @@ TEST_CASE_FIXTURE(ImageFixture, "what is cut short, or no image, is refused in o
   CheckRefused(MakeTar({{"README", "hello"}}), "neither index.json");
   CheckRefused(OciLayout({kLayer1}, "").Archive(), "no name");
   UniqueFd folder(::open(folder_.c_str(), O_RDONLY | O_CLOEXEC));
-  auto not_regular = Run(store_.Import(std::move(folder), ""));
+  auto not_regular = Run(store_.Import(std::move(folder), "", nullptr));
   CHECK(not_regular.status().code() == absl::StatusCode::kInvalidArgument);
   CHECK(!Import(layout.Archive(), "Bad Name").ok());
 }
@@ -277,7 +277,7 @@ TEST_CASE_FIXTURE(ImageFixture, "an import that is given up leaves nothing") {
   std::optional<StatusOr<Names>> imported;
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   asio::co_spawn(
-      io_, store_.Import(std::move(file), ""),
+      io_, store_.Import(std::move(file), "", nullptr),
       asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr, StatusOr<Names> names) {
         imported = std::move(names);
       }));
@@ -384,7 +384,7 @@ TEST_CASE_FIXTURE(ImageFixture, "one archive imported twice at once is one image
   for (int i = 0; i < 4; ++i) {
     UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     asio::co_spawn(
-        io_, store_.Import(std::move(file), ""),
+        io_, store_.Import(std::move(file), "", nullptr),
         [&](std::exception_ptr, StatusOr<Names> names) { results.push_back(std::move(names)); });
   }
   RunUntil([&] { return results.size() == 4; });
