@@ -195,6 +195,8 @@ TEST_CASE("platforms are written as docker writes them") {
   CHECK(PlatformName(*ParsePlatform("linux/arm")) == "linux/arm/v7");
   CHECK(PlatformName(*ParsePlatform("linux/ARM/v6")) == "linux/arm/v6");
   CHECK(PlatformName(*ParsePlatform("linux/x86_64")) == "linux/amd64");
+  CHECK(PlatformName(*ParsePlatform("linux/amd64/v1")) == "linux/amd64");
+  CHECK(PlatformName(*ParsePlatform("linux/aarch64/v8")) == "linux/arm64");
   for (const char* text : {"", "arm64", "windows/amd64", "linux/", "linux/a/b/c", "linux/a b"}) {
     CHECK_MESSAGE(absl::IsInvalidArgument(ParsePlatform(text).status()), text);
   }
