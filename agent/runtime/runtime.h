@@ -113,6 +113,11 @@ struct ImageSummary {
 // go for them. An error if they would not fit even so. Asked on the control loop.
 using MakeImageRoom = std::function<awaitable<Status>(int64_t bytes)>;
 
+struct PulledImage {
+  std::string reference;
+  std::string digest;  // of what the registry has under that name: a manifest or an index
+};
+
 struct PullRequest {
   std::string reference;      // normalized
   std::string platform = {};  // "linux/arm64"; "": this host's
@@ -120,11 +125,9 @@ struct PullRequest {
   // Asked before the blobs that are not here are fetched, and once more, with 0, when all is
   // unpacked and before the name is set.
   MakeImageRoom make_room = {};
-};
-
-struct PulledImage {
-  std::string reference;
-  std::string digest;  // of what the registry has under that name: a manifest or an index
+  // Asked, on the control loop, right before the names are set. An error ends the pull with it;
+  // what it returns is held until the pull is over for all who asked.
+  std::function<StatusOr<std::shared_ptr<void>>(const PulledImage&)> before_naming = {};
 };
 
 // How far a pull is.
@@ -139,7 +142,8 @@ struct PullProgress {
 };
 
 struct PruneRequest {
-  std::set<std::string> used;  // references that stay
+  // References that stay; asked on the control loop, and again before each removal.
+  std::function<std::set<std::string>()> used;
   // Only as many go, the oldest first, as it takes to come down to that; none: all that are unused.
   std::optional<int64_t> down_to_bytes = {};
   // Nothing goes if all unused ones would not be enough; `left_bytes` is then what the others take,

@@ -161,6 +161,27 @@ class Pull(ImageCase):
         self.assertRefused(self.pull(reference, "--platform", "linux/s390x"), 4, "is used by class job", "linux/s390x")
         self.assertWhole("job")
 
+    def test_a_pull_for_another_platform_takes_no_name_that_a_class_begins_to_use(self):
+        self.push_both("both-2")
+        asked, go = threading.Event(), threading.Event()
+        go.set()
+        self.addCleanup(go.set)
+        proxy = self.proxy(spoil=lambda data, sent: (asked.set(), go.wait(DEADLINE), data)[2])
+        reference = proxy.host + "/demo:both-2"
+        self.assertPulls(reference)
+        asked.clear()
+        go.clear()
+        results = []
+        thread = threading.Thread(target=lambda: results.append(self.pull(reference, "--platform", "linux/s390x")))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.assertTrue(asked.wait(DEADLINE))
+        self.apply("job", reference, 'pull_policy = "never"\n')
+        go.set()
+        thread.join()
+        self.assertRefused(results[0], 4, "is used by class job", "linux/s390x")
+        self.assertWhole("job")
+
     def test_a_registry_that_trickles_holds_up_no_other(self):
         slow = threading.Event()
         self.addCleanup(slow.set)
