@@ -700,6 +700,8 @@ class Store(ImageCase):
         cls.corrupt = Proxy(cls.mirrored.port, spoil=lambda data, sent:
                             data[:-1] + bytes([data[-1] ^ 1]) if sent > 100_000 else data)
         cls.addClassCleanup(cls.corrupt.close)
+        cls.stranger = Server(lambda handler: handler.give(200, b"<html>Sign in</html>", Content_Type="text/html"))
+        cls.addClassCleanup(cls.stranger.close)
 
     @classmethod
     def registries(cls):
@@ -707,6 +709,8 @@ class Store(ImageCase):
         return (f'[[registry]]\nhost = "registry.invalid"\nmirrors = ["{gone}", "http://{cls.mirror.host}"]\n'
                 f'[[registry]]\nhost = "corrupt.invalid"\n'
                 f'mirrors = ["http://{cls.corrupt.host}", "http://{cls.mirror.host}"]\n'
+                f'[[registry]]\nhost = "stranger.invalid"\n'
+                f'mirrors = ["http://{cls.stranger.host}", "http://{cls.mirror.host}"]\n'
                 f'[[registry]]\nhost = "{cls.registry.host}"\nmirrors = ["http://{cls.mirror.host}"]\nplain_http = true\n')
 
     def test_a_mirror_is_asked_first_and_the_registry_for_what_it_lacks(self):
@@ -724,6 +728,12 @@ class Store(ImageCase):
         self.assertWhole("job")
         self.assertGreater(len(self.corrupt.blobs), 0)
         self.assertNothingUnfinished()
+
+    def test_a_mirror_that_answers_with_something_else_is_passed_over(self):
+        self.mirrored.push(self.image.source, "team/demo:3")
+        self.apply("job", "stranger.invalid/team/demo:3")
+        self.assertWhole("job")
+        self.assertGreater(len(self.stranger.seen), 0)
 
     def test_what_would_not_fit_anyway_costs_no_other_image(self):
         small, large = Image(layers=1, size=1000), Image(layers=1, size=30 << 20)
