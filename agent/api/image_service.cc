@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "agent/api/agent_service.h"
 #include "agent/api/convert.h"
 #include "agent/base/disk_room.h"
@@ -160,16 +159,7 @@ grpc::ServerUnaryReactor* AgentService::RemoveImage(grpc::CallbackServerContext*
 
 awaitable<Status> AgentService::DoRemoveImage(const v1::RemoveImageRequest* request) {
   CTR_CO_ASSIGN_OR_RETURN(std::string reference, NormalizeReference(request->reference()));
-  std::multimap<std::string, std::string> used = supervisor_.ImagesInUse();
-  auto [first, last] = used.equal_range(reference);
-  if (first != last) {
-    std::vector<std::string> classes;
-    for (auto it = first; it != last; ++it) classes.push_back(it->second);
-    co_return Error(absl::StatusCode::kFailedPrecondition, code::kInUse,
-                    absl::StrCat(reference, " is used by class ", absl::StrJoin(classes, ", "),
-                                 "; remove or change it first"));
-  }
-  co_return co_await runtime_.RemoveImage(std::move(reference));
+  co_return co_await supervisor_.RemoveImage(std::move(reference));
 }
 
 }  // namespace ctr

@@ -8,8 +8,6 @@
 #include "agent/config/memory_size.h"
 #include "agent/control/supervisor.h"
 #include "agent/model/reference.h"
-#include "agent/runtime/platform.h"
-#include "spdlog/spdlog.h"
 
 namespace ctr {
 namespace {
@@ -51,96 +49,92 @@ std::shared_ptr<void> Supervisor::WantImage(const std::string& reference) {
                                [this, position](void*) { images_wanted_.erase(position); });
 }
 
-// Under a name that classes use, another machine's image would start nothing here.
-Status Supervisor::CheckMayMove(const PullRequest& request) const {
-  if (request.platform.empty()) return absl::OkStatus();
-  CTR_ASSIGN_OR_RETURN(const Platform platform, ParsePlatform(request.platform));
-  if (PlatformName(platform) == PlatformName(HostPlatform())) return absl::OkStatus();
+// Who needs what has that name; "" if nobody does.
+std::string Supervisor::ImageUser(const std::string& reference) const {
   const std::multimap<std::string, std::string> used = ImagesInUse();
-  const auto [first, last] = used.equal_range(request.reference);
-  if (first == last) return absl::OkStatus();
-  const std::string classes = absl::StrJoin(
-      first, last, ", ", [](std::string* out, const auto& entry) { out->append(entry.second); });
-  return Error(absl::StatusCode::kFailedPrecondition, code::kInUse,
-               absl::StrCat(request.reference, " is used by class ", classes,
-                            ", which can't run an image for ", PlatformName(platform),
-                            "; pull that by its digest, or by another tag"));
+  const auto [first, last] = used.equal_range(reference);
+  if (first != last) {
+    return absl::StrCat("class ",
+                        absl::StrJoin(first, last, ", ", [](std::string* out, const auto& entry) {
+                          out->append(entry.second);
+                        }));
+  }
+  return images_wanted_.contains(reference) ? "an apply or a pull that is under way" : "";
+}
+
+// Under a name that is used, another machine's image would start nothing here.
+Status Supervisor::CheckMayMove(const std::string& reference, const Platform& platform) const {
+  if (PlatformName(platform) == PlatformName(HostPlatform())) return absl::OkStatus();
+  const std::string user = ImageUser(reference);
+  if (user.empty()) return absl::OkStatus();
+  return Error(
+      absl::StatusCode::kFailedPrecondition, code::kInUse,
+      absl::StrCat(reference, " is used by ", user, ", which can't run an image for ",
+                   PlatformName(platform), "; pull that by its digest, or by another tag"));
 }
 
 awaitable<StatusOr<PulledImage>> Supervisor::PullImage(PullRequest request,
                                                        Runtime::ReportPull report) {
-  CTR_CO_RETURN_IF_ERROR(CheckMayMove(request));
-  const std::shared_ptr<void> wanted = WantImage(request.reference);
+  Platform platform = HostPlatform();
+  if (!request.platform.empty()) {
+    CTR_CO_ASSIGN_OR_RETURN(platform, ParsePlatform(request.platform));
+  }
+  CTR_CO_RETURN_IF_ERROR(CheckMayMove(request.reference, platform));
+  // Another machine's image is not what those want who wait for one of that name.
+  const std::shared_ptr<void> wanted = PlatformName(platform) == PlatformName(HostPlatform())
+                                           ? WantImage(request.reference)
+                                           : nullptr;
   request.make_room = [this](int64_t bytes) { return MakeImageRoom(bytes); };
+  request.before_naming = [this,
+                           platform](const PulledImage& image) -> StatusOr<std::shared_ptr<void>> {
+    CTR_RETURN_IF_ERROR(CheckMayMove(image.reference, platform));
+    return WantImage(AtDigest(image.reference, image.digest));
+  };
   StatusOr<PulledImage> pulled = co_await runtime_.PullImage(std::move(request), std::move(report));
   if (!pulled.ok()) co_return pulled;
-  const std::shared_ptr<void> by_digest = WantImage(AtDigest(pulled->reference, pulled->digest));
   events_.Record({.type = event::kImagePulled,
                   .message = absl::StrCat(pulled->reference, " (", pulled->digest, ")")});
-  co_await LimitImages();
   co_return pulled;
 }
 
-// Only what is packed is known before it is here; LimitImages looks again at all of it.
 awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
   if (!options_.max_image_bytes) co_return absl::OkStatus();
   const int64_t limit = *options_.max_image_bytes;
-  PruneRequest prune{.used = ImagesToKeep(),
+  PruneRequest prune{.used = [this] { return ImagesToKeep(); },
                      .down_to_bytes = std::max<int64_t>(limit - bytes, 0),
                      .only_if_enough = true};
   CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
   NotePruned(pruned);
   if (bytes <= limit - pruned.left_bytes) co_return absl::OkStatus();
-  co_return ImagesFull(
-      absl::StrCat("it takes ", FormatMemorySize(bytes), " and more, and the images that are used"),
-      pruned.left_bytes);
+  const std::string what = bytes > 0 ? absl::StrCat("it takes ", FormatMemorySize(bytes),
+                                                    " and more, and the images that are used")
+                                     : "with it, the images that are used would take";
+  co_return Error(absl::StatusCode::kResourceExhausted, code::kImagesFull,
+                  absl::StrCat(what, " ", FormatMemorySize(pruned.left_bytes), " of the ",
+                               FormatMemorySize(limit),
+                               " that [images] max_size allows; raise it, or remove classes or "
+                               "images"));
 }
 
-Status Supervisor::ImagesFull(const std::string& what, int64_t used_bytes) const {
-  return Error(absl::StatusCode::kResourceExhausted, code::kImagesFull,
-               absl::StrCat(what, " ", FormatMemorySize(used_bytes), " of the ",
-                            FormatMemorySize(*options_.max_image_bytes),
-                            " that [images] max_size allows; raise it, or remove classes or "
-                            "images"));
-}
-
-// How much it takes is known only once it is here: what does not fit goes again, and nothing else.
 awaitable<StatusOr<std::vector<std::string>>> Supervisor::ImportImages(UniqueFd archive,
                                                                        std::string name) {
-  CTR_CO_ASSIGN_OR_RETURN(std::vector<std::string> imported,
-                          co_await runtime_.ImportImages(std::move(archive), std::move(name)));
-  if (!options_.max_image_bytes) co_return imported;
-  std::vector<std::shared_ptr<void>> wanted;
-  for (const std::string& reference : imported) wanted.push_back(WantImage(reference));
-  PruneRequest prune{
-      .used = ImagesToKeep(), .down_to_bytes = *options_.max_image_bytes, .only_if_enough = true};
-  CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
-  NotePruned(pruned);
-  if (pruned.left_bytes <= *options_.max_image_bytes) co_return imported;
-  wanted.clear();
-  const std::set<std::string> keep = ImagesToKeep();
-  for (const std::string& reference : imported) {
-    if (keep.contains(reference)) continue;
-    CTR_CO_RETURN_IF_ERROR(co_await runtime_.RemoveImage(reference));
-  }
-  co_return ImagesFull("with it, the images that are used would take", pruned.left_bytes);
-}
-
-awaitable<void> Supervisor::LimitImages() {
-  if (!options_.max_image_bytes) co_return;
-  PruneRequest prune{.used = ImagesToKeep(), .down_to_bytes = *options_.max_image_bytes};
-  StatusOr<PrunedImages> pruned = co_await runtime_.PruneImages(std::move(prune));
-  if (!pruned.ok()) {
-    spdlog::warn("cannot prune images: {}", std::string(pruned.status().message()));
-    co_return;
-  }
-  NotePruned(*pruned);
+  return runtime_.ImportImages(std::move(archive), std::move(name),
+                               [this](int64_t bytes) { return MakeImageRoom(bytes); });
 }
 
 awaitable<StatusOr<PrunedImages>> Supervisor::PruneImages() {
-  StatusOr<PrunedImages> pruned = co_await runtime_.PruneImages({.used = ImagesToKeep()});
+  StatusOr<PrunedImages> pruned =
+      co_await runtime_.PruneImages({.used = [this] { return ImagesToKeep(); }});
   if (pruned.ok()) NotePruned(*pruned);
   co_return pruned;
+}
+
+awaitable<Status> Supervisor::RemoveImage(std::string reference) {
+  if (const std::string user = ImageUser(reference); !user.empty()) {
+    co_return Error(absl::StatusCode::kFailedPrecondition, code::kInUse,
+                    absl::StrCat(reference, " is used by ", user, "; remove or change it first"));
+  }
+  co_return co_await runtime_.RemoveImage(std::move(reference));
 }
 
 void Supervisor::NotePruned(const PrunedImages& pruned) {

@@ -18,6 +18,7 @@
 #include "agent/control/instance.h"
 #include "agent/control/routes.h"
 #include "agent/proxy/waker.h"
+#include "agent/runtime/platform.h"
 
 namespace ctr {
 
@@ -140,9 +141,8 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive, std::string name);
   // Removes every image that no class uses.
   awaitable<StatusOr<PrunedImages>> PruneImages();
-  // Removes as many of those, the oldest first, as it takes to keep to the limit. Errors are
-  // logged.
-  awaitable<void> LimitImages();
+  // FAILED_PRECONDITION (in_use) if a class uses it.
+  awaitable<Status> RemoveImage(std::string reference);
 
   EventLog& events() { return events_; }
   const ClassMeter& meter() const { return meter_; }
@@ -179,8 +179,8 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<std::string>> SettleImage(ClassConfig config);
   awaitable<Status> EnsureImage(std::string image);
   awaitable<Status> MakeImageRoom(int64_t bytes);
-  Status CheckMayMove(const PullRequest& request) const;
-  Status ImagesFull(const std::string& what, int64_t used_bytes) const;
+  Status CheckMayMove(const std::string& reference, const Platform& platform) const;
+  std::string ImageUser(const std::string& reference) const;
   std::set<std::string> ImagesToKeep() const;
   std::shared_ptr<void> WantImage(const std::string& reference);
   void NotePruned(const PrunedImages& pruned);

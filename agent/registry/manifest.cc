@@ -6,7 +6,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "agent/runtime/image_config.h"
@@ -22,8 +21,6 @@ using nlohmann::json;
 constexpr size_t kMaxLayers = 127;
 constexpr size_t kMaxShownPlatforms = 12;
 constexpr int64_t kMaxBlobBytes = int64_t{1} << 40;
-constexpr char kOciManifest[] = "application/vnd.oci.image.manifest.v1+json";
-constexpr char kOciIndex[] = "application/vnd.oci.image.index.v1+json";
 
 std::string StringOr(const json& object, const char* name) {
   auto member = object.find(name);
@@ -173,9 +170,7 @@ StatusOr<std::variant<ImageManifest, ImageIndex>> ParseManifest(std::string_view
     return MalformedImage("its manifest claims to be an index, too");
   }
   if (has_index) {
-    CTR_ASSIGN_OR_RETURN(
-        ImageIndex index,
-        ParseIndex(document, absl::StrContains(type, "json") ? type : kOciIndex, platform));
+    CTR_ASSIGN_OR_RETURN(ImageIndex index, ParseIndex(document, IndexMediaType(type), platform));
     return index;
   }
   if (!has_image) {
@@ -184,8 +179,7 @@ StatusOr<std::variant<ImageManifest, ImageIndex>> ParseManifest(std::string_view
                                    "push it again with a newer docker"
                                  : "its manifest is not that of a container image");
   }
-  CTR_ASSIGN_OR_RETURN(ImageManifest manifest,
-                       ParseImage(document, absl::StrContains(type, "json") ? type : kOciManifest));
+  CTR_ASSIGN_OR_RETURN(ImageManifest manifest, ParseImage(document, ManifestMediaType(type)));
   return manifest;
 }
 

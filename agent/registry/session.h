@@ -44,8 +44,8 @@ class RegistrySession {
   // never more than its size; its digest is for the caller to verify. An error of `sink` ends it.
   using Sink = std::function<Status(std::string_view piece)>;
   Status FetchBlob(const BlobDescriptor& blob, const Sink& sink);
-  // After a blob whose digest was another: whether it may yet be had, from the next of registry and
-  // mirrors, or all of it from one.
+  // After a blob whose digest was another, or a manifest that is none: whether it may yet be had,
+  // from the next of registry and mirrors, or all of it from one.
   bool MayTryElsewhere();
 
  private:

@@ -209,6 +209,16 @@ bool IsLayerMediaType(std::string_view type) {
                         "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"});
 }
 
+std::string ManifestMediaType(std::string_view said) {
+  constexpr char kDocker[] = "application/vnd.docker.distribution.manifest.v2+json";
+  return said == kDocker ? kDocker : "application/vnd.oci.image.manifest.v1+json";
+}
+
+std::string IndexMediaType(std::string_view said) {
+  constexpr char kDocker[] = "application/vnd.docker.distribution.manifest.list.v2+json";
+  return said == kDocker ? kDocker : "application/vnd.oci.image.index.v1+json";
+}
+
 bool IsForPlatform(const ParsedImageConfig& config, const Platform& platform) {
   return (config.os.empty() || config.os == "linux") &&
          (config.architecture.empty() || config.architecture == platform.architecture);

@@ -33,6 +33,9 @@ StatusOr<ParsedImageConfig> ParseImageConfig(std::string_view text);
 // What a manifest may call an image's config, and a layer that can be unpacked.
 bool IsConfigMediaType(std::string_view type);
 bool IsLayerMediaType(std::string_view type);
+// The media type of a manifest, or of an index, that says it is `said`: that, or else OCI's.
+std::string ManifestMediaType(std::string_view said);
+std::string IndexMediaType(std::string_view said);
 
 // Whether it says that it is for Linux on this architecture, or does not say what for.
 bool IsForPlatform(const ParsedImageConfig& config, const Platform& platform);

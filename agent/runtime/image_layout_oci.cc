@@ -205,10 +205,8 @@ class OciPlanner {
     ImagePlan image;
     image.manifest = std::string(text);
     std::string own_type = StringOr(document, "mediaType");
-    image.manifest_media_type = own_type.empty() ? descriptor.media_type : own_type;
-    if (image.manifest_media_type.empty()) {
-      image.manifest_media_type = "application/vnd.oci.image.manifest.v1+json";
-    }
+    image.manifest_media_type =
+        ManifestMediaType(own_type.empty() ? descriptor.media_type : own_type);
     CTR_ASSIGN_OR_RETURN(std::string_view config_text, FindBlob(config, "the image's config"));
     image.config = std::string(config_text);
     CTR_ASSIGN_OR_RETURN(image.parsed_config, ParseImageConfig(config_text));

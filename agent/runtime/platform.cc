@@ -67,8 +67,7 @@ StatusOr<Platform> ParsePlatform(std::string_view text) {
   if (parts[1] == "x86_64") platform.architecture = "amd64";
   if (parts[1] == "aarch64") platform.architecture = "arm64";
   if (parts[1] == "armhf") platform.architecture = "arm";
-  if (parts.size() == 3) platform.variant = parts[2];
-  if (platform.architecture == "arm" && platform.variant.empty()) platform.variant = "v7";
+  platform.variant = UsualVariant(platform.architecture, parts.size() == 3 ? parts[2] : "");
   return platform;
 }
 

@@ -109,17 +109,25 @@ struct ImageSummary {
   WallTime created_at;     // in this store
 };
 
-struct PullRequest {
-  std::string reference;      // normalized
-  std::string platform = {};  // "linux/arm64"; "": this host's
-  bool pin = false;           // it also gets its name by digest (AtDigest), which stays what it is
-  // Asked, on the control loop, before so many bytes are stored; an error ends the pull with it.
-  std::function<awaitable<Status>(int64_t bytes)> make_room = {};
-};
+// Sees to it that so many bytes fit into the store of images beside what is there: unused ones may
+// go for them. An error if they would not fit even so. Asked on the control loop.
+using MakeImageRoom = std::function<awaitable<Status>(int64_t bytes)>;
 
 struct PulledImage {
   std::string reference;
   std::string digest;  // of what the registry has under that name: a manifest or an index
+};
+
+struct PullRequest {
+  std::string reference;      // normalized
+  std::string platform = {};  // "linux/arm64"; "": this host's
+  bool pin = false;           // it also gets its name by digest (AtDigest), which stays what it is
+  // Asked before the blobs that are not here are fetched, and once more, with 0, when all is
+  // unpacked and before the name is set.
+  MakeImageRoom make_room = {};
+  // Asked, on the control loop, right before the names are set. An error ends the pull with it;
+  // what it returns is held until the pull is over for all who asked.
+  std::function<StatusOr<std::shared_ptr<void>>(const PulledImage&)> before_naming = {};
 };
 
 // How far a pull is.
@@ -134,10 +142,12 @@ struct PullProgress {
 };
 
 struct PruneRequest {
-  std::set<std::string> used;  // references that stay
+  // References that stay; asked on the control loop, and again before each removal.
+  std::function<std::set<std::string>()> used;
   // Only as many go, the oldest first, as it takes to come down to that; none: all that are unused.
   std::optional<int64_t> down_to_bytes = {};
-  // Nothing goes if all unused ones would not be enough; `left_bytes` is then what the others take.
+  // Nothing goes if all unused ones would not be enough; `left_bytes` is then what the others take,
+  // and what pulls and imports hold that are under way.
   bool only_if_enough = false;
 };
 
@@ -217,9 +227,11 @@ class Runtime {
 
   // Loads a Docker or OCI archive (tar, also gzipped) from `archive`, a regular file open for
   // reading, and unpacks it. `name`: what to call the one image in it, normalized; "" takes the
-  // archive's own names. Returns the references.
+  // archive's own names. `make_room`, unless it is null, is asked, with 0, before the names are
+  // set. Returns the references.
   virtual awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
-                                                                     std::string name) = 0;
+                                                                     std::string name,
+                                                                     MakeImageRoom make_room) = 0;
   // Pulls from a registry, and unpacks: one pull of an image however many ask for it at a time. A
   // caller that is cancelled leaves it, and the last one ends it, without a trace. `report`, unless
   // it is null, is awaited a few times a second. NOT_FOUND (unknown_image): the registry does not

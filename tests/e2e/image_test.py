@@ -161,6 +161,27 @@ class Pull(ImageCase):
         self.assertRefused(self.pull(reference, "--platform", "linux/s390x"), 4, "is used by class job", "linux/s390x")
         self.assertWhole("job")
 
+    def test_a_pull_for_another_platform_takes_no_name_that_a_class_begins_to_use(self):
+        self.push_both("both-2")
+        asked, go = threading.Event(), threading.Event()
+        go.set()
+        self.addCleanup(go.set)
+        proxy = self.proxy(spoil=lambda data, sent: (asked.set(), go.wait(DEADLINE), data)[2])
+        reference = proxy.host + "/demo:both-2"
+        self.assertPulls(reference)
+        asked.clear()
+        go.clear()
+        results = []
+        thread = threading.Thread(target=lambda: results.append(self.pull(reference, "--platform", "linux/s390x")))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.assertTrue(asked.wait(DEADLINE))
+        self.apply("job", reference, 'pull_policy = "never"\n')
+        go.set()
+        thread.join()
+        self.assertRefused(results[0], 4, "is used by class job", "linux/s390x")
+        self.assertWhole("job")
+
     def test_a_registry_that_trickles_holds_up_no_other(self):
         slow = threading.Event()
         self.addCleanup(slow.set)
@@ -679,6 +700,8 @@ class Store(ImageCase):
         cls.corrupt = Proxy(cls.mirrored.port, spoil=lambda data, sent:
                             data[:-1] + bytes([data[-1] ^ 1]) if sent > 100_000 else data)
         cls.addClassCleanup(cls.corrupt.close)
+        cls.stranger = Server(lambda handler: handler.give(200, b"<html>Sign in</html>", Content_Type="text/html"))
+        cls.addClassCleanup(cls.stranger.close)
 
     @classmethod
     def registries(cls):
@@ -686,6 +709,8 @@ class Store(ImageCase):
         return (f'[[registry]]\nhost = "registry.invalid"\nmirrors = ["{gone}", "http://{cls.mirror.host}"]\n'
                 f'[[registry]]\nhost = "corrupt.invalid"\n'
                 f'mirrors = ["http://{cls.corrupt.host}", "http://{cls.mirror.host}"]\n'
+                f'[[registry]]\nhost = "stranger.invalid"\n'
+                f'mirrors = ["http://{cls.stranger.host}", "http://{cls.mirror.host}"]\n'
                 f'[[registry]]\nhost = "{cls.registry.host}"\nmirrors = ["http://{cls.mirror.host}"]\nplain_http = true\n')
 
     def test_a_mirror_is_asked_first_and_the_registry_for_what_it_lacks(self):
@@ -704,6 +729,12 @@ class Store(ImageCase):
         self.assertGreater(len(self.corrupt.blobs), 0)
         self.assertNothingUnfinished()
 
+    def test_a_mirror_that_answers_with_something_else_is_passed_over(self):
+        self.mirrored.push(self.image.source, "team/demo:3")
+        self.apply("job", "stranger.invalid/team/demo:3")
+        self.assertWhole("job")
+        self.assertGreater(len(self.stranger.seen), 0)
+
     def test_what_would_not_fit_anyway_costs_no_other_image(self):
         small, large = Image(layers=1, size=1000), Image(layers=1, size=30 << 20)
         for image, name in ((small, "small:1"), (large, "large:1")):
@@ -714,13 +745,46 @@ class Store(ImageCase):
         self.assertPulls(unused)
         self.assertRefused(self.pull(self.registry.host + "/large:1"), 4, "max_size", "40MiB")
         self.assertEqual(self.references(), {used, unused})
-        # How much of an archive there is to keep, shows only when it is here.
         large.archive(self.folder + "/large.tar", "docker.io/library/large:1")
         self.assertRefused(self.agent.ctr("image", "import", self.folder + "/large.tar", check=False), 4, "max_size", "40MiB")
         self.assertEqual(self.references(), {used, unused})
         small.archive(self.folder + "/small.tar", "docker.io/library/small:1")
         self.agent.ctr("image", "import", self.folder + "/small.tar")
         self.assertIn("docker.io/library/small:1", self.references())
+
+    def test_what_fits_packed_and_not_unpacked_is_refused_and_costs_no_other_image(self):
+        small, large = Image(layers=1, size=1000), Image(layers=1, size=30 << 20)
+        for image, name in ((small, "small:1"), (large, "large:1")):
+            self.addCleanup(image.close)
+            self.registry.push(image.source, name)
+        self.assertPulls(self.registry.host + "/small:1")
+        self.assertRefused(self.pull(self.registry.host + "/large:1"), 4, "max_size", "40MiB")
+        self.assertEqual(self.references(), {self.registry.host + "/small:1"})
+
+    def test_what_would_not_fit_anyway_costs_no_image_that_shares_layers_with_it(self):
+        less, more = Image(layers=1, size=14 << 20, seed=1), Image(layers=3, size=14 << 20, seed=1)
+        self.assertLess(less.digests & more.digests, less.digests)
+        for image, name in ((less, "less:1"), (more, "more:1")):
+            self.addCleanup(image.close)
+            self.registry.push(image.source, name)
+        self.assertPulls(self.registry.host + "/less:1")
+        self.assertRefused(self.pull(self.registry.host + "/more:1"), 4, "max_size", "40MiB")
+        self.assertEqual(self.references(), {self.registry.host + "/less:1"})
+
+    def test_an_import_that_does_not_fit_takes_no_name(self):
+        small, large = Image(layers=1, size=1000), Image(layers=1, size=30 << 20)
+        for image, name in ((small, "small"), (large, "large")):
+            self.addCleanup(image.close)
+            image.archive(f"{self.folder}/{name}.tar", "docker.io/library/app:1")
+        self.agent.ctr("image", "import", self.folder + "/small.tar")
+        before = self.agent.json("image", "ls")
+        self.assertRefused(self.agent.ctr("image", "import", self.folder + "/large.tar", check=False), 4, "max_size", "40MiB")
+        self.assertEqual(self.agent.json("image", "ls"), before)
+        self.apply("job", "app:1", 'pull_policy = "never"\n')
+        before = self.agent.json("image", "ls")
+        self.assertRefused(self.agent.ctr("image", "import", self.folder + "/large.tar", check=False), 4, "max_size", "40MiB")
+        self.assertEqual(self.agent.json("image", "ls"), before)
+        self.assertEqual(self.agent.ctr("run", "job/a", "--", "/bin/echo", "runs"), "runs")
 
     def test_the_oldest_unused_images_make_room(self):
         pulled = []

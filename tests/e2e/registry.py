@@ -122,7 +122,7 @@ class Image:
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
             plain = packed.getvalue()
-            layer = run("zstd", "-q", "-1", "-c", input=plain) if zstd else gzip.compress(plain, 1)
+            layer = run("zstd", "-q", "-1", "-c", input=plain) if zstd else gzip.compress(plain, 1, mtime=0)
             config["rootfs"]["diff_ids"].append(digest_of(plain))
             manifest["layers"].append({"mediaType": ZSTD if zstd else GZIP, **self.add(layer)})
         config["history"] = []

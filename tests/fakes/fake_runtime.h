@@ -43,6 +43,8 @@ class FakeRuntime final : public Runtime {
   std::set<std::string> images = {"docker.io/library/demo:latest"};
   std::map<std::string, std::string> registry;  // what can be pulled, with its digest
   bool hold_pull = false;                       // PullImage waits until Release()
+  bool hold_named = false;                      // so does it once it has set the names
+  bool hold_prune = false;                      // so does PruneImages, before each image
   Status create_error;
   Status start_error;
   Status remove_error;
@@ -73,6 +75,8 @@ class FakeRuntime final : public Runtime {
     hold_start = false;
     hold_remove = false;
     hold_pull = false;
+    hold_named = false;
+    hold_prune = false;
     RingAll();
   }
   // The one container there is.
@@ -238,7 +242,9 @@ class FakeRuntime final : public Runtime {
     if (images.contains(reference)) co_return absl::OkStatus();
     co_return Error(absl::StatusCode::kNotFound, code::kUnknownImage, "no image " + reference);
   }
-  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string name) override {
+  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string name,
+                                                             MakeImageRoom make_room) override {
+    if (make_room) CTR_CO_RETURN_IF_ERROR(co_await make_room(0));
     images.insert(name);
     co_return std::vector<std::string>{name};
   }
@@ -255,14 +261,21 @@ class FakeRuntime final : public Runtime {
     if (found == registry.end()) {
       co_return Error(absl::StatusCode::kNotFound, code::kUnknownImage, "the registry lacks it");
     }
+    PulledImage pulled{request.reference, found->second};
+    std::shared_ptr<void> named;
+    if (request.before_naming) {
+      CTR_CO_ASSIGN_OR_RETURN(named, request.before_naming(pulled));
+    }
     images.insert(request.reference);
     if (request.pin) images.insert(AtDigest(request.reference, found->second));
-    co_return PulledImage{request.reference, found->second};
+    while (hold_named) co_await Change();
+    co_return pulled;
   }
   awaitable<StatusOr<PrunedImages>> PruneImages(PruneRequest request) override {
     PrunedImages pruned;
     for (const std::string& image : std::set<std::string>(images)) {
-      if (request.used.contains(image)) continue;
+      while (hold_prune) co_await Change();
+      if (request.used().contains(image)) continue;
       images.erase(image);
       pruned.references.push_back(image);
     }

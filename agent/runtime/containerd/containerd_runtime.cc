@@ -65,8 +65,10 @@ awaitable<Status> CheckImageOf(std::shared_ptr<Core> core, std::string reference
 }
 
 awaitable<StatusOr<std::vector<std::string>>> ImportImagesOf(std::shared_ptr<Core> core,
-                                                             UniqueFd archive, std::string name) {
-  co_return co_await core->image_store.Import(std::move(archive), std::move(name));
+                                                             UniqueFd archive, std::string name,
+                                                             MakeImageRoom make_room) {
+  co_return co_await core->image_store.Import(std::move(archive), std::move(name),
+                                              std::move(make_room));
 }
 
 awaitable<StatusOr<PulledImage>> PullImageOf(std::shared_ptr<Core> core, PullRequest request,
@@ -271,9 +273,9 @@ awaitable<Status> ContainerdRuntime::CheckImage(std::string reference) {
   return CheckImageOf(core_, std::move(reference));
 }
 
-awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::ImportImages(UniqueFd archive,
-                                                                              std::string name) {
-  return ImportImagesOf(core_, std::move(archive), std::move(name));
+awaitable<StatusOr<std::vector<std::string>>> ContainerdRuntime::ImportImages(
+    UniqueFd archive, std::string name, MakeImageRoom make_room) {
+  return ImportImagesOf(core_, std::move(archive), std::move(name), std::move(make_room));
 }
 
 awaitable<StatusOr<PulledImage>> ContainerdRuntime::PullImage(PullRequest request,

@@ -58,8 +58,8 @@ class ContainerdRuntime final : public Runtime {
   awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string> ids) override;
   StatusOr<ContainerFiles> Files(const std::string& id) const override;
   awaitable<Status> CheckImage(std::string reference) override;
-  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
-                                                             std::string name) override;
+  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive, std::string name,
+                                                             MakeImageRoom make_room) override;
   awaitable<StatusOr<PulledImage>> PullImage(PullRequest request, ReportPull report) override;
   awaitable<StatusOr<PrunedImages>> PruneImages(PruneRequest request) override;
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;

@@ -2,6 +2,7 @@
 
 #include <set>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/disk_room.h"
@@ -22,6 +23,27 @@ std::vector<BlobDescriptor> BlobsOf(const ImageManifest& manifest) {
     if (known.insert(layer.digest).second) blobs.push_back(layer);
   }
   return blobs;
+}
+
+struct FetchedManifest {
+  std::variant<ImageManifest, ImageIndex> parsed;
+  NamedDocument document;
+};
+
+StatusOr<FetchedManifest> FetchManifest(RegistrySession& session, const std::string& wanted,
+                                        const Platform& platform) {
+  for (;;) {
+    CTR_ASSIGN_OR_RETURN(RegistrySession::Document document, session.FetchManifest(wanted));
+    auto parsed = ParseManifest(document.text, document.media_type, platform);
+    if (parsed.ok()) {
+      std::string type = std::visit([](const auto& it) { return it.media_type; }, *parsed);
+      return FetchedManifest{
+          *std::move(parsed),
+          {std::move(document.text), std::move(type), std::move(document.digest)}};
+    }
+    // A mirror may answer with a page of its own, or lack the platform.
+    if (!session.MayTryElsewhere()) return parsed.status();
+  }
 }
 
 // INVALID_ARGUMENT if what comes is not that blob.
@@ -102,16 +124,12 @@ StatusOr<ResolvedManifest> ResolveManifest(const std::string& reference,
   }
   std::string next = wanted;
   for (int depth = 0; depth <= kMaxIndexDepth; ++depth) {
-    CTR_ASSIGN_OR_RETURN(RegistrySession::Document document, resolved.session.FetchManifest(next));
-    CTR_ASSIGN_OR_RETURN(auto parsed,
-                         ParseManifest(document.text, document.media_type, resolved.platform));
-    auto* index = std::get_if<ImageIndex>(&parsed);
-    resolved.documents.push_back(
-        {std::move(document.text),
-         index != nullptr ? index->media_type : std::get<ImageManifest>(parsed).media_type,
-         std::move(document.digest)});
+    CTR_ASSIGN_OR_RETURN(FetchedManifest fetched,
+                         FetchManifest(resolved.session, next, resolved.platform));
+    resolved.documents.push_back(std::move(fetched.document));
+    auto* index = std::get_if<ImageIndex>(&fetched.parsed);
     if (index == nullptr) {
-      resolved.manifest = std::get<ImageManifest>(std::move(parsed));
+      resolved.manifest = std::get<ImageManifest>(std::move(fetched.parsed));
       resolved.blobs = BlobsOf(resolved.manifest);
       return resolved;
     }

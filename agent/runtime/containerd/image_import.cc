@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/disk_room.h"
+#include "agent/base/work.h"
 #include "agent/runtime/containerd/image_archive.h"
 #include "agent/runtime/containerd/image_content.h"
 #include "agent/runtime/containerd/image_record.h"
@@ -57,6 +58,13 @@ Status StoreLayers(const ImageImport& import, const std::string& lease, ImageArc
                            });
 }
 
+// On control, where who waits for the import says that nobody does any more.
+awaitable<Status> AskForRoom(MakeImageRoom make_room,
+                             std::shared_ptr<const std::atomic<bool>> abandoned) {
+  if (abandoned->load()) co_return absl::CancelledError("the import was given up");
+  co_return co_await make_room(0);
+}
+
 awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArchive& archive,
                                 std::vector<ImagePlan> images) {
   CTR_CO_RETURN_IF_ERROR(StoreLayers(import, lease, archive, images));
@@ -67,6 +75,10 @@ awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArc
         co_await UnpackImage(import.client, lease, image, import.folder, import.abandoned));
     if (image.manifest.empty()) image.manifest = MakeManifest(image);
     CTR_CO_RETURN_IF_ERROR(StoreDocuments(*import.client, lease, image, chain_id));
+  }
+  if (import.make_room) {
+    CTR_CO_RETURN_IF_ERROR(
+        co_await RunOn(import.control, AskForRoom(import.make_room, import.abandoned)));
   }
   // Names come last: a failed import leaves none.
   Names names;

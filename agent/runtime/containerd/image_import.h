@@ -9,6 +9,7 @@
 #include "agent/base/error.h"
 #include "agent/base/fd.h"
 #include "agent/runtime/containerd/client.h"
+#include "agent/runtime/runtime.h"
 
 namespace ctr {
 
@@ -17,6 +18,8 @@ struct ImageImport {
   UniqueFd archive;
   std::string folder;  // where containerd keeps images; "": elsewhere
   std::string name;    // normalized; "" for the archive's own names
+  asio::any_io_executor control;
+  MakeImageRoom make_room;  // asked on `control`; may be null
   // Set when nobody waits for the result any more: the import then ends and takes back what it did.
   std::shared_ptr<const std::atomic<bool>> abandoned;
 };

@@ -27,12 +27,36 @@ int64_t SnapshotBytes(const ContainerdClient& client, const std::string& name) {
   return client.snapshots()->Usage(call.get(), ask, &usage).ok() ? usage.size() : 0;
 }
 
-// What stays of the store, in bytes, if all goes but the images of these digests: they, what the
-// labels say that they hold, and what containers stand on. Blocks.
-StatusOr<int64_t> HeldBytes(const ContainerdClient& client, std::set<std::string> digests) {
+struct Held {
+  std::set<std::string> digests;    // of blobs
+  std::vector<std::string> layers;  // the snapshots of their names
+};
+
+// What belongs to pulls and imports that are under way.
+awaitable<StatusOr<Held>> HeldByLeases(std::shared_ptr<const ContainerdClient> client) {
+  Held held;
+  CTR_CO_ASSIGN_OR_RETURN(leases::ListResponse all, co_await client->Ask(&LeasesApi::List, {}));
+  for (const leases::Lease& lease : all.leases()) {
+    leases::ListResourcesRequest ask;
+    ask.set_id(lease.id());
+    StatusOr<leases::ListResourcesResponse> resources =
+        co_await client->Ask(&LeasesApi::ListResources, std::move(ask));
+    if (absl::IsNotFound(resources.status())) continue;  // it is over
+    if (!resources.ok()) co_return resources.status();
+    for (const leases::Resource& resource : resources->resources()) {
+      if (resource.type() == "content") held.digests.insert(resource.id());
+      if (absl::StartsWith(resource.type(), "snapshots/")) held.layers.push_back(resource.id());
+    }
+  }
+  co_return held;
+}
+
+// What stays of the store, in bytes, if all goes but these: they, what the labels say that they
+// hold, and what containers stand on. Blocks.
+StatusOr<int64_t> HeldBytes(const ContainerdClient& client, Held held) {
+  auto& [digests, layers] = held;
   std::map<std::string, content::Info> blobs;
   std::map<std::string, std::string> parents;  // of layers
-  std::vector<std::string> layers;
   CTR_ASSIGN_OR_RETURN(std::vector<content::Info> all_blobs, ListBlobs(client));
   for (content::Info& blob : all_blobs) blobs[blob.digest()] = std::move(blob);
   CTR_ASSIGN_OR_RETURN(std::vector<snapshots::Info> all_snapshots, ListSnapshots(client));
@@ -63,30 +87,45 @@ StatusOr<int64_t> HeldBytes(const ContainerdClient& client, std::set<std::string
   return bytes;
 }
 
-std::set<std::string> UsedDigests(const images::ListImagesResponse& all,
-                                  const PruneRequest& request) {
+std::set<std::string> DigestsOf(const std::set<std::string>& names,
+                                const images::ListImagesResponse& all) {
   std::set<std::string> digests;
   for (const images::Image& image : all.images()) {
-    if (request.used.contains(image.name())) digests.insert(image.target().digest());
+    if (names.contains(image.name())) digests.insert(image.target().digest());
   }
   return digests;
+}
+
+std::pair<int64_t, int32_t> UpdatedAt(const images::Image& image) {
+  return {image.updated_at().seconds(), image.updated_at().nanos()};
 }
 
 // The images that nobody uses, the one that was pulled or imported the longest ago first.
 std::vector<images::Image> Unused(const images::ListImagesResponse& all,
                                   const PruneRequest& request) {
-  const std::set<std::string> used_digests = UsedDigests(all, request);
+  const std::set<std::string> used = request.used();
+  const std::set<std::string> used_digests = DigestsOf(used, all);
   std::vector<images::Image> unused;
   for (const images::Image& image : all.images()) {
     const bool frees_nothing =
         request.down_to_bytes && used_digests.contains(image.target().digest());
-    if (!request.used.contains(image.name()) && !frees_nothing) unused.push_back(image);
+    if (!used.contains(image.name()) && !frees_nothing) unused.push_back(image);
   }
   std::sort(unused.begin(), unused.end(), [](const images::Image& a, const images::Image& b) {
-    return std::pair(a.updated_at().seconds(), a.updated_at().nanos()) <
-           std::pair(b.updated_at().seconds(), b.updated_at().nanos());
+    return UpdatedAt(a) < UpdatedAt(b);
   });
   return unused;
+}
+
+// Not if it has been removed, or pulled or imported again.
+awaitable<StatusOr<bool>> IsAsListed(std::shared_ptr<const ContainerdClient> client,
+                                     images::Image image) {
+  images::GetImageRequest get;
+  get.set_name(image.name());
+  StatusOr<images::GetImageResponse> now = co_await client->Ask(&ImagesApi::Get, std::move(get));
+  if (absl::IsNotFound(now.status())) co_return false;
+  if (!now.ok()) co_return now.status();
+  co_return UpdatedAt(now->image()) == UpdatedAt(image);
 }
 
 }  // namespace
@@ -112,15 +151,18 @@ awaitable<StatusOr<PrunedImages>> PruneImages(std::shared_ptr<const ContainerdCl
   if (!all.ok()) co_return all.status();
   const int64_t wanted = request.down_to_bytes.value_or(0);
   if (request.only_if_enough && before > wanted) {
-    CTR_CO_ASSIGN_OR_RETURN(pruned.left_bytes,
-                            co_await OnWork(work, [client, used = UsedDigests(*all, request)] {
-                              return HeldBytes(*client, used);
+    CTR_CO_ASSIGN_OR_RETURN(Held held, co_await HeldByLeases(client));
+    held.digests.merge(DigestsOf(request.used(), *all));
+    CTR_CO_ASSIGN_OR_RETURN(pruned.left_bytes, co_await OnWork(work, [client, held] {
+                              return HeldBytes(*client, held);
                             }));
     if (pruned.left_bytes > wanted) co_return pruned;
     pruned.left_bytes = before;
   }
   for (const images::Image& image : Unused(*all, request)) {
     if (request.down_to_bytes && pruned.left_bytes <= *request.down_to_bytes) break;
+    CTR_CO_ASSIGN_OR_RETURN(const bool is_as_listed, co_await IsAsListed(client, image));
+    if (!is_as_listed || request.used().contains(image.name())) continue;
     images::DeleteImageRequest remove;
     remove.set_name(image.name());
     remove.set_sync(true);

@@ -31,6 +31,7 @@ Status AsPullFailure(const Status& status, const std::string& reference) {
   const std::string what =
       absl::StrCat("cannot pull ", reference, ": ",
                    Printable({status.message().data(), status.message().size()}));
+  if (ErrorCodeOf(status) == code::kInUse) return Error(status.code(), code::kInUse, what);
   switch (status.code()) {
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kCancelled:
@@ -197,14 +198,20 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
       co_await OnWork(transfers_, [client = client_, lease, plan, chain_id, fetching] {
         return StorePulled(*client, lease, plan, chain_id, *fetching->manifest);
       }));
+  // How much it takes unpacked is known only now.
+  if (lacked > 0 && request.make_room) CTR_CO_RETURN_IF_ERROR(co_await request.make_room(0));
   const NamedDocument& named = resolved.Named();
+  PulledImage pulled{request.reference, named.digest};
+  if (request.before_naming) {
+    CTR_CO_ASSIGN_OR_RETURN(flight->named, request.before_naming(pulled));
+  }
   CTR_CO_RETURN_IF_ERROR(
       co_await SetImageName(client_, lease, request.reference, named.media_type, named.text));
   if (request.pin) {
     CTR_CO_RETURN_IF_ERROR(co_await SetImageName(
         client_, lease, AtDigest(request.reference, named.digest), named.media_type, named.text));
   }
-  co_return PulledImage{request.reference, named.digest};
+  co_return pulled;
 }
 
 // All layers, side by side. Ends when none is under way any more; the first failure ends them all.

@@ -32,6 +32,7 @@ struct PullFlight {
   bool unpacking = false;
   std::set<Alarm*> waiting = {};  // of who asked
   std::optional<StatusOr<PulledImage>> result = {};
+  std::shared_ptr<void> named = {};  // what PullRequest::before_naming returned
 
   PullProgress Progress() const;
 };

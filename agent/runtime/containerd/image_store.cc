@@ -141,8 +141,8 @@ awaitable<StatusOr<ResolvedImage>> ImageStore::ResolveUnpacked(std::string norma
   co_return image;
 }
 
-awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archive,
-                                                                 std::string name) {
+awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archive, std::string name,
+                                                                 MakeImageRoom make_room) {
   using Names = StatusOr<std::vector<std::string>>;
   if (!name.empty()) {
     CTR_CO_ASSIGN_OR_RETURN(name, NormalizeReference(name));
@@ -156,6 +156,8 @@ awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archiv
                      .archive = std::move(archive),
                      .folder = folder_,
                      .name = std::move(name),
+                     .control = co_await asio::this_coro::executor,
+                     .make_room = std::move(make_room),
                      .abandoned = give_up.abandoned};
   co_return co_await Shielded<Names>(
       asio::co_spawn(import_strand_, ImportImage(std::move(import)), use_awaitable), [](Names) {});

@@ -39,7 +39,8 @@ class ImageStore {
 
   // As Runtime::ImportImages, Runtime::ListImages, Runtime::RemoveImage. One import at a time has a
   // thread of the pool. A cancelled import takes back what it did, later.
-  awaitable<StatusOr<std::vector<std::string>>> Import(UniqueFd archive, std::string name);
+  awaitable<StatusOr<std::vector<std::string>>> Import(UniqueFd archive, std::string name,
+                                                       MakeImageRoom make_room);
   awaitable<StatusOr<std::vector<ImageSummary>>> List();
   awaitable<Status> Remove(std::string reference);
   awaitable<StatusOr<PrunedImages>> Prune(PruneRequest request);

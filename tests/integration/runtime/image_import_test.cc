@@ -38,11 +38,27 @@ class ImageFixture : public RuntimeFixture {
         store_(&client_, work_.get_executor(), "") {}
 
   // Written to a file first, as the agent does.
-  StatusOr<Names> Import(const std::string& bytes, const std::string& name = "") {
+  StatusOr<Names> Import(const std::string& bytes, const std::string& name = "",
+                         MakeImageRoom make_room = nullptr) {
     std::string path = folder_ + "/archive.tar";
     WriteWholeFile(path, bytes);
     UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    return Run(store_.Import(std::move(file), name));
+    return Run(store_.Import(std::move(file), name, std::move(make_room)));
+  }
+
+  // As one that pulls or imports the same once more.
+  void SetNameAgain(const std::string& name) {
+    images::GetImageRequest get;
+    get.set_name(name);
+    images::GetImageResponse found;
+    auto get_context = client_.NewContext();
+    REQUIRE(client_.images()->Get(get_context.get(), get, &found).ok());
+    images::UpdateImageRequest update;
+    *update.mutable_image() = found.image();
+    update.mutable_update_mask()->add_paths("target");
+    images::UpdateImageResponse updated;
+    auto update_context = client_.NewContext();
+    REQUIRE(client_.images()->Update(update_context.get(), update, &updated).ok());
   }
 
   ResolvedImage MustResolve(const std::string& name) {
@@ -206,6 +222,41 @@ TEST_CASE_FIXTURE(ImageFixture, "a name moves to a newer image, and the older on
   CHECK(List() == with_newer);
 }
 
+TEST_CASE_FIXTURE(ImageFixture, "a prune leaves what comes to be used, or anew, while it goes on") {
+  std::set<std::string> used;
+  for (const ImageSummary& image : Images()) used.insert(image.reference);
+  for (const char* name : {"old:1", "wanted:1", "again:1"}) {
+    REQUIRE(Import(OciLayout({MakeLayer("file", name)}, name).Archive()).ok());
+  }
+  int asked = 0;
+  auto pruned = Run(store_.Prune({.used = [&] {
+    ++asked;
+    if (asked == 1) SetNameAgain("docker.io/library/again:1");
+    if (asked == 3) used.insert("docker.io/library/wanted:1");
+    return used;
+  }}));
+  REQUIRE_MESSAGE(pruned.ok(), pruned.status().ToString());
+  CHECK(pruned->references == Names{"docker.io/library/old:1"});
+  MustResolve("docker.io/library/wanted:1");
+  MustResolve("docker.io/library/again:1");
+}
+
+TEST_CASE_FIXTURE(ImageFixture, "an import that finds no room takes no name, and leaves nothing") {
+  OciLayout older({kLayer1}, "demo:1");
+  REQUIRE(Import(older.Archive()).ok());
+  const Kept before = List();
+  bool asked = false;
+  auto imported =
+      Import(OciLayout({kLayer2}, "demo:1").Archive(), "", [&](int64_t) -> awaitable<Status> {
+        asked = true;
+        co_return absl::ResourceExhaustedError("no room");
+      });
+  CHECK(absl::IsResourceExhausted(imported.status()));
+  CHECK(asked);
+  CHECK(List() == before);
+  CHECK(MustResolve("docker.io/library/demo:1").digest == older.manifest_digest);
+}
+
 TEST_CASE_FIXTURE(ImageFixture, "a damaged layer is refused, and nothing of the image is kept") {
   OciLayout changed({kLayer1, kLayer2}, "demo:1");
   changed.blobs[changed.layer_digests[1]].back() ^= 1;
@@ -242,7 +293,7 @@ TEST_CASE_FIXTURE(ImageFixture, "what is cut short, or no image, is refused in o
   CheckRefused(MakeTar({{"README", "hello"}}), "neither index.json");
   CheckRefused(OciLayout({kLayer1}, "").Archive(), "no name");
   UniqueFd folder(::open(folder_.c_str(), O_RDONLY | O_CLOEXEC));
-  auto not_regular = Run(store_.Import(std::move(folder), ""));
+  auto not_regular = Run(store_.Import(std::move(folder), "", nullptr));
   CHECK(not_regular.status().code() == absl::StatusCode::kInvalidArgument);
   CHECK(!Import(layout.Archive(), "Bad Name").ok());
 }
@@ -277,7 +328,7 @@ TEST_CASE_FIXTURE(ImageFixture, "an import that is given up leaves nothing") {
   std::optional<StatusOr<Names>> imported;
   UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   asio::co_spawn(
-      io_, store_.Import(std::move(file), ""),
+      io_, store_.Import(std::move(file), "", nullptr),
       asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr, StatusOr<Names> names) {
         imported = std::move(names);
       }));
@@ -384,7 +435,7 @@ TEST_CASE_FIXTURE(ImageFixture, "one archive imported twice at once is one image
   for (int i = 0; i < 4; ++i) {
     UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     asio::co_spawn(
-        io_, store_.Import(std::move(file), ""),
+        io_, store_.Import(std::move(file), "", nullptr),
         [&](std::exception_ptr, StatusOr<Names> names) { results.push_back(std::move(names)); });
   }
   RunUntil([&] { return results.size() == 4; });

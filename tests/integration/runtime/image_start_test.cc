@@ -40,7 +40,7 @@ TEST_CASE("an image without its layers counts as not here, and comes back when i
   CHECK(absl::IsNotFound(t.Run(t.runtime_->CheckImage(kBusyboxImage))));
 
   UniqueFd archive(::open((t.folder_ + "/busybox.tar").c_str(), O_RDONLY | O_CLOEXEC));
-  REQUIRE(t.Run(t.runtime_->ImportImages(std::move(archive), "")).ok());
+  REQUIRE(t.Run(t.runtime_->ImportImages(std::move(archive), "", nullptr)).ok());
   CHECK(t.Run(t.runtime_->CheckImage(kBusyboxImage)).ok());
   Container container = t.StartNew({"/bin/echo", "here"});
   CHECK(t.WaitExit(container.id).code == 0);

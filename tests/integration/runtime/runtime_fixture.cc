@@ -68,8 +68,8 @@ RuntimeFixture::RuntimeFixture() {
     Reopen();
     std::string archive = folder_ + "/busybox.tar";
     WriteBusyboxArchive(archive);
-    auto references =
-        Run(runtime_->ImportImages(UniqueFd(::open(archive.c_str(), O_RDONLY | O_CLOEXEC)), ""));
+    auto references = Run(runtime_->ImportImages(
+        UniqueFd(::open(archive.c_str(), O_RDONLY | O_CLOEXEC)), "", nullptr));
     REQUIRE_MESSAGE(references.ok(), references.status().ToString());
     REQUIRE(*references == std::vector<std::string>{kBusyboxImage});
   } catch (...) {

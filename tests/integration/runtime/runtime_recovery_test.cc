@@ -153,7 +153,7 @@ TEST_CASE("somebody else's containerd is used, and purging leaves it as it was")
     REQUIRE_MESSAGE(opened.ok(), opened.status().ToString());
     CHECK(absl::StrContains((*opened)->Describe(), "external"));
     auto archive = UniqueFd(::open((t.folder_ + "/busybox.tar").c_str(), O_RDONLY | O_CLOEXEC));
-    REQUIRE(t.Run((*opened)->ImportImages(std::move(archive), "")).ok());
+    REQUIRE(t.Run((*opened)->ImportImages(std::move(archive), "", nullptr)).ok());
     ContainerSpec spec = t.Spec({"/bin/sleep", "1000"});
     REQUIRE(t.Run((*opened)->Create(spec)).ok());
     REQUIRE(t.Run((*opened)->Start(spec.id)).ok());

@@ -43,8 +43,8 @@ class SpecFixture : public RuntimeFixture {
     config["config"] = process;
     std::string path = folder_ + "/image.tar";
     WriteWholeFile(path, MakeDockerArchive({layer}, config.dump(), name));
-    auto imported =
-        Run(runtime_->ImportImages(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), ""));
+    auto imported = Run(
+        runtime_->ImportImages(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), "", nullptr));
     REQUIRE_MESSAGE(imported.ok(), imported.status().ToString());
   }
 

@@ -74,4 +74,56 @@ TEST_CASE("another machine's image takes no name that a class uses") {
   CHECK(world.runtime.pulls == 1);
 }
 
+TEST_CASE("another machine's image takes no name that a class begins to use during the pull") {
+  World world;
+  const std::string demo = "docker.io/library/demo:latest";
+  world.runtime.registry[demo] = "sha256:" + std::string(64, 'a');
+  world.runtime.hold_pull = true;
+  auto pulled = world.Spawn(
+      world.supervisor->PullImage({.reference = demo, .platform = "linux/s390x"}, nullptr));
+  world.Settle();
+  REQUIRE(world.runtime.pulls == 1);
+  world.Apply(kWebClass);
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(pulled->has_value());
+  CHECK(ErrorCodeOf((*pulled)->status()) == code::kInUse);
+}
+
+TEST_CASE("an image that a class comes to use while others are pruned stays") {
+  World world;
+  world.runtime.images = {"docker.io/library/a:1", "docker.io/library/demo:latest"};
+  world.runtime.hold_prune = true;
+  auto pruned = world.Spawn(world.supervisor->PruneImages());
+  world.Settle();
+  world.Apply(kWebClass + std::string("pull_policy = \"never\"\n"));
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(pruned->has_value());
+  CHECK((*pruned)->references == std::vector<std::string>{"docker.io/library/a:1"});
+}
+
+TEST_CASE("what an apply has pulled is neither pruned nor removed before the class is there") {
+  World world;
+  const std::string far = "docker.io/library/far:latest";
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  world.runtime.registry[far] = digest;
+  world.runtime.hold_named = true;
+  auto applied = world.Spawn(world.supervisor->ApplyClass(
+      "name = \"far\"\nimage = \"far\"\ndefault_port = 8080\npull_policy = \"always\"\n", "f",
+      "test"));
+  world.Settle();
+  REQUIRE(world.runtime.images.contains(far));
+  REQUIRE(world.Await(world.supervisor->PruneImages()).ok());
+  Status removed = world.Await(world.supervisor->RemoveImage(far));
+  CHECK(ErrorCodeOf(removed) == code::kInUse);
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(applied->has_value());
+  CHECK((*applied)->result == ApplyResult::kCreated);
+  CHECK(world.runtime.images == std::set<std::string>{far, AtDigest(far, digest)});
+  removed = world.Await(world.supervisor->RemoveImage(far));
+  CHECK(ErrorCodeOf(removed) == code::kInUse);
+}
+
 }  // namespace ctr

@@ -119,6 +119,28 @@ TEST_CASE("an image's manifest gives its config and its layers in order") {
   CHECK(manifest.TotalBytes() == 130);
 }
 
+TEST_CASE("what calls itself by no name of a manifest or an index counts as OCI's") {
+  const auto type_of = [](std::string text, const std::string& said, const std::string& served) {
+    text.insert(1, absl::StrCat(R"("mediaType":")", said, R"(",)"));
+    auto parsed = ParseManifest(text, served, kAmd64);
+    REQUIRE_MESSAGE(parsed.ok(), parsed.status().ToString());
+    return std::visit([](const auto& document) { return document.media_type; }, *parsed);
+  };
+  const std::string image = Image(Descriptor(kGzip, '1', 10));
+  const std::string index = absl::StrCat(R"({"manifests":[)", Entry('1', "linux", "amd64"), "]}");
+  const std::string docker = "application/vnd.docker.distribution.manifest";
+  const std::string oci = "application/vnd.oci.image.";
+  CHECK(type_of(image, docker + ".v2+json", "") == docker + ".v2+json");
+  CHECK(type_of(image, "", docker + ".v2+json") == docker + ".v2+json");
+  CHECK(type_of(index, docker + ".list.v2+json", "") == docker + ".list.v2+json");
+  const std::string long_type = "application/" + std::string(3 << 20, 'x') + "+json";
+  for (const std::string& said : {long_type, std::string("application/json"), oci + "config"}) {
+    CHECK(type_of(image, said, "") == oci + "manifest.v1+json");
+    CHECK(type_of(index, "", said) == oci + "index.v1+json");
+  }
+  CHECK(type_of(index, docker + ".v2+json", "") == oci + "index.v1+json");
+}
+
 TEST_CASE("a foreign layer's address is not followed") {
   const std::string text =
       Image(Descriptor(kGzip, '1', 10, R"(,"urls":["https://elsewhere.example/layer"])"));
@@ -173,6 +195,8 @@ TEST_CASE("platforms are written as docker writes them") {
   CHECK(PlatformName(*ParsePlatform("linux/arm")) == "linux/arm/v7");
   CHECK(PlatformName(*ParsePlatform("linux/ARM/v6")) == "linux/arm/v6");
   CHECK(PlatformName(*ParsePlatform("linux/x86_64")) == "linux/amd64");
+  CHECK(PlatformName(*ParsePlatform("linux/amd64/v1")) == "linux/amd64");
+  CHECK(PlatformName(*ParsePlatform("linux/aarch64/v8")) == "linux/arm64");
   for (const char* text : {"", "arm64", "windows/amd64", "linux/", "linux/a/b/c", "linux/a b"}) {
     CHECK_MESSAGE(absl::IsInvalidArgument(ParsePlatform(text).status()), text);
   }

@@ -38,8 +38,10 @@ class Layout {
     return {{"mediaType", type}, {"digest", digest}, {"size", bytes.size()}};
   }
 
-  json AddImage(const std::string& architecture, const std::string& layer = "a layer, packed") {
+  json AddImage(const std::string& architecture, const std::string& layer = "a layer, packed",
+                const std::string& own_type = "") {
     json manifest = {{"schemaVersion", 2},
+                     {"mediaType", own_type},
                      {"config", AddBlob(kConfigType, Config(architecture).dump())},
                      {"layers", json::array({AddBlob(kLayerType, layer)})}};
     return AddBlob(kManifestType, manifest.dump());
@@ -112,6 +114,22 @@ TEST_CASE("an OCI layout is planned by its index, manifest and config") {
   CHECK(images[0].layers[0].digest == Sha256Digest("a layer, packed"));
   CHECK(images[0].layers[0].diff_id == kDiffId);
   CHECK(images[0].layers[0].media_type == kLayerType);
+}
+
+TEST_CASE("a manifest that calls itself by no name of one counts as OCI's") {
+  const std::string docker = "application/vnd.docker.distribution.manifest.v2+json";
+  const std::string long_type = "application/" + std::string(3 << 20, 'x') + "+json";
+  for (const std::string& said : {docker, long_type}) {
+    Layout layout;
+    json image = layout.AddImage("amd64");
+    image["mediaType"] = said;
+    layout.SetIndex({Named(image, "demo:latest")});
+    CHECK(Plan(layout)[0].manifest_media_type == (said == docker ? docker : kManifestType));
+
+    image = layout.AddImage("amd64", "another layer, packed", said);
+    layout.SetIndex({Named(image, "demo:latest")});
+    CHECK(Plan(layout)[0].manifest_media_type == (said == docker ? docker : kManifestType));
+  }
 }
 
 TEST_CASE("names come from containerd's annotation, then OCI's, but a tag alone is no name") {

@@ -428,7 +428,8 @@ awaitable<Status> SimRuntime::CheckImage(std::string) {
   return Call("check image", milliseconds(2), [] { return absl::OkStatus(); });
 }
 
-awaitable<StatusOr<std::vector<std::string>>> SimRuntime::ImportImages(UniqueFd, std::string) {
+awaitable<StatusOr<std::vector<std::string>>> SimRuntime::ImportImages(UniqueFd, std::string,
+                                                                       MakeImageRoom) {
   co_return absl::UnimplementedError("no images here");
 }
 awaitable<StatusOr<PulledImage>> SimRuntime::PullImage(PullRequest, ReportPull) {

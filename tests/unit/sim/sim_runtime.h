@@ -97,7 +97,8 @@ class SimRuntime final : public Runtime {
     return absl::UnimplementedError("nobody copies in the simulation");
   }
   awaitable<Status> CheckImage(std::string reference) override;
-  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string) override;
+  awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string,
+                                                             MakeImageRoom) override;
   awaitable<StatusOr<PulledImage>> PullImage(PullRequest, ReportPull) override;
   awaitable<StatusOr<PrunedImages>> PruneImages(PruneRequest) override;
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override;
