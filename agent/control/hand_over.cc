@@ -339,6 +339,8 @@ void HandOver::TakeAnswer(Successor& successor, uint64_t number,
   asked->alarm->Ring();
 }
 
+// Of a request that is cancelled the answer is still awaited, in `asked_`: what it lets in leaves
+// again then, and the other one is told so.
 awaitable<StatusOr<Passage>> HandOver::AskSuccessor(std::shared_ptr<Successor> successor,
                                                     InstanceName name, WakeOrigin origin,
                                                     MonoTime deadline, std::string cause,

@@ -354,14 +354,15 @@ void Supervisor::TellHandedOver(const Status& status) {
 awaitable<StatusOr<Passage>> Supervisor::EnsureAwake(InstanceName name, WakeOrigin origin,
                                                      MonoTime deadline, std::string cause,
                                                      size_t bytes) {
-  StatusOr<Passage> passage = co_await asio::co_spawn(
-      executor_, Admit(std::move(name), origin, deadline, std::move(cause), bytes), use_awaitable);
+  StatusOr<Passage> passage =
+      co_await RunOn(executor_, Admit(std::move(name), origin, deadline, std::move(cause), bytes));
   if (!passage.ok()) co_return AsIngressError(passage.status());
   co_return passage;
 }
 
 awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin origin,
                                                MonoTime deadline, std::string cause, size_t bytes) {
+  co_await AllowCancellation(false);
   if (name.id.empty()) {
     if (std::shared_ptr<ClassPool> pool = FindPool(name.class_name)) {
       co_return co_await pool->Admit(deadline, std::move(cause), bytes);

@@ -6,6 +6,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 
 namespace ctr {
 namespace {
@@ -16,6 +17,7 @@ struct Asked {
   explicit Asked(std::unique_ptr<Alarm> of_waiter) : alarm(std::move(of_waiter)) {}
 
   const std::unique_ptr<Alarm> alarm;
+  asio::cancellation_signal abandoned;
   std::optional<StatusOr<Passage>> answer;
 };
 
@@ -39,9 +41,7 @@ void WakerRelay::RingAll() {
 awaitable<StatusOr<Passage>> WakerRelay::EnsureAwake(InstanceName name, WakeOrigin origin,
                                                      MonoTime deadline, std::string cause,
                                                      size_t bytes) {
-  return asio::co_spawn(control_,
-                        AskInTurn(std::move(name), origin, deadline, std::move(cause), bytes),
-                        use_awaitable);
+  return RunOn(control_, AskInTurn(std::move(name), origin, deadline, std::move(cause), bytes));
 }
 
 awaitable<StatusOr<Passage>> WakerRelay::AskInTurn(InstanceName name, WakeOrigin origin,
@@ -60,13 +60,23 @@ awaitable<StatusOr<Passage>> WakerRelay::AskInTurn(InstanceName name, WakeOrigin
     co_await asked->alarm->WaitUntil(deadline);
   }
   if (!there_) {
-    asio::co_spawn(control_, here_.EnsureAwake(name, origin, deadline, cause, bytes),
-                   [asked](std::exception_ptr failure, StatusOr<Passage> answer) {
-                     if (failure) answer = absl::InternalError("waking the instance failed");
-                     asked->answer = std::move(answer);
-                     asked->alarm->Ring();
-                   });
-    while (!asked->answer && !there_) co_await asked->alarm->WaitUntil(MonoTime::max());
+    asio::co_spawn(
+        control_, here_.EnsureAwake(name, origin, deadline, cause, bytes),
+        asio::bind_cancellation_slot(
+            asked->abandoned.slot(),
+            [asked, control = control_](std::exception_ptr failure, StatusOr<Passage> answer) {
+              if (failure) answer = absl::InternalError("waking the instance failed");
+              asked->answer = std::move(answer);
+              asked->alarm->Ring();
+              // The coroutine that calls this still refers to the signal.
+              asio::post(control, [asked] {});
+            }));
+    while (!asked->answer && !there_) {
+      co_await asked->alarm->WaitUntil(MonoTime::max());
+      // Of a request that is cancelled the next co_await ends this, and not what was asked.
+      const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
+      if (cancelled != asio::cancellation_type::none) asked->abandoned.emit(cancelled);
+    }
     if (asked->answer && (asked->answer->ok() || !there_)) co_return *std::move(asked->answer);
   }
   co_return co_await there_(std::move(name), origin, deadline, std::move(cause), bytes);

@@ -16,6 +16,7 @@ struct Wake {
   explicit Wake(const asio::any_io_executor& executor) : done(executor, MonoTime::max()) {}
 
   asio::steady_timer done;  // never expires: cancelled when there is a result
+  asio::cancellation_signal abandoned;
   std::optional<StatusOr<Passage>> result;
 };
 
@@ -54,9 +55,9 @@ StatusOr<Passage> TryEnter(const std::shared_ptr<Slot>& slot) {
   return Passage();
 }
 
-// The waker is asked in a coroutine of its own, which nobody cancels: it works on another thread,
-// where a cancellation from here would race with its result. What it lets in after the request was
-// abandoned leaves again with the Wake.
+// The waker is asked in a coroutine of its own, which outlives a request that is abandoned: it
+// works on another thread, where its result may be on its way. What it still lets in leaves again
+// with the Wake.
 awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin origin,
                                    MonoTime deadline, std::string cause, size_t bytes) {
   auto wake = std::make_shared<Wake>(loop.executor);
@@ -64,18 +65,25 @@ awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin or
   InstanceName name{route.class_route->name, route.id};
   asio::co_spawn(loop.executor,
                  loop.waker.EnsureAwake(std::move(name), origin, deadline, std::move(cause), bytes),
-                 [wake, &loop](std::exception_ptr failure, StatusOr<Passage> passage) {
-                   loop.wakes.fetch_sub(1, std::memory_order_release);
-                   if (failure) passage = absl::InternalError("waking the instance failed");
-                   wake->result = std::move(passage);
-                   wake->done.cancel();
-                 });
+                 asio::bind_cancellation_slot(
+                     wake->abandoned.slot(),
+                     [wake, &loop](std::exception_ptr failure, StatusOr<Passage> passage) {
+                       loop.wakes.fetch_sub(1, std::memory_order_release);
+                       if (failure) passage = absl::InternalError("waking the instance failed");
+                       wake->result = std::move(passage);
+                       wake->done.cancel();
+                       // The coroutine that calls this still refers to the signal.
+                       asio::post(loop.executor, [wake] {});
+                     }));
   if (!wake->result) {
     ErrorCode ignored;
     co_await wake->done.async_wait(asio::redirect_error(use_awaitable, ignored));
   }
-  // No result yet means that the request was cancelled; the next co_await ends it.
-  if (!wake->result) co_return absl::CancelledError("the client went away");
+  if (!wake->result) {
+    // The request was cancelled; the next co_await ends it.
+    wake->abandoned.emit(asio::cancellation_type::terminal);
+    co_return absl::CancelledError("the client went away");
+  }
   co_return *std::move(wake->result);
 }
 

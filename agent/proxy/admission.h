@@ -10,8 +10,8 @@ namespace ctr {
 WakeOrigin PickInstance(Route& route, MonoTime now, std::mt19937_64& random);
 
 // Lets a request into `route`'s instance, which PickInstance has settled; wakes it first if need
-// be. `waited` is set to how long that took. Errors carry the ingress's codes. A caller that is
-// cancelled abandons the wait: the instance then wakes for nobody.
+// be. Errors carry the ingress's codes. A caller that is cancelled cancels the waker's wait: the
+// instance then wakes for nobody.
 awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin origin,
                                    MonoTime deadline, std::string cause, size_t bytes);
 

@@ -37,6 +37,7 @@ class Waker {
   // Without an ID: whichever of those that routing owns can take it first, the nearest of them.
   // Gives up at `deadline`. Errors carry the ingress's codes: unknown_class, unknown_instance,
   // manual_start, max_instances, overloaded, queue_full, draining, start_failed, start_timeout.
+  // Who is cancelled no longer waits, but may yet be let in: that leaves again.
   virtual awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin,
                                                    MonoTime deadline, std::string cause,
                                                    size_t bytes) = 0;

@@ -5,6 +5,8 @@
 #include <mutex>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
+#include "agent/base/work.h"
 #include "agent/proxy/waker.h"
 
 namespace ctr {
@@ -42,6 +44,11 @@ class FakeWaker final : public Waker {
     std::lock_guard lock(mutex_);
     held_ = false;
   }
+  // So do they, whoever cancels them.
+  void HoldDeaf() {
+    std::lock_guard lock(mutex_);
+    held_ = deaf_ = true;
+  }
 
   std::vector<Call> calls() const {
     std::lock_guard lock(mutex_);
@@ -51,7 +58,7 @@ class FakeWaker final : public Waker {
     std::lock_guard lock(mutex_);
     return starts_;
   }
-  // Calls that have not returned.
+  // Calls that have not returned, and were not cancelled.
   int waiting() const {
     std::lock_guard lock(mutex_);
     return waiting_;
@@ -69,6 +76,8 @@ class FakeWaker final : public Waker {
   awaitable<StatusOr<Passage>> EnsureAwake(InstanceName name, WakeOrigin origin, MonoTime deadline,
                                            std::string, size_t) override {
     Enter({name, origin});
+    const auto left = absl::MakeCleanup([this] { Leave(); });
+    if (deaf()) co_await AllowCancellation(false);
     asio::steady_timer timer(co_await asio::this_coro::executor);
     while (held() && std::chrono::steady_clock::now() < deadline) {
       timer.expires_after(std::chrono::milliseconds(1));
@@ -89,14 +98,21 @@ class FakeWaker final : public Waker {
     std::lock_guard lock(mutex_);
     return held_;
   }
+  bool deaf() const {
+    std::lock_guard lock(mutex_);
+    return deaf_;
+  }
   void Enter(Call call) {
     std::lock_guard lock(mutex_);
     calls_.push_back(std::move(call));
     ++waiting_;
   }
-  StatusOr<Passage> Finish(InstanceName name) {
+  void Leave() {
     std::lock_guard lock(mutex_);
     --waiting_;
+  }
+  StatusOr<Passage> Finish(InstanceName name) {
+    std::lock_guard lock(mutex_);
     if (!error_.ok()) return error_;
     if (held_) {
       return Error(absl::StatusCode::kDeadlineExceeded, code::kStartTimeout, "not healthy in time");
@@ -122,6 +138,7 @@ class FakeWaker final : public Waker {
   std::vector<Refusal> refusals_;
   Status error_;
   bool held_ = false;
+  bool deaf_ = false;
   int starts_ = 0;
   int waiting_ = 0;
 };

@@ -263,7 +263,7 @@ TEST_CASE("a port that nothing listens on is 502 after a few attempts") {
   CHECK(world.Idle());
 }
 
-TEST_CASE("a client that goes away while it is held is forgotten") {
+TEST_CASE("a client that goes away while it is held is forgotten, also by the waker") {
   World world(Hello());
   world.waker.Hold();
   {
@@ -272,9 +272,10 @@ TEST_CASE("a client that goes away while it is held is forgotten") {
     CHECK(Eventually([&] { return world.waker.waiting() == 1; }));
   }
   CHECK(Eventually([&] { return world.ingress->connections() == 0; }));
-  world.waker.Release();
   CHECK(Eventually([&] { return world.waker.waiting() == 0; }));
+  world.waker.Release();
   CHECK(world.Idle());
+  CHECK(world.waker.starts() == 0);
 }
 
 TEST_CASE("a client that goes away before the answer is no longer in flight") {
@@ -514,7 +515,7 @@ TEST_CASE("a drain ends at its limit, and stopping cuts off what is left") {
 
 TEST_CASE("stopping does not wait for a waker that never answers") {
   World world(Hello());
-  world.waker.Hold();
+  world.waker.HoldDeaf();
   RawClient held(world.address);
   held.Send(World::Get("/"));
   CHECK(Eventually([&] { return world.waker.waiting() == 1; }));

@@ -124,5 +124,63 @@ TEST_CASE("what is held, and what was asked and not answered, goes to the agent 
   world.runtime.Release();
 }
 
+// A request whose client may go away.
+struct Client {
+  void Ask(World& world, awaitable<StatusOr<Passage>> wake) {
+    asio::co_spawn(
+        world.io, std::move(wake),
+        asio::bind_cancellation_slot(
+            gone.slot(), [this](std::exception_ptr, StatusOr<Passage>) { ended = true; }));
+  }
+
+  asio::cancellation_signal gone;
+  bool ended = false;
+};
+
+TEST_CASE("a client that goes away no longer waits for an instance of its class") {
+  World world;
+  world.Apply(std::string(kWebClass) + "[route]\npolicy = \"nearest\"\ninstances = 1\n");
+  WakerRelay relay(world.io.get_executor(), world.clock, *world.supervisor);
+  world.runtime.hold_create = true;
+  Client client;
+  client.Ask(world, Wake(relay, "", world.Deadline()));
+  world.Settle();
+  CHECK(world.supervisor->FindPool("web")->queued() == 1);
+  client.gone.emit(asio::cancellation_type::terminal);
+  world.Settle();
+  CHECK(client.ended);
+  CHECK(world.supervisor->FindPool("web")->queued() == 0);
+  world.runtime.Release();
+}
+
+TEST_CASE("nobody is asked for a client that goes away while a relay is held") {
+  World world;
+  world.Apply(kWebClass);
+  auto instance = world.Create("web", "a");
+  WakerRelay relay(world.io.get_executor(), world.clock, *world.supervisor);
+  relay.Hold();
+  Client client;
+  client.Ask(world, Wake(relay, "a", world.Deadline()));
+  world.Settle();
+  client.gone.emit(asio::cancellation_type::terminal);
+  world.Settle();
+  CHECK(client.ended);
+  relay.Release();
+  world.Settle();
+  CHECK(instance->state() == State::kStopped);
+}
+
+TEST_CASE("a client that goes away while its instance is made leaves it to the others") {
+  World world;
+  world.Apply(kWebClass);
+  WakerRelay relay(world.io.get_executor(), world.clock, *world.supervisor);
+  Client client;
+  client.Ask(world, Wake(relay, "a", world.Deadline()));
+  world.io.poll_one();
+  REQUIRE(world.supervisor->instances().contains({"web", "a"}));
+  client.gone.emit(asio::cancellation_type::terminal);
+  CHECK(world.Await(Wake(relay, "a", world.Deadline())).ok());
+}
+
 }  // namespace
 }  // namespace ctr
