@@ -100,7 +100,7 @@ TEST_CASE("an image that a class comes to use while others are pruned stays") {
   world.runtime.Release();
   world.Settle();
   REQUIRE(pruned->has_value());
-  CHECK((*pruned)->references == std::vector<std::string>{"docker.io/library/a:1"});
+  CHECK((**pruned)->references == std::vector<std::string>{"docker.io/library/a:1"});
 }
 
 TEST_CASE("what an apply has pulled is neither pruned nor removed before the class is there") {
@@ -120,7 +120,7 @@ TEST_CASE("what an apply has pulled is neither pruned nor removed before the cla
   world.runtime.Release();
   world.Settle();
   REQUIRE(applied->has_value());
-  CHECK((*applied)->result == ApplyResult::kCreated);
+  CHECK((**applied)->result == ApplyResult::kCreated);
   CHECK(world.runtime.images == std::set<std::string>{far, AtDigest(far, digest)});
   removed = world.Await(world.supervisor->RemoveImage(far));
   CHECK(ErrorCodeOf(removed) == code::kInUse);
