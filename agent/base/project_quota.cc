@@ -76,34 +76,32 @@ Status CheckProjectQuotas(const std::string& folder) {
 
 Status LimitSnapshot(const std::string& folder, const std::string& salt,
                      std::optional<int64_t> bytes) {
-  const std::string files = folder + "/fs";
-  const UniqueFd fd = OpenFolder(files);
+  const UniqueFd fd = OpenFolder(folder);
   if (!fd.valid() || !Enforces(fd.get())) return absl::OkStatus();
-  uint32_t project = MarkOf(fd);
-  if (project == 0) {
-    const std::optional<uint32_t> made = ProjectOf(folder, salt);
-    std::error_code error;
-    if (!made || !std::filesystem::is_empty(files, error)) return absl::OkStatus();
-    project = *made;
-    CTR_RETURN_IF_ERROR(Mark(OpenFolder(folder), folder, project));
-    CTR_RETURN_IF_ERROR(Mark(fd, files, project));
-    // Overlayfs makes files in it, and renames them to where they belong: within one project.
-    if (const UniqueFd work = OpenFolder(folder + "/work"); work.valid()) {
-      CTR_RETURN_IF_ERROR(Mark(work, folder + "/work", project));
-    }
+  const std::optional<uint32_t> project = ProjectOf(folder, salt);
+  std::error_code error;
+  const bool is_new = std::filesystem::is_empty(folder + "/fs", error);
+  if (!project || (!is_new && MarkOf(fd) != project)) return absl::OkStatus();
+  CTR_RETURN_IF_ERROR(Mark(fd, folder, *project));
+  // The container's root belongs to it, mark and all. Overlayfs makes files in `work`, and renames
+  // them to where they belong: within one project.
+  for (const char* name : {"/fs", "/work"}) {
+    const UniqueFd below = OpenFolder(folder + name);
+    if (below.valid()) CTR_RETURN_IF_ERROR(Mark(below, folder + name, *project));
   }
   if_dqblk limit = {};
   limit.dqb_bhardlimit = static_cast<uint64_t>(bytes.value_or(0) + kQuotaBlock - 1) / kQuotaBlock;
   limit.dqb_valid = QIF_BLIMITS;
-  if (QuotaCall(fd.get(), Q_SETQUOTA, project, &limit) == 0) return absl::OkStatus();
+  if (QuotaCall(fd.get(), Q_SETQUOTA, *project, &limit) == 0) return absl::OkStatus();
   return ErrnoError(errno, absl::StrCat("cannot limit ", folder));
 }
 
-std::optional<ProjectUse> UseOfSnapshot(const std::string& folder) {
-  const UniqueFd fd = OpenFolder(folder + "/fs");
-  const uint32_t project = fd.valid() ? MarkOf(fd) : 0;
+std::optional<ProjectUse> UseOfSnapshot(const std::string& folder, const std::string& salt) {
+  const UniqueFd fd = OpenFolder(folder);
+  const std::optional<uint32_t> project = ProjectOf(folder, salt);
+  if (!fd.valid() || !project || MarkOf(fd) != project) return std::nullopt;
   if_dqblk use = {};
-  if (project == 0 || QuotaCall(fd.get(), Q_GETQUOTA, project, &use) != 0) return std::nullopt;
+  if (QuotaCall(fd.get(), Q_GETQUOTA, *project, &use) != 0) return std::nullopt;
   return ProjectUse{.bytes = static_cast<int64_t>(use.dqb_curspace),
                     .files = static_cast<int64_t>(use.dqb_curinodes)};
 }

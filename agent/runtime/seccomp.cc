@@ -1,6 +1,8 @@
 #include "agent/runtime/seccomp.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <cstdio>
 
 // Generated from seccomp/default.json.
@@ -63,6 +65,31 @@ KernelVersion ParseKernelVersion(const std::string& release) {
 
 json DefaultSeccompProfile() { return json::parse(kSeccompProfile); }
 
+std::vector<json> ArgumentIsNone(int index, uint32_t mask, const std::vector<uint32_t>& values) {
+  std::vector<json> conditions;
+  // Numbers that have the same in some bits of the mask, and those halved by the next one as long
+  // as a value is among them.
+  struct Block {
+    uint32_t bits, fixed;
+  };
+  std::vector<Block> blocks = {{0, 0}};
+  while (!blocks.empty()) {
+    const auto [bits, fixed] = blocks.back();
+    blocks.pop_back();
+    const bool is_free = std::none_of(values.begin(), values.end(),
+                                      [&](uint32_t value) { return (value & bits) == fixed; });
+    if (is_free) {
+      conditions.push_back(
+          {{"index", index}, {"value", bits}, {"valueTwo", fixed}, {"op", "SCMP_CMP_MASKED_EQ"}});
+    } else if (bits != mask) {
+      const uint32_t next = std::bit_floor(mask & ~bits);
+      blocks.push_back({bits | next, fixed});
+      blocks.push_back({bits | next, fixed | next});
+    }
+  }
+  return conditions;
+}
+
 json TranslateSeccomp(const json& profile, const std::vector<std::string>& capabilities,
                       const Platform& platform, KernelVersion kernel) {
   json seccomp = {{"defaultAction", profile.at("defaultAction")},
@@ -75,7 +102,16 @@ json TranslateSeccomp(const json& profile, const std::vector<std::string>& capab
     for (const char* key : {"args", "errnoRet"}) {
       if (rule.contains(key)) translated[key] = rule[key];
     }
-    seccomp["syscalls"].push_back(std::move(translated));
+    if (!rule.contains("argsExcept")) {
+      seccomp["syscalls"].push_back(std::move(translated));
+      continue;
+    }
+    const json& except = rule["argsExcept"];
+    for (json& condition :
+         ArgumentIsNone(except.at("index"), except.at("mask"), except.at("values"))) {
+      translated["args"] = json::array({std::move(condition)});
+      seccomp["syscalls"].push_back(translated);
+    }
   }
   return seccomp;
 }

@@ -68,6 +68,9 @@ DEVICES = {f"/dev/{name}" for name in "null zero full random urandom tty console
 WRITABLE = {f"/proc/pressure/{name}" for name in ("cpu", "io", "memory", "irq")}
 NODES = {"c:1:1": "mem", "c:1:4": "port", "c:1:11": "kmsg", "c:10:200": "net/tun", "c:10:229": "fuse", "c:10:232": "kvm",
          "c:10:237": "loop-control", "b:7:0": "loop0", "b:8:0": "sda", "b:254:0": "vda", "b:259:0": "nvme0n1"}
+# FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS: out of a project, and so of a quota. Beside them what programs ask.
+PROJECT_IOCTLS = (0x401c5820, 0x40086602, 0x40046602)
+OTHER_IOCTLS = (0x801c581f, 0x80086601, 0x80046601, 0x5413, 0xFFFFFFFF)
 NEW_NAMESPACES = {"NEWTIME": 0x80, "NEWNS": 0x20000, "NEWCGROUP": 0x02000000, "NEWUTS": 0x04000000, "NEWIPC": 0x08000000,
                   "NEWUSER": 0x10000000, "NEWPID": 0x20000000, "NEWNET": 0x40000000}
 SOCKETS = {"inet": "made", "ping": "made", "raw": "EPERM", "packet": "EPERM", "alg": "EPERM", "vsock": "EPERM",
@@ -104,7 +107,7 @@ class Profile:
                 and self.architecture not in excludes.get("arches", ()))
 
     def decide(self, name, arguments=(0, 0, 0)):
-        """ "allowed", or the errno's name. The kernel's filter compares 64 bits."""
+        """ "allowed", or the errno's name. The kernel's filter compares 64 bits, but for `argsExcept`, which is ours."""
         holds = {"SCMP_CMP_EQ": lambda value, rule: value == rule["value"],
                  "SCMP_CMP_NE": lambda value, rule: value != rule["value"],
                  "SCMP_CMP_LT": lambda value, rule: value < rule["value"],
@@ -114,6 +117,9 @@ class Profile:
             if name not in rule["names"] or not self.applies(rule):
                 continue
             if not all(holds[condition["op"]](arguments[condition["index"]], condition) for condition in rule.get("args", ())):
+                continue
+            but = rule.get("argsExcept")
+            if but and arguments[but["index"]] & but["mask"] in but["values"]:
                 continue
             if rule["action"] == "SCMP_ACT_ALLOW":
                 return "allowed"
@@ -199,6 +205,9 @@ def call_rows(inside):
     cases["clone(thread)"] = ("clone", (0x3D0F00, 0))
     for value in (8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF):
         cases[f"personality({value:#x})"] = ("personality", (value, 0))
+    neighbours = {command ^ 1 << bit for command in PROJECT_IOCTLS for bit in (*range(16), *range(30, 34))}  # the last ones the kernel cuts off
+    for command in {*PROJECT_IOCTLS, *OTHER_IOCTLS, *neighbours}:
+        cases[f"ioctl({command:#x})"] = ("ioctl", (1, command))
     words = {case: ":".join(map(str, (numbers[name], *(value for value in arguments if value))))
              for case, (name, arguments) in cases.items()}
     wanted = {case: profile.decide(*cases[case]) for case in cases}
@@ -226,7 +235,9 @@ def other_call_rows(inside):
     """By the 32-bit gate, which the filter sees as another architecture."""
     cases = {"socket(inet)": ("i386:359:2", "allowed"), "socket(AF_ALG)": ("i386:359:38", "EPERM"),
              "socket(AF_VSOCK)": ("i386:359:40", "EPERM"), "io_uring_setup": ("i386:425", "EPERM"),
-             "mount": ("i386:21", "EPERM"), "unshare": ("i386:310", "EPERM"), "keyctl": ("i386:288", "EPERM")}
+             "mount": ("i386:21", "EPERM"), "unshare": ("i386:310", "EPERM"), "keyctl": ("i386:288", "EPERM"),
+             **{f"ioctl({command:#x})": (f"i386:54:1:{command}", "EPERM") for command in PROJECT_IOCTLS},
+             **{f"ioctl({command:#x})": (f"i386:54:1:{command}", "allowed") for command in OTHER_IOCTLS}}
     found = inside.ask("probe", "decide", *(word for word, _ in cases.values()))
     rows = []
     for case, (word, wanted) in cases.items():

@@ -1,11 +1,13 @@
 """Disks with project quotas, ext4 and XFS: what the kernel does, and what the agent makes of it."""
 
 import contextlib
+import glob
 import os
 import subprocess
 import tempfile
 import unittest
 
+import isolation
 from harness import Agent
 
 # Empty disks of this machine, and how they come to have quotas of projects.
@@ -100,6 +102,32 @@ class Quota(unittest.TestCase):
                 self.assertEqual(self.write(agent, "small/b", "/big", 32).returncode, 0)
                 agent.ctr("exec", "small/a", "--", "rm", "/big")
                 self.assertEqual(self.write(agent, "small/a", "/again", 32).returncode, 0)
+
+    def test_an_instance_can_not_leave_its_project(self):
+        for kind in DISKS:
+            with self.subTest(kind), self.agent_on(kind) as agent:
+                agent.ctr("get", "small/a")
+                agent.ctr("cp", isolation.PREBUILT + "/probe", "small/a:/probe")
+                agent.ctr("exec", "small/a", "--", "mkdir", "/x")
+                self.assertEqual(agent.ctr("exec", "small/a", "--", "/probe", "leave", "/x"), "/x EPERM")
+                self.assertNotEqual(self.write(agent, "small/a", "/x/big", 100).returncode, 0)
+                self.assertGreater(room(agent.root), 200 * MIB)
+
+    def test_a_kept_disk_is_held_to_its_project_whatever_its_files_say(self):
+        for kind in DISKS:
+            with self.subTest(kind), self.agent_on(kind) as agent:
+                agent.apply('name = "kept"\nimage = "demo:latest"\ndefault_port = 8080\ndisk = "keep"\n'
+                            '[resources]\ndisk = "64MiB"\n')
+                agent.ctr("get", "kept/a")
+                agent.ctr("exec", "kept/a", "--", "touch", "/mark")
+                files = os.path.dirname(glob.glob(agent.data + "/containerd/**/fs/mark", recursive=True)[0])
+                project = lambda: run("lsattr", "-pd", files).stdout.split()[0]
+                own = project()
+                agent.ctr("stop", "kept/a")
+                run("chattr", "-p", "4242", files)  # as an instance could whose system calls nobody filters
+                agent.ctr("start", "kept/a")
+                self.assertEqual(project(), own)
+                self.assertNotEqual(self.write(agent, "kept/a", "/big", 100).returncode, 0)
 
 
 if __name__ == "__main__":

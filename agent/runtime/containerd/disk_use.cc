@@ -66,7 +66,7 @@ awaitable<StatusOr<std::string>> FolderOf(std::shared_ptr<Core> core, std::strin
 }
 
 DiskAmount Measure(const Core& core, const std::string& id, const std::string& folder) {
-  if (std::optional<ProjectUse> use = UseOfSnapshot(folder)) {
+  if (std::optional<ProjectUse> use = UseOfSnapshot(folder, core.options.agent_id)) {
     return {.bytes = use->bytes, .files = use->files};
   }
   DiskAmount amount = CountFiles(folder);

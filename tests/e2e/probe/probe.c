@@ -7,6 +7,7 @@
 #include <ftw.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -259,6 +261,20 @@ static void sockets(void) {
   }
 }
 
+// Takes folders out of their quota's project.
+static void leave(char **folders) {
+  for (; *folders; ++folders) {
+    struct fsxattr attributes;
+    int fd = open(*folders, O_RDONLY);
+    int failed = ioctl(fd, FS_IOC_FSGETXATTR, &attributes);
+    attributes.fsx_projid = 0;
+    attributes.fsx_xflags &= ~(unsigned)FS_XFLAG_PROJINHERIT;
+    failed = failed || ioctl(fd, FS_IOC_FSSETXATTR, &attributes);
+    printf("%s %s\n", *folders, failed ? error_name(errno) : "done");
+    close(fd);
+  }
+}
+
 int main(int argc, char **argv) {
   const char *what = argc > 1 ? argv[1] : "";
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
@@ -270,6 +286,7 @@ int main(int argc, char **argv) {
   else if (!strcmp(what, "devices")) nftw("/", tell_device, 32, FTW_PHYS | FTW_ACTIONRETVAL);
   else if (!strcmp(what, "nodes")) make_nodes(argv + 2);
   else if (!strcmp(what, "sockets")) sockets();
+  else if (!strcmp(what, "leave")) leave(argv + 2);
   else return 2;
   return 0;
 }

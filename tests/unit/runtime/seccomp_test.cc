@@ -1,6 +1,10 @@
 #include "agent/runtime/seccomp.h"
 
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <set>
 
@@ -37,22 +41,30 @@ bool AllowedOutright(const json& seccomp, const std::string& syscall) {
   return false;
 }
 
-// What the filter decides for a call whose first argument is `value`, and the others 0, as
+// What the filter decides for a call whose argument `index` is `value`, and the others 0, as
 // libseccomp compares: on 64 bits.
-bool Allows(const json& seccomp, const std::string& syscall, uint64_t value) {
+bool Allows(const json& seccomp, const std::string& syscall, uint64_t value, int index = 0) {
   for (const json& rule : RulesOf(seccomp, syscall)) {
     if (rule["action"] != "SCMP_ACT_ALLOW") continue;
     if (!rule.contains("args")) return true;
     const json& argument = rule["args"][0];
-    REQUIRE(argument["index"] == 0);
+    REQUIRE(argument["index"] == index);
     uint64_t wanted = argument["value"];
     std::string op = argument["op"];
-    bool holds = (op == "SCMP_CMP_EQ" && value == wanted) ||
-                 (op == "SCMP_CMP_LT" && value < wanted) ||
-                 (op == "SCMP_CMP_MASKED_EQ" && (value & wanted) == argument.value("valueTwo", 0u));
+    bool holds =
+        (op == "SCMP_CMP_EQ" && value == wanted) || (op == "SCMP_CMP_LT" && value < wanted) ||
+        (op == "SCMP_CMP_MASKED_EQ" && (value & wanted) == argument.value("valueTwo", uint64_t{0}));
     if (holds) return true;
   }
   return false;
+}
+
+std::vector<uint32_t> BitsOf(uint32_t mask) {
+  std::vector<uint32_t> bits;
+  for (uint32_t bit = 1; bit != 0; bit <<= 1) {
+    if ((mask & bit) != 0) bits.push_back(bit);
+  }
+  return bits;
 }
 
 }  // namespace
@@ -121,6 +133,34 @@ TEST_CASE("32-bit programs have no way round the families by socketcall") {
   CHECK(rules[0]["action"] == "SCMP_ACT_ERRNO");
   // Another errno than the default: runc leaves out rules that say the same as that.
   CHECK(rules[0]["errnoRet"] == 38);
+}
+
+TEST_CASE("no ioctl takes a file out of its project, whatever stands in the upper 32 bits") {
+  const json seccomp = Translate();
+  const std::vector<uint32_t> refused = {FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS};
+  for (const uint64_t upper : {uint64_t{0}, uint64_t{1} << 32, ~uint64_t{0} << 32}) {
+    CAPTURE(upper);
+    for (const uint32_t command : refused) {
+      CAPTURE(command);
+      CHECK(!Allows(seccomp, "ioctl", upper | command, 1));
+      for (const uint32_t bit : BitsOf(0xc000ffff)) {
+        CAPTURE(bit);
+        CHECK(Allows(seccomp, "ioctl", upper | (command ^ bit), 1));
+      }
+    }
+    for (const uint32_t command : {uint32_t{0}, UINT32_MAX, uint32_t{TIOCGWINSZ},
+                                   uint32_t{FS_IOC_GETFLAGS}, uint32_t{FS_IOC_FSGETXATTR}}) {
+      CAPTURE(command);
+      CHECK(Allows(seccomp, "ioctl", upper | command, 1));
+    }
+  }
+}
+
+TEST_CASE("what holds for all but some values takes one condition for each bit that matters") {
+  CHECK(ArgumentIsNone(1, UINT32_MAX, {}).size() == 1);
+  CHECK(ArgumentIsNone(1, UINT32_MAX, {7}).size() == 32);
+  CHECK(ArgumentIsNone(1, 0xff00, {0x700}).size() == 8);
+  CHECK(ArgumentIsNone(1, UINT32_MAX, {0, UINT32_MAX}).size() == 62);
 }
 
 TEST_CASE("a capability brings its system calls") {
