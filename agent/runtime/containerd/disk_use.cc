@@ -2,16 +2,21 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "agent/base/disk_room.h"
 #include "agent/base/fd.h"
@@ -24,7 +29,8 @@ namespace {
 
 constexpr size_t kMaxDepth = 200;  // each takes a descriptor while it is counted
 constexpr int64_t kMaxFiles = 1'000'000;
-constexpr int64_t kBlock = 512;  // of st_blocks
+constexpr int64_t kMaxLooks = 200'000;  // at descriptors and what is mapped
+constexpr int64_t kBlock = 512;         // of st_blocks
 
 struct CloseFolder {
   void operator()(DIR* folder) const { ::closedir(folder); }
@@ -44,6 +50,55 @@ void Add(const struct stat& file, DiskAmount& amount) {
   amount.bytes += file.st_blocks * kBlock / names;
   ++amount.files;
 }
+
+// Files without a name on overlay file systems, each once.
+class UnlinkedFiles {
+ public:
+  // What a process holds. Its first thread may have ended, and each of the others may have
+  // descriptors of its own.
+  void CountThoseOf(int pid) {
+    std::vector<int> counted;
+    std::error_code error;
+    std::filesystem::directory_iterator it(absl::StrCat("/proc/", pid, "/task"), error);
+    for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) {
+      int thread = 0;
+      if (!absl::SimpleAtoi(it->path().filename().string(), &thread)) continue;
+      const bool is_shared = std::any_of(counted.begin(), counted.end(), [&](int other) {
+        return MayLook() && ::syscall(SYS_kcmp, thread, other, KCMP_FILES, 0, 0) == 0;
+      });
+      if (is_shared) continue;
+      counted.push_back(thread);
+      CountLinks(absl::StrCat("/proc/", thread, "/fd"));
+      CountLinks(absl::StrCat("/proc/", thread, "/map_files"));
+    }
+  }
+
+  const DiskAmount& amount() const { return amount_; }
+
+ private:
+  bool MayLook() {
+    if (++looks_ > kMaxLooks) amount_.whole = false;
+    return amount_.whole;
+  }
+
+  void CountLinks(const std::string& folder) {
+    std::error_code error;
+    std::filesystem::directory_iterator it(folder, error);
+    for (const std::filesystem::directory_iterator end; !error && it != end; it.increment(error)) {
+      if (!MayLook()) return;
+      const std::string path = it->path().string();
+      struct stat file = {};
+      struct statfs on = {};
+      if (::stat(path.c_str(), &file) != 0 || file.st_nlink > 0 || !S_ISREG(file.st_mode)) continue;
+      if (::statfs(path.c_str(), &on) != 0 || on.f_type != OVERLAYFS_SUPER_MAGIC) continue;
+      if (seen_.insert({file.st_dev, file.st_ino}).second) Add(file, amount_);
+    }
+  }
+
+  DiskAmount amount_;
+  std::set<std::pair<dev_t, ino_t>> seen_;
+  int64_t looks_ = 0;
+};
 
 // Where the snapshotter keeps the container's own files.
 awaitable<StatusOr<std::string>> FolderOf(std::shared_ptr<Core> core, std::string id) {
@@ -73,6 +128,7 @@ DiskAmount Measure(const Core& core, const std::string& id, const std::string& f
   const DiskAmount unlinked = CountUnlinked(core.cgroups.Processes(core.CgroupPath(id)));
   amount.bytes += unlinked.bytes;
   amount.files += unlinked.files;
+  amount.whole = amount.whole && unlinked.whole;
   return amount;
 }
 
@@ -113,22 +169,9 @@ DiskAmount CountFiles(const std::string& folder) {
 }
 
 DiskAmount CountUnlinked(const std::vector<int>& pids) {
-  DiskAmount amount;
-  std::set<std::pair<dev_t, ino_t>> counted;
-  for (const int pid : pids) {
-    std::error_code error;
-    std::filesystem::directory_iterator descriptors(absl::StrCat("/proc/", pid, "/fd"), error);
-    for (; !error && descriptors != std::filesystem::directory_iterator();
-         descriptors.increment(error)) {
-      const std::string path = descriptors->path().string();
-      struct stat file = {};
-      struct statfs on = {};
-      if (::stat(path.c_str(), &file) != 0 || file.st_nlink > 0 || !S_ISREG(file.st_mode)) continue;
-      if (::statfs(path.c_str(), &on) != 0 || on.f_type != OVERLAYFS_SUPER_MAGIC) continue;
-      if (counted.insert({file.st_dev, file.st_ino}).second) Add(file, amount);
-    }
-  }
-  return amount;
+  UnlinkedFiles files;
+  for (const int pid : pids) files.CountThoseOf(pid);
+  return files.amount();
 }
 
 awaitable<StatusOr<DiskSpace>> SpaceOfDisk(std::shared_ptr<Core> core) {

@@ -14,8 +14,8 @@ namespace ctr {
 // directories nor through more than a million files. Blocks for some µs a file.
 DiskAmount CountFiles(const std::string& folder);
 
-// What the processes hold open on an overlay file system of files that have no name any more.
-// Blocks for some µs a descriptor.
+// What the processes hold open or mapped on an overlay file system of files that have no name any
+// more. It looks at 200,000 descriptors and mappings at most. Blocks for some µs for each.
 DiskAmount CountUnlinked(const std::vector<int>& pids);
 
 // Runtime::Space and Runtime::MeasureDisks.
