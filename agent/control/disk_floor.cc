@@ -88,8 +88,12 @@ void DiskFloor::Stop(Instance& instance, const policy::DiskGrower& grower, const
   const std::string growth = policy::FilesAreShort(space, floor)
                                  ? absl::StrCat(grower.files, " files")
                                  : SizeText(grower.bytes);
-  const std::string message =
-      absl::StrCat("its files had grown most, by ", growth, ", when ", ShortageText(space, floor));
+  const std::string what = grower.is_counted
+                               ? absl::StrCat("its files had grown most, by ", growth)
+                               : std::string(
+                                     "not all its files can be counted, and none that can "
+                                     "have grown as much as is missing");
+  const std::string message = absl::StrCat(what, ", when ", ShortageText(space, floor));
   spdlog::error("{}: stopped: {}", instance.name().ToString(), message);
   instance.StopForDisk(grower.container, message);
 }

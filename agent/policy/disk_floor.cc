@@ -92,7 +92,11 @@ std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSam
   }
   const int64_t went = by_files ? before.space.free_files - after.space.free_files
                                 : before.space.free_bytes - after.space.free_bytes;
-  return grower && together >= went / 4 ? grower : uncounted;
+  if (uncounted && (!grower || went - together > most)) {
+    uncounted->is_counted = false;
+    return uncounted;
+  }
+  return together >= went / 4 ? grower : std::nullopt;
 }
 
 }  // namespace ctr::policy

@@ -38,11 +38,12 @@ struct DiskGrower {
   std::string container;
   int64_t bytes = 0;  // it grew by
   int64_t files = 0;
+  bool is_counted = true;  // false: by more than that, since some of its files can't be counted
 };
 
 // Who filled the disk between two measurements: the container that grew most, of the ones that
-// together took at least a quarter of what went. If they did not, and there are some that can't be
-// counted, the largest of those. Nobody if none of them is to blame.
+// together took at least a quarter of what went. Where some can't be counted, and more went
+// unexplained than that one took, the largest of those. Nobody if none of them is to blame.
 std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSample& after,
                                          const DiskSpace& floor);
 

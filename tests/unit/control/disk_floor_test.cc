@@ -53,6 +53,19 @@ TEST_CASE("the instance that fills the disk is killed below the floor, and the o
   CHECK(world.Told(event::kDiskFull));
 }
 
+TEST_CASE("one that goes because it can't be counted is told so") {
+  FullDisk world;
+  world.Box(*world.writer).disk.whole = false;
+  world.Write(*world.quiet, 700);
+  world.SetFree(500);
+  world.Advance(250ms);
+  CHECK(world.writer->state() == State::kStopped);
+  CHECK(world.writer->observed().message ==
+        "not all its files can be counted, and none that can have grown as much as is missing, "
+        "when 500.0 MiB were free, and min_free is 1.0 GiB");
+  CHECK(world.quiet->state() == State::kHealthy);
+}
+
 TEST_CASE("it is killed at once, whatever is in flight and whatever it does with SIGTERM") {
   FullDisk world;
   world.runtime.exit_on_sigterm = false;

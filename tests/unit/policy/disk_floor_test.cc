@@ -150,6 +150,21 @@ TEST_CASE("one that can't be counted goes if nobody else explains what went") {
   const std::optional<DiskGrower> grower = PickDiskGrower(before, after, kFloor);
   REQUIRE(grower);
   CHECK(grower->container == "deep");
+  CHECK_FALSE(grower->is_counted);
+}
+
+TEST_CASE("one that can't be counted goes if what is missing is more than anybody else took") {
+  const DiskSample before = Sample(1500, {{"a", {}}, {"deep", {.whole = false}}});
+  const auto picked = [&](int64_t mib_of_a) {
+    return PickDiskGrower(
+        before, Sample(500, {{"a", {.bytes = mib_of_a * kMiB}}, {"deep", {.whole = false}}}),
+        kFloor);
+  };
+  REQUIRE(picked(300));
+  CHECK(picked(300)->container == "deep");
+  REQUIRE(picked(700));
+  CHECK(picked(700)->container == "a");
+  CHECK(picked(700)->is_counted);
 }
 
 TEST_CASE("where files run out the one that made most of them goes") {
