@@ -1,5 +1,6 @@
 // ctr-agent: the one place where its objects are wired, in the order in which they start.
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -277,6 +278,7 @@ int Run(const CommandLine& command_line, int argc, char** argv) {
 }
 
 int Main(int argc, char** argv) {
+  ::umask(022);  // users of instances read what it makes for them, whoever starts it
   if (argc > 1 && argv[1] == std::string_view(tar::kInsideArgument)) {
     return tar::RunInside(argc, argv);
   }

@@ -51,6 +51,16 @@ class Hosts(unittest.TestCase):
             status, headers, _ = agent.get(address=address, port=port)
             self.assertEqual((status, headers["Ctr-Instance"]), (200, "web/alice"))
 
+    def test_an_agent_that_was_started_with_a_strict_umask_gives_every_user_its_files(self):
+        agent = self.agent()
+        agent.before = ["sh", "-c", 'umask 077; exec "$@"', "sh"]
+        agent.start()
+        agent.import_demo()
+        agent.apply(WEB.format(port=8080) + 'user = "1000:1000"\n')
+        agent.ctr("get", "alice")
+        for name in ("hosts", "hostname", "resolv.conf"):
+            self.assertTrue(agent.ctr("exec", "alice", "--", "cat", "/etc/" + name))
+
     def test_two_agents_share_a_machine_and_one_containerd(self):
         owner = self.agent().start()
         owner.import_demo()

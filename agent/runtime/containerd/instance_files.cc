@@ -40,10 +40,7 @@ std::vector<std::string> AllDirs(const Mounts& mounts) {
 Status WriteNew(const std::string& path, const std::string& text) {
   ::unlink(path.c_str());
   UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  // Whatever our umask is.
-  if (!file.valid() || ::fchmod(file.get(), 0644) != 0) {
-    return ErrnoError(errno, absl::StrCat("cannot make ", path));
-  }
+  if (!file.valid()) return ErrnoError(errno, absl::StrCat("cannot make ", path));
   if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
     return ErrnoError(errno == 0 ? EIO : errno, absl::StrCat("cannot write ", path));
   }
