@@ -91,14 +91,17 @@ bool IsLinkLocal(const IpRange& address) {
 // By which of two they are in order.
 auto KeyOf(const IpRange& range) { return std::tie(range.family, range.address, range.prefix); }
 
+bool IsLoopback(const IpRange& address) {
+  return address.is_ipv4() ? address.address[0] == 127 : address.ToString() == "::1";
+}
+
 StatusOr<std::vector<IpRange>> HostAddresses() {
   std::vector<IpRange> addresses;
   ifaddrs* all = nullptr;
   if (::getifaddrs(&all) != 0) return ErrnoError(errno, "cannot list the host's addresses");
   for (const ifaddrs* it = all; it != nullptr; it = it->ifa_next) {
-    if ((it->ifa_flags & IFF_LOOPBACK) != 0) continue;
     const std::optional<IpRange> address = AddressOf(it->ifa_addr);
-    if (address && !IsLinkLocal(*address)) addresses.push_back(*address);
+    if (address && !IsLoopback(*address) && !IsLinkLocal(*address)) addresses.push_back(*address);
   }
   ::freeifaddrs(all);
   std::sort(addresses.begin(), addresses.end(),

@@ -15,7 +15,7 @@ namespace ctr {
 
 // The host's own place in its network. It may change at any time: DHCP, a VPN, another uplink.
 struct HostNetwork {
-  std::vector<IpRange> addresses;  // in order; loopback's and link-local ones are left out
+  std::vector<IpRange> addresses;  // in order; 127.0.0.0/8, ::1 and link-local ones are left out
   bool has_ipv6 = false;           // an address, and a way to others
   uint32_t mtu = 1500;             // of the way to others, but no more than Ethernet's
 

@@ -444,6 +444,19 @@ class Changes(OwnLab):
         wait_for(lambda: "put back" in read(self.agent.root + "/agent.log"), "a look at the host")
         self.assertEqual(seen(), ["172.16.9.9"])
 
+    def test_a_nameserver_of_the_host_itself_is_given_to_nobody_not_even_on_its_lo(self):
+        conf = self.agent.root + "/resolv.conf"
+        with open(conf, "w") as file:
+            file.write("nameserver 10.53.0.1\n")
+        self.show("ip", "address", "add", "10.53.0.1/32", "dev", "lo")
+        self.agent.kill()
+        self.agent.before = self.agent.mounted([conf, "/etc/resolv.conf"])
+        self.agent.start()
+        self.agent.before = within(self.lab.host)
+        self.agent.ctr("get", "open/a")
+        text = self.agent.ctr("exec", "open/a", "--", "cat", "/etc/resolv.conf")
+        self.assertEqual(re.findall(r"nameserver (\S+)", text)[:2], ["8.8.8.8", "8.8.4.4"])
+
     def test_a_hand_over_leaves_the_way_out_open(self):
         self.agent.ctr("get", "open/a")
         old, flags = self.agent.process, self.agent.flags
