@@ -68,7 +68,7 @@ uint32_t MarkOf(const UniqueFd& folder) {
 }  // namespace
 
 Status CheckProjectQuotas(const std::string& folder) {
-  const UniqueFd fd = OpenFolder(folder);
+  const UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd.valid() && Enforces(fd.get())) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat("the file system of ", folder, " enforces no project quotas"));

@@ -2,13 +2,14 @@
 
 import contextlib
 import glob
+import json
 import os
 import subprocess
 import tempfile
 import unittest
 
 import isolation
-from harness import Agent
+from harness import BIN, Agent
 
 # Empty disks of this machine, and how they come to have quotas of projects.
 DISKS = {"ext4": ("/dev/vdc", ["mkfs.ext4", "-q", "-F", "-O", "project,quota"]), "xfs": ("/dev/vdd", ["mkfs.xfs", "-q", "-f"])}
@@ -128,6 +129,13 @@ class Quota(unittest.TestCase):
                 agent.ctr("start", "kept/a")
                 self.assertEqual(project(), own)
                 self.assertNotEqual(self.write(agent, "kept/a", "/big", 100).returncode, 0)
+
+    def test_the_doctor_finds_quotas_behind_a_link(self):
+        with mounted("ext4") as folder, tempfile.TemporaryDirectory() as elsewhere:
+            os.symlink(folder, elsewhere + "/data")
+            findings = json.loads(run(BIN + "/ctr-agent", "--doctor", "--data-dir", elsewhere + "/data").stdout)["findings"]
+            (disk,) = [it for it in findings if it["check"] == "disk limits"]
+            self.assertEqual(disk["outcome"], "ok", disk)
 
 
 if __name__ == "__main__":
