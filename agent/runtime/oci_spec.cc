@@ -161,11 +161,13 @@ json VolumeMount(const Volume& volume, const OciHost& host) {
             {"options",
              {"nosuid", "noexec", "nodev", "mode=1777", absl::StrCat("size=", volume.size_bytes)}}};
   }
-  const char* access = !volume.read_only ? "rw" : host.recursive_read_only ? "rro" : "ro";
+  json options = {"rbind", "rprivate", volume.read_only ? "ro" : "rw"};
+  // Beside it: a runc before 1.1 knows "ro" alone, and passes over this.
+  if (volume.read_only && host.recursive_read_only) options.push_back("rro");
   return {{"destination", volume.path},
           {"type", "bind"},
           {"source", volume.host},
-          {"options", {"rbind", "rprivate", access}}};
+          {"options", std::move(options)}};
 }
 
 bool IsBelow(const std::string& path, const std::string& folder) {

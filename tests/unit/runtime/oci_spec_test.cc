@@ -274,7 +274,7 @@ TEST_CASE("volumes are mounted, an outer one first, in place of what would be th
         json({"nosuid", "noexec", "nodev", "mode=1777", "size=1073741824"}));
   CHECK(MountAt(spec, "/etc/hosts")["source"] == "/host/hosts");
   CHECK(MountAt(spec, "/etc/resolv.conf")["source"] == "/etc-of-alice/resolv.conf");
-  CHECK(MountAt(spec, "/srv/a")["options"] == json({"rbind", "rprivate", "rro"}));
+  CHECK(MountAt(spec, "/srv/a")["options"] == json({"rbind", "rprivate", "ro", "rro"}));
   CHECK(MountAt(spec, "/srv/a/b")["options"] == json({"rbind", "rprivate", "rw"}));
   const std::string text = spec["mounts"].dump();
   CHECK(text.find("\"/srv/a\"") < text.find("\"/srv/a/b\""));
