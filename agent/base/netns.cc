@@ -24,6 +24,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/descriptors.h"
+#include "agent/base/living_thread.h"
 #include "agent/base/netlink.h"
 
 namespace ctr {
@@ -101,7 +102,7 @@ const uint32_t NetworkNamespace::kAgentAddress = htonl(0xA9FE4D01);     // 169.2
 const uint32_t NetworkNamespace::kInstanceAddress = htonl(0xA9FE4D02);  // 169.254.77.2
 
 StatusOr<NetworkNamespace> NetworkNamespace::OfProcess(int pid) {
-  return Open(absl::StrCat("/proc/", pid, "/ns/net"));
+  return Open(absl::StrCat("/proc/", LivingThread(pid), "/ns/net"));
 }
 
 StatusOr<NetworkNamespace> NetworkNamespace::Current() { return Open("/proc/thread-self/ns/net"); }

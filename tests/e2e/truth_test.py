@@ -5,9 +5,11 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import unittest
 
 import audit
+import isolation
 from harness import BIN, Agent, Case, read, wait_for
 
 WEB = """
@@ -84,6 +86,25 @@ class KeptDisk(Case):
         self.shell("plain/a", "echo x > /mark")
         self.agent.ctr("restart", "plain/a")
         self.assertNotEqual(self.shell("plain/a", "cat /mark", check=False).returncode, 0)
+
+
+class FirstThread(Case):
+    def test_a_process_that_lives_on_without_its_first_thread_is_taken_over(self):
+        agent = self.agent
+        with tempfile.TemporaryDirectory(prefix="ctr-probe-") as folder:
+            agent.ctr("image", "import", isolation.build_image(folder))
+        agent.apply(web().replace("demo:latest", "probe:latest") + 'entrypoint = ["/probe", "headless"]\n')
+        agent.ctr("get", "web/a")
+        self.assertEqual(agent.get(host="a.web.localhost")[0], 200)
+        before = agent.json("inspect", "web/a")
+        agent.kill()
+        agent.start()
+        after = agent.json("inspect", "web/a")
+        self.assertEqual([after[key] for key in ("state", "pid", "generation")], ["healthy", before["pid"], before["generation"]])
+        self.assertEqual(agent.get(host="a.web.localhost")[0], 200)
+        agent.ctr("cp", "web/a:/etc/passwd", agent.root + "/passwd")
+        agent.ctr("stop", "web/a")
+        self.assertFalse(os.path.exists(f"/proc/{before['pid']}"))
 
 
 class LostState(unittest.TestCase):

@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "agent/base/living_thread.h"
 #include "agent/base/pidfd.h"
 #include "agent/base/read_file.h"
 
@@ -160,7 +161,7 @@ void Cgroups::RemoveIfEmpty(const std::string& path) const {
 
 bool ProcessIsInCgroup(int pid, const std::string& path) {
   // 4:memory:/ctr/3f/01h…
-  std::string text = ReadFileText(absl::StrCat("/proc/", pid, "/cgroup"));
+  std::string text = ReadFileText(absl::StrCat("/proc/", LivingThread(pid), "/cgroup"));
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     std::vector<absl::string_view> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
     if (fields.size() == 3 && (fields[2] == path || absl::StartsWith(fields[2], path + "/"))) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/descriptors.h"
+#include "agent/base/living_thread.h"
 
 namespace ctr {
 namespace {
@@ -60,7 +61,7 @@ StatusOr<OpenedProcess> OpenProcess(const Core& core, const std::string& id, int
 
 StatusOr<ContainerFiles> OpenFiles(const Core& core, const std::string& id,
                                    std::shared_ptr<const Pidfd> process) {
-  const std::string path = absl::StrCat("/proc/", process->pid(), "/ns/mnt");
+  const std::string path = absl::StrCat("/proc/", LivingThread(process->pid()), "/ns/mnt");
   UniqueFd mounts(OpenDescriptor([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
   const int error = errno;
   const bool is_ours = ProcessIsInCgroup(process->pid(), core.CgroupPath(id));

@@ -11,6 +11,7 @@
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -275,6 +276,28 @@ static void leave(char **folders) {
   }
 }
 
+static void *answer_all(void *number) {
+  int fd = *(int *)number, client;
+  while ((client = accept(fd, NULL, NULL)) >= 0) {
+    char head[4096];
+    const char answer[] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    if (read(client, head, sizeof head) > 0 && write(client, answer, sizeof answer - 1) < 0) perror("write");
+    close(client);
+  }
+  return NULL;
+}
+
+// Serves HTTP at port 8080 by a second thread; the first one ends.
+static void serve_headless(void) {
+  static int fd;
+  fd = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(8080)};
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 64)) exit(1);
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, answer_all, &fd)) exit(1);
+  pthread_exit(NULL);
+}
+
 int main(int argc, char **argv) {
   const char *what = argc > 1 ? argv[1] : "";
   setvbuf(stdout, NULL, _IOFBF, 1 << 16);
@@ -287,6 +310,7 @@ int main(int argc, char **argv) {
   else if (!strcmp(what, "nodes")) make_nodes(argv + 2);
   else if (!strcmp(what, "sockets")) sockets();
   else if (!strcmp(what, "leave")) leave(argv + 2);
+  else if (!strcmp(what, "headless")) serve_headless();
   else return 2;
   return 0;
 }

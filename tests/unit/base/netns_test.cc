@@ -8,14 +8,18 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include <doctest/doctest.h>
+
+#include "agent/base/living_thread.h"
 
 namespace ctr {
 namespace {
@@ -199,6 +203,29 @@ TEST_CASE("a bound socket that does not listen is not listed") {
   address.sin_family = AF_INET;
   REQUIRE(::bind(fd->get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
   CHECK(ListenProbe::In(netns)->List()->empty());
+}
+
+TEST_CASE("a process whose first thread has ended is still in its namespace") {
+  int ready[2];
+  REQUIRE(::pipe2(ready, O_CLOEXEC) == 0);
+  const pid_t child = ::fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    std::thread([&ready] {
+      while (LivingThread(::getpid()) == ::getpid()) std::this_thread::yield();
+      if (::write(ready[1], "x", 1) != 1) ::_exit(1);
+      for (;;) ::pause();
+    }).detach();
+    ::syscall(SYS_exit, 0);
+  }
+  ::close(ready[1]);
+  char byte;
+  CHECK(::read(ready[0], &byte, 1) == 1);
+  ::close(ready[0]);
+  CHECK(NetworkNamespace::OfProcess(child).ok());
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
 }
 
 TEST_CASE("the namespace of a process that is gone is an error that says so") {
