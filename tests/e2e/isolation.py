@@ -205,7 +205,7 @@ def call_rows(inside):
     cases["clone(thread)"] = ("clone", (0x3D0F00, 0))
     for value in (8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF):
         cases[f"personality({value:#x})"] = ("personality", (value, 0))
-    neighbours = {command ^ 1 << bit for command in PROJECT_IOCTLS for bit in range(33)}  # of whatever size, and with what the kernel cuts off
+    neighbours = {command ^ 1 << bit for command in PROJECT_IOCTLS for bit in (*range(16), *range(30, 34))}  # the last ones the kernel cuts off
     for command in {*PROJECT_IOCTLS, *OTHER_IOCTLS, *neighbours}:
         cases[f"ioctl({command:#x})"] = ("ioctl", (1, command))
     words = {case: ":".join(map(str, (numbers[name], *(value for value in arguments if value))))
