@@ -265,6 +265,8 @@ TEST_CASE("a port that nothing listens on is 502 after a few attempts") {
 
 TEST_CASE("a client that goes away while it is held is forgotten, also by the waker") {
   World world(Hello());
+  world.class_route->hold_timeout = std::chrono::hours(1);
+  world.Publish();
   world.waker.Hold();
   {
     RawClient client(world.address);
