@@ -137,7 +137,7 @@ StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
     return absl::InvalidArgumentError(
         absl::StrCat(error.what(), "; ctr-agent --help lists the flags"));
   }
-  if (line.version || line.doctor) return line;
+  if (line.version) return line;
   if (line.purge + line.takeover + line.reload > 1) {
     return absl::InvalidArgumentError("give one of --purge, --takeover and --reload");
   }

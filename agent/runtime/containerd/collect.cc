@@ -28,7 +28,7 @@ awaitable<void> WaitAndCollect(std::shared_ptr<Core> core) {
 
 awaitable<Status> Collect(std::shared_ptr<Core> core) {
   const std::shared_ptr<const ContainerdClient> client(core, &core->client);
-  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(client));
+  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(client, "collect"));
   // A snapshot that goes with its lease: if none goes, containerd looks for no folders.
   snapshots::PrepareSnapshotRequest prepare;
   prepare.set_snapshotter(kSnapshotter);

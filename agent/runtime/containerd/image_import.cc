@@ -110,7 +110,7 @@ awaitable<StatusOr<Names>> ImportArchive(ImageImport& import) {
   CTR_CO_ASSIGN_OR_RETURN(std::vector<ImagePlan> images,
                           PlanImport(contents, import.name, HostPlatform()));
   contents = {};
-  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(import.client));
+  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(import.client, "import"));
   StatusOr<Names> names = co_await LoadWithoutThrowing(import, lease, archive, std::move(images));
   if (Status deleted = co_await DeleteLease(import.client, lease); !deleted.ok()) {
     spdlog::warn("import: lease {} expires in a day, it can't be deleted: {}", lease,

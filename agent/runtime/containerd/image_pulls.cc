@@ -142,7 +142,7 @@ awaitable<void> ImagePulls::Fly(std::shared_ptr<void> owner, Flight flight) {
 }
 
 awaitable<StatusOr<PulledImage>> ImagePulls::PullWithoutThrowing(Flight flight) {
-  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(client_));
+  CTR_CO_ASSIGN_OR_RETURN(std::string lease, co_await CreateLease(client_, "pull"));
   StatusOr<PulledImage> pulled = absl::InternalError("an exception in the pull");
   try {
     pulled = co_await PullUnderLease(flight, lease);

@@ -16,16 +16,17 @@ namespace {
 
 using Client = std::shared_ptr<const ContainerdClient>;
 
-constexpr char kLeasePrefix[] = "ctr-import-";
+constexpr char kLeasePrefix[] = "ctr-";
 // A lease whose agent never comes back; deleting it collects garbage, which may take long.
 constexpr absl::Duration kLeaseExpiry = absl::Hours(24);
 constexpr Duration kCollectTimeout = std::chrono::minutes(10);
 
 }  // namespace
 
-awaitable<StatusOr<std::string>> CreateLease(Client client) {
+awaitable<StatusOr<std::string>> CreateLease(Client client, std::string purpose) {
   leases::CreateRequest request;
-  request.set_id(absl::StrCat(kLeasePrefix, NewUlid(std::chrono::system_clock::now())));
+  request.set_id(
+      absl::StrCat(kLeasePrefix, purpose, "-", NewUlid(std::chrono::system_clock::now())));
   (*request.mutable_labels())["containerd.io/gc.expire"] =
       absl::FormatTime(absl::RFC3339_sec, absl::Now() + kLeaseExpiry, absl::UTCTimeZone());
   std::string id = request.id();

@@ -12,9 +12,10 @@
 
 namespace ctr {
 
-// A lease of a name of its own, for a day at most; returns its ID. What is made under it is
-// collected before its deletion returns, unless it belongs to an image by then.
-awaitable<StatusOr<std::string>> CreateLease(std::shared_ptr<const ContainerdClient> client);
+// A lease of a name of its own, "ctr-PURPOSE-" and more, for a day at most; returns its ID. What is
+// made under it is collected before its deletion returns, unless it belongs to an image by then.
+awaitable<StatusOr<std::string>> CreateLease(std::shared_ptr<const ContainerdClient> client,
+                                             std::string purpose);
 awaitable<Status> DeleteLease(std::shared_ptr<const ContainerdClient> client, std::string id);
 
 // Lets go of what imports and pulls of an agent that is gone left: their leases and half-written

@@ -279,6 +279,17 @@ TEST_CASE("help and version are asked for without reading the file") {
   CHECK(version->version);
 }
 
+TEST_CASE("the doctor looks at where the agent keeps its data") {
+  ConfigFile file("data_dir = \"/srv/file\"\n");
+  StatusOr<CommandLine> line = RunWith({"--doctor", "--config", file.path()});
+  REQUIRE(line.ok());
+  CHECK(line->doctor);
+  CHECK(line->config.data_dir == "/srv/file");
+  line = RunWith({"--doctor", "--config", file.path(), "--data-dir", "/srv/flag"});
+  REQUIRE(line.ok());
+  CHECK(line->config.data_dir == "/srv/flag");
+}
+
 TEST_CASE("the network of instances with a way out") {
   StatusOr<AgentConfig> config = ParseAgentConfig(R"(
 [network]
