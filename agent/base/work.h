@@ -49,6 +49,21 @@ awaitable<std::invoke_result_t<Function>> OnWork(asio::any_io_executor pool, Fun
       asio::bind_cancellation_slot(asio::cancellation_slot(), use_awaitable));
 }
 
+// Runs `task` on `executor`; `signal` cancels it, and `done` takes its outcome. Keeps what `signal`
+// lies in also while `done` runs, when the coroutine still refers to it.
+template <typename T, typename Done>
+void SpawnCancellable(const asio::any_io_executor& executor, awaitable<T> task,
+                      std::shared_ptr<asio::cancellation_signal> signal, Done done) {
+  const asio::cancellation_slot slot = signal->slot();
+  asio::co_spawn(executor, std::move(task),
+                 asio::bind_cancellation_slot(
+                     slot, [executor, signal = std::move(signal), done = std::move(done)](
+                               std::exception_ptr failure, T result) mutable {
+                       done(failure, std::move(result));
+                       asio::post(executor, [signal = std::move(signal)] {});
+                     }));
+}
+
 // Runs `task` on another executor, and resumes on the caller's with its result. A caller that is
 // cancelled passes that on, and waits for what `task` makes of it. (Of a plain co_spawn the signal
 // lies in the caller's frame, and Boost 1.81 emits it from the other thread, where it may be gone.)

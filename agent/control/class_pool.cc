@@ -240,7 +240,8 @@ void ClassPool::FailAll(const Status& failure) {
 void ClassPool::Serve() {
   const auto waits = [](const Waiter* waiter) { return !waiter->outcome.has_value(); };
   auto next = std::find_if(waiters_.begin(), waiters_.end(), waits);
-  TellQueue(next != waiters_.end());
+  if (next == waiters_.end()) return TellQueue(false);
+  TellQueue(true);
   const std::vector<std::shared_ptr<Slot>> slots = Slots();
   while (next != waiters_.end()) {
     const policy::Choice choice = ChooseSlot(slots, services_.clock.Now(), random_());
@@ -255,6 +256,8 @@ void ClassPool::Serve() {
 }
 
 void ClassPool::TellQueue(bool waits) {
+  if (!waits && !queue_told_) return;
+  queue_told_ = waits;
   for (const auto& [index, instance] : Members()) {
     Slot& slot = *instance->slot();
     if (slot.queued() != waits) slot.SetQueue(waits ? on_place_ : nullptr);
@@ -378,7 +381,7 @@ void ClassPool::WakeOne() {
     const int count = live() + static_cast<int>(pending_.size());
     const auto members = Members();
     const auto fails = [](const auto& member) {
-      return member.second->state() == State::kHealthy && !member.second->slot()->load().passing();
+      return member.second->shown_state() != member.second->state();
     };
     const auto unready = std::count_if(members.begin(), members.end(), fails);
     if (policy::BurstWish(AutoscaleConfigOf(config()), queued, healthy()) > count - unready &&

@@ -120,6 +120,7 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   std::list<Waiter*> waiters_;
   size_t held_bytes_ = 0;
   std::shared_ptr<const Slot::OnPlace> on_place_;
+  bool queue_told_ = false;  // to an instance at least
   std::mt19937_64 random_{std::random_device()()};
 
   std::set<int> pending_;  // asked to start, and not known to do so yet

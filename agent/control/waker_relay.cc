@@ -60,17 +60,13 @@ awaitable<StatusOr<Passage>> WakerRelay::AskInTurn(InstanceName name, WakeOrigin
     co_await asked->alarm->WaitUntil(deadline);
   }
   if (!there_) {
-    asio::co_spawn(
-        control_, here_.EnsureAwake(name, origin, deadline, cause, bytes),
-        asio::bind_cancellation_slot(
-            asked->abandoned.slot(),
-            [asked, control = control_](std::exception_ptr failure, StatusOr<Passage> answer) {
-              if (failure) answer = absl::InternalError("waking the instance failed");
-              asked->answer = std::move(answer);
-              asked->alarm->Ring();
-              // The coroutine that calls this still refers to the signal.
-              asio::post(control, [asked] {});
-            }));
+    SpawnCancellable(control_, here_.EnsureAwake(name, origin, deadline, cause, bytes),
+                     {asked, &asked->abandoned},
+                     [asked](std::exception_ptr failure, StatusOr<Passage> answer) {
+                       if (failure) answer = absl::InternalError("waking the instance failed");
+                       asked->answer = std::move(answer);
+                       asked->alarm->Ring();
+                     });
     while (!asked->answer && !there_) {
       co_await asked->alarm->WaitUntil(MonoTime::max());
       // Of a request that is cancelled the next co_await ends this, and not what was asked.

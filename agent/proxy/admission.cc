@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/work.h"
 #include "agent/policy/routing.h"
 #include "agent/proxy/pool.h"
 
@@ -63,18 +64,16 @@ awaitable<StatusOr<Passage>> Admit(LoopContext& loop, Route route, WakeOrigin or
   auto wake = std::make_shared<Wake>(loop.executor);
   loop.wakes.fetch_add(1, std::memory_order_relaxed);
   InstanceName name{route.class_route->name, route.id};
-  asio::co_spawn(loop.executor,
-                 loop.waker.EnsureAwake(std::move(name), origin, deadline, std::move(cause), bytes),
-                 asio::bind_cancellation_slot(
-                     wake->abandoned.slot(),
-                     [wake, &loop](std::exception_ptr failure, StatusOr<Passage> passage) {
-                       loop.wakes.fetch_sub(1, std::memory_order_release);
-                       if (failure) passage = absl::InternalError("waking the instance failed");
-                       wake->result = std::move(passage);
-                       wake->done.cancel();
-                       // The coroutine that calls this still refers to the signal.
-                       asio::post(loop.executor, [wake] {});
-                     }));
+  SpawnCancellable(
+      loop.executor,
+      loop.waker.EnsureAwake(std::move(name), origin, deadline, std::move(cause), bytes),
+      {wake, &wake->abandoned},
+      [wake, &loop](std::exception_ptr failure, StatusOr<Passage> passage) {
+        loop.wakes.fetch_sub(1, std::memory_order_release);
+        if (failure) passage = absl::InternalError("waking the instance failed");
+        wake->result = std::move(passage);
+        wake->done.cancel();
+      });
   if (!wake->result) {
     ErrorCode ignored;
     co_await wake->done.async_wait(asio::redirect_error(use_awaitable, ignored));
