@@ -25,7 +25,7 @@ using Rows = std::vector<Row>;
 
 constexpr char kBeginsScrape[] = "ctr_time_seconds";
 // What an agent takes in one call.
-constexpr size_t kMostRows = 50'000;
+constexpr size_t kMostRows = 1'000'000;
 // Without requests in between longer than that, nothing came: an idle class tells nothing.
 constexpr double kGap = 1.5;  // seconds
 

@@ -52,7 +52,8 @@ AgentService::AgentService(asio::any_io_executor control, asio::any_io_executor 
       supervisor_(supervisor),
       runtime_(runtime),
       facts_(std::move(facts)),
-      log_watcher_(control_, clock_) {}
+      log_watcher_(control_, clock_),
+      simulating_(control_, clock_, 1) {}
 
 grpc::ServerUnaryReactor* AgentService::Handle(grpc::CallbackServerContext* context,
                                                rpc::UnaryHandler handler) {

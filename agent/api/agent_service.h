@@ -7,6 +7,7 @@
 #include <string>
 
 #include "agent/api/copy_session.h"
+#include "agent/base/semaphore.h"
 #include "agent/control/log_watcher.h"
 #include "agent/control/supervisor.h"
 #include "agent/rpc/serve.h"
@@ -238,6 +239,7 @@ class AgentService final : public v1::Agent::CallbackService {
 
   // On the control loop.
   LogWatcher log_watcher_;
+  Semaphore simulating_;         // one at a time: it keeps a thread of the work pool busy
   std::set<InstanceName> runs_;  // jobs that a RunInstance is at
   std::set<Alarm*> log_followers_;
   std::list<std::function<void()>> cancels_;  // of simple calls in progress

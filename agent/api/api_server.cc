@@ -27,6 +27,7 @@ namespace ctr {
 namespace {
 
 constexpr int kBacklog = 1024;
+constexpr int kMaxMessageBytes = 64 << 20;  // a trace of a million rows has 47 MB
 constexpr Duration kExhaustedPause = std::chrono::milliseconds(100);
 // Descriptor numbers of connections go round in this range: a call of one that has just been closed
 // is not taken for one of its successor with the same number.
@@ -105,6 +106,7 @@ StatusOr<std::unique_ptr<ApiServer>> ApiServer::Listen(const std::string& socket
                                                        asio::any_io_executor work) {
   CTR_ASSIGN_OR_RETURN(UniqueFd listener, OpenListener(socket_path, store));
   grpc::ServerBuilder builder;
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.RegisterService(&service);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (!server) return absl::InternalError("cannot start the API's server");

@@ -215,10 +215,16 @@ awaitable<Status> AgentService::DoSimulateAutoscale(const v1::SimulateAutoscaleR
   for (const auto& row : request->rows()) {
     trace.push_back({row.at(), row.arrivals(), row.service(), row.cpu(), row.memory()});
   }
-  policy::SimulationResult result =
-      co_await OnWork(work_, [&trace, &simulation] { return policy::Simulate(trace, simulation); });
+  const Semaphore::Permit permit = co_await simulating_.Acquire();
+  policy::Simulation run(trace, simulation);
+  co_await AllowCancellation(true);
+  while (co_await OnWork(work_, [&run] { return run.GoOn(); })) {
+  }
+  co_await AllowCancellation(false);
+  const policy::SimulationResult result = run.TakeResult();
   if (!result.error.empty()) co_return BadRequest(result.error);
   Fill(result, response);
+  response->set_step_seconds(result.step_seconds);
   response->set_start_seconds(start);
   response->set_settings_json(AutoscaleJsonText(*config.autoscale));
   co_return absl::OkStatus();

@@ -13,9 +13,13 @@ namespace ctr::policy {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr double kLeastService = 1e-6;      // seconds
-constexpr double kMostRequests = 1e8;       // what is done within minutes
-constexpr double kLongest = 366.0 * 86400;  // seconds
+constexpr double kLeastService = 1e-6;     // seconds
+constexpr double kMostRequests = 1e8;      // what is done within minutes
+constexpr double kMostAtOnce = 1e5;        // a second
+constexpr double kLongest = 31.0 * 86400;  // seconds
+constexpr int64_t kMostSteps = 100'000;
+constexpr int64_t kMostUnderWay = 1'000'000;  // requests in instances and waiting
+constexpr int64_t kPiece = 20'000;            // requests and seconds, of a hundred requests each
 constexpr double kEpsilon = 1e-9;
 constexpr size_t kCpuWindow = 15;  // seconds that a CPU sample is averaged over
 
@@ -66,10 +70,16 @@ class Histogram {
   int64_t total_ = 0;
 };
 
-class Simulation {
+}  // namespace
+
+class Simulation::Fleet {
  public:
-  Simulation(std::span<const TraceRow> trace, const SimulationConfig& config)
-      : trace_(trace), config_(config), random_(config.seed) {
+  Fleet(std::span<const TraceRow> trace, const SimulationConfig& config)
+      : trace_(trace),
+        config_(config),
+        seconds_(static_cast<int64_t>(std::ceil(EndOf(trace) - kEpsilon))),
+        random_(config.seed) {
+    result_.step_seconds = std::max<int64_t>(1, (seconds_ + kMostSteps - 1) / kMostSteps);
     for (int i = 0; i < config.instances; ++i) {
       Start(i, 0, 0);
       instances_.at(i).phase = Phase::kHealthy;
@@ -77,9 +87,25 @@ class Simulation {
     scaler_.emplace(config.autoscale, View(), ToTime(0));
   }
 
-  SimulationResult Run() {
-    const auto seconds = static_cast<int64_t>(std::ceil(EndOf(trace_) - kEpsilon));
-    for (int64_t second = 0; second < seconds; ++second) RunSecond(second);
+  bool GoOn() {
+    for (int64_t done = 0; second_ < seconds_ && done < kPiece;) {
+      const int64_t arrivals = RunSecond(second_++);
+      if (const int64_t under_way = result_.totals.requests - result_.totals.completed;
+          under_way > kMostUnderWay) {
+        result_ = {};
+        result_.error = "in second " + std::to_string(second_) + " of the trace " +
+                        std::to_string(under_way) +
+                        " requests are under way or wait: they need more instances (max, "
+                        "max_instances, what the host can hold) or take less time";
+        return false;
+      }
+      done += 100 + arrivals;
+    }
+    return second_ < seconds_;
+  }
+
+  SimulationResult TakeResult() {
+    if (!result_.error.empty()) return std::move(result_);
     for (const auto& [index, instance] : instances_) {
       result_.totals.instance_seconds += now_ - instance.started_at;
     }
@@ -91,9 +117,25 @@ class Simulation {
  private:
   using Phase = ScaledInstance::Phase;
 
-  const TraceRow& RowAt(double time) {
-    while (row_ + 1 < trace_.size() && trace_[row_ + 1].at <= time + kEpsilon) ++row_;
-    return trace_[row_];
+  // Of the rows that hold within that second, each for its part of it and of the requests.
+  TraceRow AverageOf(int64_t second) {
+    const auto begin = static_cast<double>(second);
+    const double end = begin + 1;
+    while (row_ + 1 < trace_.size() && trace_[row_ + 1].at <= begin + kEpsilon) ++row_;
+    TraceRow average;
+    for (size_t i = row_; i < trace_.size() && trace_[i].at < end - kEpsilon; ++i) {
+      const double until = i + 1 < trace_.size() ? std::min(trace_[i + 1].at, end) : end;
+      const double came = trace_[i].arrivals * (until - std::max(trace_[i].at, begin));
+      average.arrivals += came;
+      average.service += trace_[i].service * came;
+      average.cpu += trace_[i].cpu * came;
+      average.memory = trace_[i].memory;
+    }
+    if (average.arrivals > 0) {
+      average.service /= average.arrivals;
+      average.cpu /= average.arrivals;
+    }
+    return average;
   }
 
   // The moments of a second's requests; fractions of them are carried on.
@@ -108,25 +150,31 @@ class Simulation {
     return times;
   }
 
-  void RunSecond(int64_t second) {
-    const TraceRow row = RowAt(static_cast<double>(second));
-    const double rate = row.at <= static_cast<double>(second) + kEpsilon ? row.arrivals : 0;
+  // Returns how many came.
+  int64_t RunSecond(int64_t second) {
+    const TraceRow row = AverageOf(second);
     memory_ = row.memory;
-    step_ = {};
-    step_.second = second;
-    ended_.clear();
+    if (second % result_.step_seconds == 0) {
+      step_ = {};
+      step_.second = second;
+      ended_.clear();
+    }
     queue_area_ = 0;
     burst_ = 0;
     // What uses more CPU than it takes time would need threads of its own: it takes longer.
     const double service = std::max({row.service, row.cpu, kLeastService});
-    for (const double time : Arrivals(second, rate)) {
+    const std::vector<double> arrivals = Arrivals(second, row.arrivals);
+    for (const double time : arrivals) {
       RunUntil(time);
       ++step_.arrivals;
       Arrive({time, service, row.cpu / service});
     }
     RunUntil(static_cast<double>(second + 1));
-    result_.totals.ideal_instance_seconds += Ideal(step_.arrivals, service, row.cpu);
-    EndSecond();
+    const auto came = static_cast<int>(arrivals.size());
+    result_.totals.ideal_instance_seconds += Ideal(came, service, row.cpu);
+    EndSecond(came);
+    if (second_ == seconds_ || (second + 1) % result_.step_seconds == 0) EndStep();
+    return came;
   }
 
   // Ends of requests and starts of instances, up to that time.
@@ -281,7 +329,7 @@ class Simulation {
     instances_.erase(index);
   }
 
-  void EndSecond() {
+  void EndSecond(int came) {
     double area = 0;
     for (auto& [index, instance] : instances_) {
       instance.AdvanceTo(now_, config_.cpu_limit);
@@ -291,14 +339,17 @@ class Simulation {
       if (instance.in_flight() > 0) last_activity_ = instance.last_activity = now_;
       instance.busy_area = instance.cpu_used = 0;
     }
-    scaler_->Record({.at = ToTime(now_),
-                     .concurrency = area + queue_area_,
-                     .rps = static_cast<double>(step_.arrivals)});
+    scaler_->Record(
+        {.at = ToTime(now_), .concurrency = area + queue_area_, .rps = static_cast<double>(came)});
     const AutoscaleDecision decision = Decide();
     step_.desired = decision.desired;
-    step_.panic = decision.panicking.has_value();
+    step_.panic |= decision.panicking.has_value();
     step_.reason = decision.reason;
-    step_.in_flight = area;
+    step_.in_flight += area;
+  }
+
+  void EndStep() {
+    step_.in_flight /= static_cast<double>(second_ - step_.second);
     step_.queued = static_cast<int>(queue_.size());
     for (const auto& [index, instance] : instances_) {
       step_.ready += instance.phase == Phase::kHealthy;
@@ -327,6 +378,8 @@ class Simulation {
 
   const std::span<const TraceRow> trace_;
   const SimulationConfig config_;
+  const int64_t seconds_;
+  int64_t second_ = 0;  // the next
   std::mt19937_64 random_;
   std::optional<Autoscaler> scaler_;
   std::map<int, SimulatedInstance> instances_;  // by index
@@ -340,14 +393,13 @@ class Simulation {
   uint64_t generation_ = 0;
   Histogram latencies_;
   SimulationResult result_;
-  // Of this second.
+  // Of this step.
   SimulationStep step_;
   std::vector<double> ended_;  // latencies
-  double queue_area_ = 0;      // requests * seconds
-  int burst_ = 0;              // what was decided for
+  // Of this second.
+  double queue_area_ = 0;  // requests * seconds
+  int burst_ = 0;          // what was decided for
 };
-
-}  // namespace
 
 std::string CheckTrace(std::span<const TraceRow> trace) {
   if (trace.empty()) return "the trace is empty";
@@ -361,7 +413,8 @@ std::string CheckTrace(std::span<const TraceRow> trace) {
       if (!std::isfinite(value) || value < 0) return complain("a number is negative or not finite");
     }
     if (i > 0 && row.at <= trace[i - 1].at) return complain("its time is not after the one before");
-    if (row.at > kLongest) return complain("its time is more than a year");
+    if (row.at > kLongest) return complain("its time is more than 31 days: cut the trace");
+    if (row.arrivals > kMostAtOnce) return complain("more than 100,000 requests a second");
     const double end = i + 1 < trace.size() ? trace[i + 1].at : EndOf(trace);
     requests += row.arrivals * (end - row.at);
     if (requests > kMostRequests) return complain("more than 100 million requests up to here");
@@ -369,18 +422,31 @@ std::string CheckTrace(std::span<const TraceRow> trace) {
   return "";
 }
 
+Simulation::Simulation(std::span<const TraceRow> trace, const SimulationConfig& config) {
+  std::string& error = result_.error = CheckTrace(trace);
+  if (error.empty()) error = CheckAutoscale(config.autoscale);
+  if (error.empty() && config.start_time < Duration::zero()) {
+    error = "the start time must not be negative";
+  }
+  if (error.empty() && (config.instances < 0 || config.instances > config.autoscale.max)) {
+    error = "instances must be 0 to max";
+  }
+  if (error.empty()) fleet_ = std::make_unique<Fleet>(trace, config);
+}
+
+Simulation::~Simulation() = default;
+
+bool Simulation::GoOn() { return fleet_ && fleet_->GoOn(); }
+
+SimulationResult Simulation::TakeResult() {
+  return fleet_ ? fleet_->TakeResult() : std::move(result_);
+}
+
 SimulationResult Simulate(std::span<const TraceRow> trace, const SimulationConfig& config) {
-  SimulationResult result;
-  result.error = CheckTrace(trace);
-  if (result.error.empty()) result.error = CheckAutoscale(config.autoscale);
-  if (result.error.empty() && config.start_time < Duration::zero()) {
-    result.error = "the start time must not be negative";
+  Simulation simulation(trace, config);
+  while (simulation.GoOn()) {
   }
-  if (result.error.empty() && (config.instances < 0 || config.instances > config.autoscale.max)) {
-    result.error = "instances must be 0 to max";
-  }
-  if (!result.error.empty()) return result;
-  return Simulation(trace, config).Run();
+  return simulation.TakeResult();
 }
 
 }  // namespace ctr::policy

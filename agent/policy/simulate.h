@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,18 +33,18 @@ struct SimulationConfig {
   uint64_t seed = 1;  // of the moments at which requests come
 };
 
-// One second.
+// One second, or as many as SimulationResult says.
 struct SimulationStep {
-  int64_t second = 0;  // since the beginning
+  int64_t second = 0;  // its first, since the beginning
   int arrivals = 0;
   int waited = 0;  // of them, found no place and were held
   int completed = 0;
-  int desired = 0;  // as decided at the second's end
+  int desired = 0;  // as decided at its end
   int ready = 0;    // the same for these
   int starting = 0;
   int draining = 0;
   int queued = 0;
-  double in_flight = 0;               // in instances, averaged over the second
+  double in_flight = 0;               // in instances, averaged over the step
   std::optional<double> latency_p50;  // seconds, of those that completed; waiting included
   std::optional<double> latency_p99;
   bool panic = false;
@@ -65,19 +66,41 @@ struct SimulationTotals {
 };
 
 struct SimulationResult {
-  std::string error;  // of the trace or the configuration; then there is nothing else
+  std::string error;         // of the trace or the configuration; then there is nothing else
+  int64_t step_seconds = 1;  // more if the trace is longer than 100,000 s
   std::vector<SimulationStep> steps;
   SimulationTotals totals;
 };
 
-// What is wrong with the trace; empty if nothing is.
+// What is wrong with the trace; empty if nothing is. It is of at most 31 days, 100 million
+// requests, and 100,000 a second.
 std::string CheckTrace(std::span<const TraceRow> trace);
 
 // The trace against the policy, in virtual time. Requests come at random moments of their second;
 // each goes to the healthy instance with the fewest in flight that has a place, or waits in one
 // queue, first come, first served. Those in an instance share its CPU: when they want more than its
 // limit, all slow down alike (processor sharing). The policy decides every second, and at once when
-// waiting requests want more. The same seed gives the same result.
+// waiting requests want more. The same seed gives the same result. It takes minutes where much
+// comes, so it is made in pieces, and less than 200 MB. One thread at a time.
+class Simulation {
+ public:
+  // `trace` outlives it.
+  Simulation(std::span<const TraceRow> trace, const SimulationConfig& config);
+  ~Simulation();
+
+  // Goes on for some ten milliseconds. False: it is over.
+  bool GoOn();
+  // What came of it, when it is over; once.
+  SimulationResult TakeResult();
+
+ private:
+  class Fleet;
+
+  SimulationResult result_;
+  std::unique_ptr<Fleet> fleet_;
+};
+
+// All of it at once.
 SimulationResult Simulate(std::span<const TraceRow> trace, const SimulationConfig& config);
 
 }  // namespace ctr::policy

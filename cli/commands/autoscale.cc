@@ -194,6 +194,7 @@ Json JsonOf(const v1::SimulateAutoscaleResponse& response) {
   json["most"] = response.most();
   json["start_seconds"] = response.start_seconds();
   json["settings"] = ParsedOrNull(response.settings_json());
+  json["step_seconds"] = response.step_seconds();
   json["steps"] = Json::array();
   for (const auto& step : response.steps()) {
     json["steps"].push_back(

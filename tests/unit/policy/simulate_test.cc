@@ -188,6 +188,14 @@ TEST_CASE("the same seed gives the same result, another one another") {
   CHECK_FALSE(first == latencies());
 }
 
+TEST_CASE("rows of less than a second count for as long as they hold") {
+  Trace trace;
+  for (int i = 0; i < 100; ++i) trace.push_back(Row(i * 0.1, i % 10 == 0 ? 100 : 0, 0.5));
+  const SimulationResult result = Simulate(trace, Seven());
+  CHECK(result.steps.size() == 10);
+  CHECK(result.totals.requests == 100);  // a tenth of each second's
+}
+
 TEST_CASE("fractions of requests add up") {
   const SimulationResult result = Simulate(Trace{Row(0, 0.1), Row(100, 0)}, Seven());
   CHECK(result.totals.requests == 10);
@@ -211,8 +219,8 @@ TEST_CASE("a trace that makes no sense is refused, and its row named") {
   CHECK(CheckTrace(Trace{Row(0, 1), Row(1, -1)}).starts_with("row 2: "));
   CHECK(CheckTrace(Trace{Row(0, 1, nan)}).starts_with("row 1: "));
   CHECK(CheckTrace(Trace{Row(0, 1), Row(0, 1)}).starts_with("row 2: its time"));
-  CHECK(CheckTrace(Trace{Row(0, 1e9)}).starts_with("row 1: more than"));
-  CHECK(CheckTrace(Trace{Row(0, 1e3), Row(1e9, 1)}).starts_with("row 1: more than"));
+  CHECK(CheckTrace(Trace{Row(0, 1e9)}).starts_with("row 1: more than 100,000 requests a second"));
+  CHECK(CheckTrace(Trace{Row(0, 1e3), Row(1e6, 1)}).starts_with("row 1: more than 100 million"));
   CHECK(CheckTrace(Trace{Row(0, 0), Row(1e9, 0)}).starts_with("row 2: its time is more"));
   CHECK(CheckTrace(Trace{Row(3, 1)}).empty());
   CHECK_FALSE(Simulate({}, Seven()).error.empty());
@@ -225,6 +233,51 @@ TEST_CASE("a trace that makes no sense is refused, and its row named") {
   config = Seven();
   config.start_time = -1s;
   CHECK_FALSE(Simulate(Trace{Row(0, 1)}, config).error.empty());
+}
+
+TEST_CASE("a trace of days is told in no more steps than one of a day, each for more seconds") {
+  const int64_t long_time = 150'000;
+  SimulationConfig config = Seven();
+  config.autoscale.sleep_after = 30s;
+  const SimulationResult result =
+      Simulate(Trace{Row(0, 5), Row(100, 0), Row(long_time - 50, 20), Row(long_time, 0)}, config);
+  REQUIRE(result.error.empty());
+  CHECK(result.step_seconds == 2);
+  CHECK(result.steps.size() <= 100'000);
+  int64_t arrivals = 0, completed = 0;
+  for (size_t i = 0; i < result.steps.size(); ++i) {
+    REQUIRE(result.steps[i].second == static_cast<int64_t>(i) * 2);
+    arrivals += result.steps[i].arrivals;
+    completed += result.steps[i].completed;
+  }
+  CHECK(arrivals == result.totals.requests);
+  CHECK(arrivals == 500 + 1000);
+  CHECK(completed == result.totals.completed);
+  CHECK(result.steps.front().arrivals == 5 * 2);
+  CHECK(result.steps[20].in_flight == doctest::Approx(0.5).epsilon(0.5));  // averaged, not summed
+  CHECK(result.steps[100].ready == 0);
+}
+
+TEST_CASE("a trace that no instances could ever serve ends the simulation, and says why") {
+  SimulationConfig config = Seven();
+  config.max_instances = 1;
+  const SimulationResult result = Simulate(Trace{Row(0, 1e5), Row(900, 0)}, config);
+  CHECK(result.error.starts_with("in second 11 of the trace "));
+  CHECK(result.steps.empty());
+  config = Seven();
+  config.autoscale.max_concurrency.reset();
+  CHECK_FALSE(Simulate(Trace{Row(0, 1e5, 1e6), Row(900, 0)}, config).error.empty());
+}
+
+TEST_CASE("a simulation in pieces is that of all at once") {
+  const Trace trace = {Row(0, 300), Row(900, 0)};
+  Simulation simulation(trace, Seven());
+  int pieces = 1;
+  while (simulation.GoOn()) ++pieces;
+  CHECK(pieces > 5);
+  const SimulationResult result = simulation.TakeResult();
+  CHECK(result.steps.size() == 1800);
+  CHECK(result.totals.latency_p99 == Simulate(trace, Seven()).totals.latency_p99);
 }
 
 TEST_CASE("a trace that begins later is quiet until then") {
