@@ -8,6 +8,7 @@ import threading
 import time
 
 from audit import processes_of
+from floods import resident_mib
 from harness import DEADLINE, Case, wait_for
 
 WEB = 'name = "web"\nimage = "demo:latest"\ndefault_port = 8080\n'
@@ -281,6 +282,26 @@ class Autoscale(Case):
             refused = self.agent.ctr(*words, stdin=bad, check=False)
             self.assertEqual(refused.returncode, 2, (bad, refused.stderr))
             self.assertIn(told, refused.stderr)
+
+    def test_a_trace_of_any_length_costs_the_agent_bounded_memory(self):
+        self.agent.apply(WEB)
+        words = ("-o", "json", "autoscale", "simulate", "web", "--trace", "-")
+
+        def rows(*values):
+            return "".join(f'{{"time":{at},"arrivals":{rate},"service":0.1}}\n' for at, rate in values)
+
+        day = json.loads(self.agent.ctr(*words, stdin=rows(*((at, at % 2) for at in range(86400)))))
+        self.assertEqual((day["requests"], day["step_seconds"], len(day["steps"])), (43200, 1, 86400))
+        month = json.loads(self.agent.ctr(*words, stdin=rows((0, 1), (10, 0), (15 * 86400, 0))))
+        self.assertEqual((month["requests"], month["step_seconds"]), (10, 26))
+        self.assertLessEqual(len(month["steps"]), 100_000)
+        for bad, told in ((rows((0, 1), (30_000_000, 0)), "row 2: its time is more than 31 days"),
+                          (rows((0, 1e9)), "row 1: more than 100,000 requests a second"),
+                          (rows((0, 90_000), (900, 0)), "requests are under way or wait")):
+            refused = self.agent.ctr(*words, "--max", "1", stdin=bad, check=False)
+            self.assertEqual(refused.returncode, 2, (bad, refused.stderr))
+            self.assertIn(told, refused.stderr)
+        self.assertLess(resident_mib(self.agent.process.pid, "VmHWM"), 512)
 
     def test_what_the_agent_recorded_itself_is_a_trace(self):
         self.agent.apply(WEB.replace("web", "traced"))
