@@ -27,6 +27,14 @@ constexpr std::array<std::pair<std::string_view, int>, 14> kStatusByCode = {{
     {code::kDiskFull, 503},
 }};
 
+constexpr std::array<std::pair<std::string_view, int>, 5> kStatusByDetail = {{
+    {detail::kExpectationFailed, 417},
+    {detail::kFieldsTooLarge, 431},
+    {detail::kNotImplemented, 501},
+    {detail::kTargetTooLong, 414},
+    {detail::kVersionNotSupported, 505},
+}};
+
 std::string_view ReasonOf(int status) {
   switch (status) {
     case 400:
@@ -37,14 +45,22 @@ std::string_view ReasonOf(int status) {
       return "Request Timeout";
     case 409:
       return "Conflict";
+    case 414:
+      return "URI Too Long";
+    case 417:
+      return "Expectation Failed";
     case 431:
       return "Request Header Fields Too Large";
+    case 501:
+      return "Not Implemented";
     case 502:
       return "Bad Gateway";
     case 503:
       return "Service Unavailable";
     case 504:
       return "Gateway Timeout";
+    case 505:
+      return "HTTP Version Not Supported";
     default:
       return "Internal Server Error";
   }
@@ -72,8 +88,11 @@ std::string JsonString(std::string_view text) {
 
 int HttpStatusOf(const Status& error) {
   const std::string code = ErrorCodeOf(error);
-  if (code == code::kBadRequest && absl::IsResourceExhausted(error)) return 431;
   if (code == code::kBadRequest && absl::IsDeadlineExceeded(error)) return 408;
+  const std::string detail = DetailOf(error);
+  for (const auto& [known, status] : kStatusByDetail) {
+    if (known == detail) return status;
+  }
   for (const auto& [known, status] : kStatusByCode) {
     if (known == code) return status;
   }
@@ -108,12 +127,9 @@ bool WantsJson(const Fields& fields) {
     if (field.id != FieldId::kAccept) continue;
     std::string_view list = field.value;
     while (!list.empty()) {
-      const size_t comma = list.find(',');
-      std::string_view media = list.substr(0, comma);
+      std::string_view media = TakeElement(list);
       media = media.substr(0, media.find(';'));
       if (ListHas(media, "application/json")) return true;
-      if (comma == std::string_view::npos) break;
-      list.remove_prefix(comma + 1);
     }
   }
   return false;

@@ -8,8 +8,8 @@
 // What the ingress answers itself. Pure.
 namespace ctr {
 
-// The HTTP status of an error, by its code: 404 of unknown_class, 503 of draining …; 500 of one
-// that the ingress does not know.
+// The HTTP status of an error, by its code: 404 of unknown_class, 503 of draining …, of bad_request
+// also by its detail; 500 of one that the ingress does not know.
 int HttpStatusOf(const Status& error);
 
 // How to answer; taken from the request, so far as it was read.

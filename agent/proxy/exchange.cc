@@ -170,8 +170,10 @@ awaitable<After> Exchange::Relay(ResponseHead head) {
     co_return co_await Switch(head);
   }
   approach_.Answered(head.status);
-  // An answer before the request's end mostly refuses it: the client had better not go on.
-  const bool refused = uploading() && head.status >= 300;
+  // An answer before the request's end mostly refuses it: the client had better not go on. So if
+  // the rest of the request has nowhere to go, or may not come at all.
+  const bool refused =
+      uploading() && (head.status >= 300 || request_.expects_continue || !head.keep_alive);
   const ClientSide client{.http10 = request_.form.http10,
                           .keep_alive = request_.form.keep_alive && !loop_.draining && !refused};
   const ClientFraming framing = FrameForClient(head, client);
@@ -181,6 +183,12 @@ awaitable<After> Exchange::Relay(ResponseHead head) {
   AppendClientResponse(text, head, client, framing, approach_.passage().slot()->name(), timings_);
   upstream().in().Consume(head_size_);
   const bool complete = co_await RelayBody(std::move(text), head.body, framing.kind);
+  if (complete && framing.keep_alive && uploading()) {
+    responded_ = true;
+    window_begin_ = loop_.clock.Now();
+    window_received_ = client_->received();
+    co_await upload_->AwaitEnd();
+  }
   if (uploading()) co_await upload_->Stop();
   co_return Finish(complete, head.keep_alive, framing.keep_alive);
 }
@@ -207,7 +215,7 @@ awaitable<bool> Exchange::RelayBody(std::string head, Framing framing, BodyKind 
   const BodyEncoding encoding =
       client_kind == BodyKind::kChunked ? BodyEncoding::kChunked : BodyEncoding::kPlain;
   Stream& upstream = this->upstream();
-  BodyDecoder decoder(framing);
+  BodyDecoder decoder(framing, From::kInstance);
   BodyPieces pieces;
   std::string chunk_size;
   for (bool first = true;; first = false) {
@@ -242,7 +250,12 @@ After Exchange::Finish(bool complete, bool upstream_keep_alive, bool client_keep
   if (client_keep_alive) return After::kKeepAlive;
   // The client wanted to go on, and may be sending already: that must not reset the answer away.
   if (loop_.draining && request_.form.keep_alive) return After::kLinger;
-  return After::kClose;
+  return CloseOrLinger();
+}
+
+// What it has sent beside its last request must not reset the answer away (RFC 9112, 9.6).
+After Exchange::CloseOrLinger() const {
+  return client_->in().empty() && !client_->Readable() ? After::kClose : After::kLinger;
 }
 
 awaitable<After> Exchange::Fail(Status error) {
@@ -264,7 +277,7 @@ awaitable<After> Exchange::Fail(Status error) {
   batch.Add(answer);
   if (!co_await client_->Write(std::move(batch))) co_return After::kClose;
   if (unread || loop_.draining) co_return After::kLinger;
-  co_return request_.form.keep_alive ? After::kKeepAlive : After::kClose;
+  co_return request_.form.keep_alive ? After::kKeepAlive : CloseOrLinger();
 }
 
 bool Exchange::Sweep(MonoTime now) {
@@ -289,7 +302,7 @@ void Exchange::LookAtAnswer(MonoTime now) {
 }
 
 void Exchange::LookAtUpload(MonoTime now) {
-  if (!uploading() || responding_) return;
+  if (!uploading() || (responding_ && !responded_)) return;
   const SessionLimits& limits = loop_.limits;
   const Duration window = now - window_begin_;
   if (request_.expects_continue && window >= kContinuePatience && !client_->blocked()) {
@@ -298,11 +311,13 @@ void Exchange::LookAtUpload(MonoTime now) {
     batch.Add("HTTP/1.1 100 Continue\r\n\r\n");
     client_->WriteNow(batch);
   }
-  const bool instance_is_slow = !client_->reading();
+  // Once it has answered, an instance that takes no more of the request is not waited for.
+  const bool instance_is_slow = !client_->reading() && !responded_;
   if (!instance_is_slow && window < limits.body_window) return;
   const uint64_t received = client_->received() - window_received_;
   const auto wanted = limits.min_body_rate * (limits.body_window / std::chrono::seconds(1));
   if (!instance_is_slow && received < static_cast<uint64_t>(wanted)) {
+    if (responded_) return upload_->Cancel();
     upload_->GiveUp(Error(absl::StatusCode::kDeadlineExceeded, code::kBadRequest,
                           absl::StrCat("the body came at less than ", limits.min_body_rate,
                                        " bytes a second (min_body_rate)")));

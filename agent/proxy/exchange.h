@@ -68,6 +68,7 @@ class Exchange final : public Served {
   awaitable<After> Switch(const ResponseHead& head);
   awaitable<bool> RelayBody(std::string head, Framing framing, BodyKind client_kind);
   After Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive);
+  After CloseOrLinger() const;
   void LookAtUpload(MonoTime now);
   void LookAtAnswer(MonoTime now);
   void Account();
@@ -80,6 +81,7 @@ class Exchange final : public Served {
   Approach approach_;
   bool answered_ = false;    // a byte of the response has come
   bool responding_ = false;  // a response, be it ours, goes to the client
+  bool responded_ = false;   // all of it went, and the request's rest is waited for
   int interims_ = 0;
   size_t head_size_ = 0;  // of the response, in upstream_'s buffer
   std::shared_ptr<Upload> upload_;

@@ -8,7 +8,7 @@
 namespace ctr {
 namespace {
 
-constexpr size_t kMaxSizeLine = 256;
+constexpr size_t kMaxSizeLine = 4096;  // with its extensions
 constexpr size_t kMaxTrailers = 16 * 1024;
 
 Status Broken(std::string_view why) {
@@ -28,8 +28,8 @@ size_t BodyPieces::TotalSize() const {
   return size;
 }
 
-BodyDecoder::BodyDecoder(Framing framing)
-    : chunked_(framing.kind == BodyKind::kChunked), left_(framing.length) {
+BodyDecoder::BodyDecoder(Framing framing, From from)
+    : chunked_(framing.kind == BodyKind::kChunked), from_(from), left_(framing.length) {
   switch (framing.kind) {
     case BodyKind::kNone:
       state_ = State::kDone;
@@ -102,14 +102,15 @@ StatusOr<size_t> BodyDecoder::ReadLine(std::string_view bytes) {
   return end + 1;
 }
 
-// Hexadecimal digits, then maybe extensions, which are dropped.
+// Hexadecimal digits, then maybe extensions, which are dropped. Instances may pad the digits.
 Status BodyDecoder::TakeSizeLine(std::string_view line) {
   if (HasControl(line)) return Broken("a chunk's size has a control character");
   size_t digits = std::min(line.find_first_not_of("0123456789abcdefABCDEF"), line.size());
   if (digits == 0 || digits > 15) return Broken("a chunk's size is no number");
   std::from_chars(line.data(), line.data() + digits, left_, 16);
   const size_t next = line.find_first_not_of(" \t", digits);
-  if (next == std::string_view::npos ? digits != line.size() : line[next] != ';') {
+  const bool padded = next == std::string_view::npos && digits != line.size();
+  if (padded ? from_ == From::kClient : next != std::string_view::npos && line[next] != ';') {
     return Broken("a chunk's size is no number");
   }
   state_ = left_ == 0 ? State::kTrailer : State::kData;
@@ -124,7 +125,9 @@ Status BodyDecoder::TakeTrailerLine(std::string_view line) {
   trailer_bytes_ += line.size();
   if (trailer_bytes_ > kMaxTrailers) return Broken("the trailers are larger than 16 KiB");
   Field field;
-  if (Problem problem = ParseField(line, field); !problem.empty()) return Broken(problem);
+  if (Problem problem = ParseField(line, from_, field); !problem.empty()) {
+    return Broken(problem.text);
+  }
   if (IsTrailer(field)) {
     trailers_.append(field.name).append(": ").append(field.value).append("\r\n");
   }

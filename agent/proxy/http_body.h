@@ -28,7 +28,7 @@ class BodyPieces {
 // Takes a body out of its framing as its bytes come in; strict, no I/O.
 class BodyDecoder {
  public:
-  explicit BodyDecoder(Framing framing);
+  BodyDecoder(Framing framing, From from);
 
   // Reads `bytes` from the front: what belongs to the body is added to `pieces`. Returns how many
   // bytes it has read: all, unless the body ended or `pieces` is full. INVALID_ARGUMENT if the
@@ -52,6 +52,7 @@ class BodyDecoder {
 
   State state_;
   const bool chunked_;
+  const From from_;
   uint64_t left_ = 0;         // of the fixed body, or of the chunk
   size_t line_bytes_ = 0;     // looked at of an unfinished line
   size_t trailer_bytes_ = 0;  // of all trailers

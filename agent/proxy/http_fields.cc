@@ -22,9 +22,10 @@ constexpr std::array<bool, 256> kToken = TokenCharacters();
 constexpr char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
 // Any control character but a tab: NUL, bare CR, DEL and the rest.
-bool HasControl(std::string_view value) {
+bool HasControl(std::string_view value, From from) {
   for (unsigned char c : value) {
-    if ((c < 0x20 && c != '\t') || c == 0x7f) return true;
+    if (c >= 0x20 && c != 0x7f) continue;
+    if (c == '\0' || c == '\r' || c == '\n' || (c != '\t' && from == From::kClient)) return true;
   }
   return false;
 }
@@ -73,8 +74,6 @@ FieldId IdOfDashed(std::string_view name) {
     case 17:
       if (is("x-forwarded-proto")) return FieldId::kForwardedProto;
       return is("transfer-encoding") ? FieldId::kTransferEncoding : FieldId::kOther;
-    case 18:
-      return is("proxy-authenticate") ? FieldId::kHopByHop : FieldId::kOther;
     case 19:
       return is("proxy-authorization") ? FieldId::kHopByHop : FieldId::kOther;
     default:
@@ -99,6 +98,21 @@ bool ReadLength(std::string_view text, uint64_t& length) {
   return error == std::errc() && end == text.data() + text.size();
 }
 
+// Other codings and then chunked, once: it frames the body, though nobody here can decode it. If
+// chunked is not the last, nobody knows where the body ends (RFC 9112, 6.3).
+bool IsCodedAndChunked(std::string_view codings) {
+  if (!IsTokenList(codings)) return false;
+  std::string_view coding;
+  bool others = false;
+  while (!codings.empty()) {
+    if (EqualsIgnoreCase(coding, "chunked")) return false;
+    coding = TakeElement(codings);
+    if (coding.empty()) return false;
+    others |= !codings.empty();
+  }
+  return others && EqualsIgnoreCase(coding, "chunked");
+}
+
 }  // namespace
 
 bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
@@ -109,12 +123,16 @@ bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
   return true;
 }
 
+std::string_view TakeElement(std::string_view& list) {
+  const size_t comma = list.find(',');
+  const std::string_view element = Trim(list.substr(0, comma));
+  list.remove_prefix(comma == std::string_view::npos ? list.size() : comma + 1);
+  return element;
+}
+
 bool ListHas(std::string_view list, std::string_view token) {
   while (!list.empty()) {
-    const size_t comma = list.find(',');
-    if (EqualsIgnoreCase(Trim(list.substr(0, comma)), token)) return true;
-    if (comma == std::string_view::npos) return false;
-    list.remove_prefix(comma + 1);
+    if (EqualsIgnoreCase(TakeElement(list), token)) return true;
   }
   return false;
 }
@@ -127,13 +145,11 @@ bool IsToken(std::string_view text) {
 }
 
 bool IsTokenList(std::string_view text) {
-  for (;;) {
-    const size_t comma = text.find(',');
-    const std::string_view element = Trim(text.substr(0, comma));
+  while (!text.empty()) {
+    const std::string_view element = TakeElement(text);
     if (!element.empty() && !IsToken(element)) return false;
-    if (comma == std::string_view::npos) return true;
-    text.remove_prefix(comma + 1);
   }
+  return true;
 }
 
 std::string_view TakeLine(std::string_view& rest) {
@@ -144,7 +160,7 @@ std::string_view TakeLine(std::string_view& rest) {
   return line;
 }
 
-Problem ParseField(std::string_view line, Field& field) {
+Problem ParseField(std::string_view line, From from, Field& field) {
   if (IsBlank(line.front())) return "a field is continued on a second line (obs-fold)";
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos) return "a field line has no colon";
@@ -154,7 +170,7 @@ Problem ParseField(std::string_view line, Field& field) {
   }
   if (!IsToken(field.name)) return "a field's name is not a token";
   field.value = Trim(line.substr(colon + 1));
-  if (HasControl(field.value)) return "a field's value has a control character";
+  if (HasControl(field.value, from)) return "a field's value has a control character";
   field.id = IdOf(field.name);
   return {};
 }
@@ -169,15 +185,20 @@ bool IsTrailer(const Field& field) {
                       [&](std::string_view name) { return EqualsIgnoreCase(field.name, name); });
 }
 
-Problem ParseFields(std::string_view lines, Fields& fields) {
+Problem ParseFields(std::string_view lines, From from, Fields& fields) {
   for (std::string_view line = TakeLine(lines); !line.empty(); line = TakeLine(lines)) {
-    if (fields.size() == kMaxFields) return "there are more than 200 fields";
-    if (Problem problem = ParseField(line, fields.emplace_back()); !problem.empty()) return problem;
+    if (fields.size() == kMaxFields) {
+      return {"there are more than 200 fields", detail::kFieldsTooLarge};
+    }
+    if (Problem problem = ParseField(line, from, fields.emplace_back()); !problem.empty()) {
+      return problem;
+    }
   }
   return {};
 }
 
 Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing) {
+  bool coded = false;
   for (const Field& field : fields) {
     switch (field.id) {
       case FieldId::kContentLength:
@@ -188,7 +209,8 @@ Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing) {
       case FieldId::kTransferEncoding:
         if (http10) return "Transfer-Encoding stands in an HTTP/1.0 message";
         if (framing.chunked) return "Transfer-Encoding is given twice";
-        if (!EqualsIgnoreCase(field.value, "chunked")) {
+        coded = !EqualsIgnoreCase(field.value, "chunked");
+        if (coded && !IsCodedAndChunked(field.value)) {
           return "Transfer-Encoding is something other than chunked";
         }
         framing.chunked = true;
@@ -205,12 +227,21 @@ Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing) {
   if (framing.chunked && framing.content_length) {
     return "both Transfer-Encoding and Content-Length are given";
   }
+  if (coded) return {"no Transfer-Encoding but chunked is known here", detail::kNotImplemented};
   return {};
 }
 
-bool ReadVersion(std::string_view text, bool& http10) {
-  http10 = text == "HTTP/1.0";
-  return http10 || text == "HTTP/1.1";
+Problem ReadVersion(std::string_view text, bool& http10) {
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (text.size() != 8 || !text.starts_with("HTTP/") || !is_digit(text[5]) || text[6] != '.' ||
+      !is_digit(text[7])) {
+    return "the version is not HTTP/1.1 or HTTP/1.0";
+  }
+  if (text[5] != '1') {
+    return {"the version is neither HTTP/1.1 nor HTTP/1.0", detail::kVersionNotSupported};
+  }
+  http10 = text[7] == '0';
+  return {};
 }
 
 }  // namespace ctr

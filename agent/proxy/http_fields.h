@@ -6,8 +6,17 @@
 
 namespace ctr {
 
-// What is wrong with a message; "" if nothing.
-using Problem = std::string_view;
+// What is wrong with a message; empty if nothing. `detail` is a request's, where 400 is not the
+// status for it.
+struct Problem {
+  Problem() = default;
+  Problem(const char* text) : text(text) {}  // NOLINT(google-explicit-constructor)
+  Problem(const char* text, std::string_view detail) : text(text), detail(detail) {}
+  bool empty() const { return text.empty(); }
+
+  std::string_view text;
+  std::string_view detail;
+};
 
 bool IsToken(std::string_view text);
 // Tokens, or nothing, between commas.
@@ -18,13 +27,13 @@ bool IsTokenList(std::string_view text);
 std::string_view TakeLine(std::string_view& rest);
 
 // Reads one field line, without its end.
-Problem ParseField(std::string_view line, Field& field);
+Problem ParseField(std::string_view line, From from, Field& field);
 
 // Whether a field that stands behind a body may be passed on there.
 bool IsTrailer(const Field& field);
 
 // Reads the field lines of a head up to its empty line.
-Problem ParseFields(std::string_view lines, Fields& fields);
+Problem ParseFields(std::string_view lines, From from, Fields& fields);
 
 // Framing fields, as they stand in a message; each at most once, and never both.
 struct FramingFields {
@@ -37,7 +46,8 @@ struct FramingFields {
 };
 Problem ReadFraming(const Fields& fields, bool http10, FramingFields& framing);
 
-// "HTTP/1.1" or "HTTP/1.0"; false for anything else.
-bool ReadVersion(std::string_view text, bool& http10);
+// "HTTP/1.1" or "HTTP/1.0", or a later HTTP/1 of one digit, which is read as HTTP/1.1 (RFC 9110,
+// 2.5).
+Problem ReadVersion(std::string_view text, bool& http10);
 
 }  // namespace ctr

@@ -8,14 +8,17 @@
 namespace ctr {
 namespace {
 
+Status BadRequest(std::string_view message, std::string_view detail) {
+  return WithDetail(Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, message), detail);
+}
+
 Status BadRequest(Problem problem) {
-  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-               absl::StrCat("malformed request: ", std::string(problem)));
+  return BadRequest(absl::StrCat("malformed request: ", std::string(problem.text)), problem.detail);
 }
 
 Status BadResponse(Problem problem) {
   return Error(absl::StatusCode::kUnavailable, code::kUpstreamError,
-               absl::StrCat("the instance sent a malformed response: ", std::string(problem)));
+               absl::StrCat("the instance sent a malformed response: ", std::string(problem.text)));
 }
 
 // Visible characters and bytes above ASCII; no fragment, which a client never sends.
@@ -68,23 +71,35 @@ Problem ReadHost(RequestHead& head) {
   return IsHost(head.host) ? Problem() : "Host is no host";
 }
 
+// Without a port that is empty or what the scheme means anyway.
+std::string_view WithoutDefaultPort(std::string_view authority, std::string_view port) {
+  if (authority.ends_with(port)) authority.remove_suffix(port.size());
+  if (authority.ends_with(':')) authority.remove_suffix(1);
+  return authority;
+}
+
 // The authority of an absolute target must be what Host says: nobody then reads it differently.
 Problem ReadTarget(std::string_view target, RequestHead& head) {
-  if (head.method == "CONNECT") return "CONNECT is not offered here";
+  if (head.method == "CONNECT") return {"CONNECT is not offered here", detail::kNotImplemented};
   if (!IsTarget(target)) return "the request target has a character that is not allowed";
   head.target = target;
   if (target.front() == '/') return {};
   if (target == "*") return head.method == "OPTIONS" ? Problem() : "the request target is no path";
-  constexpr std::string_view kScheme = "http://";
-  if (!EqualsIgnoreCase(target.substr(0, kScheme.size()), kScheme)) {
+  constexpr std::string_view kHttp = "http://";
+  constexpr std::string_view kHttps = "https://";
+  const bool https = EqualsIgnoreCase(target.substr(0, kHttps.size()), kHttps);
+  if (!https && !EqualsIgnoreCase(target.substr(0, kHttp.size()), kHttp)) {
     return "the request target is no path";
   }
-  target.remove_prefix(kScheme.size());
+  target.remove_prefix(https ? kHttps.size() : kHttp.size());
   const size_t path = target.find_first_of("/?");
   const std::string_view authority = target.substr(0, path);
   if (!IsHost(authority)) return "the request target names no host";
   if (head.host.empty()) head.host = authority;
-  if (!EqualsIgnoreCase(authority, head.host)) return "the request target and Host disagree";
+  const std::string_view port = https ? ":443" : ":80";
+  if (!EqualsIgnoreCase(WithoutDefaultPort(authority, port), WithoutDefaultPort(head.host, port))) {
+    return "the request target and Host disagree";
+  }
   const std::string_view none = head.method == "OPTIONS" ? "*" : "/";
   head.target = path == std::string_view::npos ? none : target.substr(path);
   if (head.target == "*") return {};
@@ -104,22 +119,25 @@ Problem CheckConnection(const RequestHead& head) {
 Problem ReadExpect(RequestHead& head) {
   for (const Field& field : head.fields) {
     if (field.id != FieldId::kExpect) continue;
-    if (!EqualsIgnoreCase(field.value, "100-continue")) return "Expect is not 100-continue";
-    head.expects_continue = !head.http10;
+    for (std::string_view list = field.value; !list.empty();) {
+      const std::string_view expectation = TakeElement(list);
+      if (expectation.empty()) continue;
+      if (!EqualsIgnoreCase(expectation, "100-continue")) {
+        return {"Expect is not 100-continue", detail::kExpectationFailed};
+      }
+      head.expects_continue = !head.http10;
+    }
   }
   return {};
 }
 
 void ReadUpgrade(RequestHead& head, bool meant) {
-  int upgrades = 0;
   for (const Field& field : head.fields) {
     if (field.id == FieldId::kTe) head.takes_trailers |= ListHas(field.value, "trailers");
     if (field.id != FieldId::kUpgrade || head.http10 || !meant) continue;
-    ++upgrades;
-    head.upgrade = field.value;
-  }
-  if (upgrades > 1 || ListHas(head.upgrade, "h2c") || ListHas(head.upgrade, "h2")) {
-    head.upgrade = {};
+    for (std::string_view list = field.value; !list.empty();) {
+      head.upgrade |= IsUpgrade(TakeElement(list));
+    }
   }
 }
 
@@ -132,11 +150,14 @@ Problem ReadRequest(std::string_view bytes, RequestHead& head) {
   }
   head.method = line.substr(0, method_end);
   if (!IsToken(head.method)) return "the method is not a token";
-  if (!ReadVersion(line.substr(version_begin + 1), head.http10)) {
-    return "the version is neither HTTP/1.1 nor HTTP/1.0";
+  if (Problem problem = ReadVersion(line.substr(version_begin + 1), head.http10);
+      !problem.empty()) {
+    return problem;
   }
   const std::string_view target = line.substr(method_end + 1, version_begin - method_end - 1);
-  if (Problem problem = ParseFields(bytes, head.fields); !problem.empty()) return problem;
+  if (Problem problem = ParseFields(bytes, From::kClient, head.fields); !problem.empty()) {
+    return problem;
+  }
   if (Problem problem = ReadHost(head); !problem.empty()) return problem;
   if (Problem problem = ReadTarget(target, head); !problem.empty()) return problem;
 
@@ -154,14 +175,14 @@ Problem ReadRequest(std::string_view bytes, RequestHead& head) {
 
 // "HTTP/1.1 200 OK"; the reason and the space before it may be missing.
 Problem ReadStatusLine(std::string_view line, ResponseHead& head) {
-  if (line.size() < 12 || line[8] != ' ' || !ReadVersion(line.substr(0, 8), head.http10)) {
+  if (line.size() < 12 || line[8] != ' ' || !ReadVersion(line.substr(0, 8), head.http10).empty()) {
     return "it does not begin with HTTP/1.1 and a status";
   }
   for (char digit : line.substr(9, 3)) {
     if (digit < '0' || digit > '9') return "the status is no number";
     head.status = head.status * 10 + (digit - '0');
   }
-  if (head.status < 100 || head.status > 599) return "the status is not 100 to 599";
+  if (head.status < 100) return "the status is not 100 to 999";
   if (line.size() > 12 && line[12] != ' ') return "the status has more than three digits";
   head.reason = line.size() > 13 ? line.substr(13) : std::string_view();
   for (unsigned char c : head.reason) {
@@ -172,7 +193,9 @@ Problem ReadStatusLine(std::string_view line, ResponseHead& head) {
 
 Problem ReadResponse(std::string_view bytes, AnswerTo answer_to, ResponseHead& head) {
   if (Problem problem = ReadStatusLine(TakeLine(bytes), head); !problem.empty()) return problem;
-  if (Problem problem = ParseFields(bytes, head.fields); !problem.empty()) return problem;
+  if (Problem problem = ParseFields(bytes, From::kInstance, head.fields); !problem.empty()) {
+    return problem;
+  }
   FramingFields framing;
   if (Problem problem = ReadFraming(head.fields, head.http10, framing); !problem.empty()) {
     return problem;
@@ -217,10 +240,16 @@ StatusOr<size_t> HeadScanner::Scan(std::string_view bytes) {
     if (line.empty() && scanned_ <= kMaxHeadBytes) return scanned_;
   }
   if (scanned_ >= kMaxHeadBytes) {
-    return Error(absl::StatusCode::kResourceExhausted, code::kBadRequest,
-                 "the request's header is larger than 64 KiB");
+    return line_begin_ == 0
+               ? BadRequest("the request's target is larger than 64 KiB", detail::kTargetTooLong)
+               : BadRequest("the request's header is larger than 64 KiB", detail::kFieldsTooLarge);
   }
   return 0;
+}
+
+bool IsUpgrade(std::string_view protocol) {
+  return !protocol.empty() && !EqualsIgnoreCase(protocol, "h2c") &&
+         !EqualsIgnoreCase(protocol, "h2");
 }
 
 StatusOr<RequestHead> ParseRequestHead(std::string_view bytes) {

@@ -59,9 +59,9 @@ struct RequestHead {
   bool keep_alive = false;
   bool expects_continue = false;
   bool takes_trailers = false;  // TE: trailers
-  // What Upgrade names, if Connection says that it is meant; "" also for HTTP/2, which would carry
-  // requests that nobody here reads.
-  std::string_view upgrade;
+  // Upgrade names another protocol, and Connection says that it is meant. HTTP/2 is none: it would
+  // carry requests that nobody here reads.
+  bool upgrade = false;
   Framing body;
   Fields fields;
 };
@@ -77,6 +77,10 @@ struct ResponseHead {
   Fields fields;
 };
 
+// Whose message it is. In a value of an instance's, control characters pass, as they do with other
+// proxies: programs put them into cookies. NUL, CR and LF never do.
+enum class From { kClient, kInstance };
+
 inline constexpr size_t kMaxHeadBytes = 64 * 1024;
 
 // Whether a line may end in a bare LF. A client's may not; containers' CGI scripts often do, which
@@ -90,7 +94,7 @@ class HeadScanner {
 
   // The size of the head with its empty line; 0: more is needed. `bytes` is the whole buffer from
   // the head's first byte. bad_request if a line ends in a bare LF, or the head passes
-  // kMaxHeadBytes (RESOURCE_EXHAUSTED).
+  // kMaxHeadBytes.
   StatusOr<size_t> Scan(std::string_view bytes);
 
  private:
@@ -98,6 +102,15 @@ class HeadScanner {
   size_t scanned_ = 0;
   size_t line_begin_ = 0;
 };
+
+// Details of bad_request: what a request is refused for, where its status is not 400.
+namespace detail {
+inline constexpr std::string_view kExpectationFailed = "expectation_failed";            // 417
+inline constexpr std::string_view kFieldsTooLarge = "fields_too_large";                 // 431
+inline constexpr std::string_view kNotImplemented = "not_implemented";                  // 501
+inline constexpr std::string_view kTargetTooLong = "target_too_long";                   // 414
+inline constexpr std::string_view kVersionNotSupported = "http_version_not_supported";  // 505
+}  // namespace detail
 
 // `bytes` is a head as HeadScanner delimits it. Errors are bad_request, and the connection must be
 // closed: where the message ends is not known.
@@ -107,8 +120,14 @@ StatusOr<RequestHead> ParseRequestHead(std::string_view bytes);
 enum class AnswerTo { kHead, kOther };
 StatusOr<ResponseHead> ParseResponseHead(std::string_view bytes, AnswerTo answer_to);
 
-// Whether `list`, a comma-separated field value, has `token` in it. Case is ignored.
+// Takes the next element off a comma-separated `list`, without the white space around it; it may be
+// empty.
+std::string_view TakeElement(std::string_view& list);
+// Whether `list` has `token` in it. Case is ignored.
 bool ListHas(std::string_view list, std::string_view token);
 bool EqualsIgnoreCase(std::string_view a, std::string_view b);
+
+// Whether an element of Upgrade may go on: a protocol, and not HTTP/2.
+bool IsUpgrade(std::string_view protocol);
 
 }  // namespace ctr

@@ -48,24 +48,47 @@ class ListedFields {
   absl::InlinedVector<std::string_view, 2> lists_;
 };
 
-// Whether a field is passed on just as it came.
-bool IsPassedOn(FieldId id) {
+// Whether a field is passed on just as it came. In a response, what tells an instance of a request
+// is a field like any other.
+bool IsPassedOn(FieldId id, From from) {
   switch (id) {
     case FieldId::kOther:
     case FieldId::kAccept:
       return true;
+    case FieldId::kExpect:
+    case FieldId::kForwarded:
+    case FieldId::kForwardedFor:
+    case FieldId::kForwardedHost:
+    case FieldId::kForwardedProto:
+    case FieldId::kHost:
+      return from == From::kInstance;
     default:
       return false;
   }
 }
 
-void AppendOwnFields(std::string& out, const Fields& fields) {
+void AppendOwnFields(std::string& out, const Fields& fields, From from) {
   const ListedFields listed(fields);
   for (const Field& field : fields) {
-    if (IsPassedOn(field.id) && !listed.Has(field.name)) {
+    if (IsPassedOn(field.id, from) && !listed.Has(field.name)) {
       Append(out, {field.name, ": ", field.value, "\r\n"});
     }
   }
+}
+
+// As one list, without HTTP/2.
+void AppendUpgrade(std::string& out, const Fields& fields) {
+  std::string_view before = "Connection: upgrade\r\nUpgrade: ";
+  for (const Field& field : fields) {
+    if (field.id != FieldId::kUpgrade) continue;
+    for (std::string_view list = field.value; !list.empty();) {
+      const std::string_view protocol = TakeElement(list);
+      if (!IsUpgrade(protocol)) continue;
+      Append(out, {before, protocol});
+      before = ", ";
+    }
+  }
+  if (before == ", ") out.append("\r\n");
 }
 
 // The one value of a field that the client's proxy has set; "" if there is none or there are more.
@@ -132,10 +155,10 @@ void AppendOrigin(std::string& out, const InstanceName& instance, Timings timing
 void AppendUpstreamRequest(std::string& out, const RequestHead& request, Forwarding forwarding) {
   const std::string_view host = request.host.empty() ? forwarding.host_if_missing : request.host;
   Append(out, {request.method, " ", request.target, " HTTP/1.1\r\nHost: ", host, "\r\n"});
-  AppendOwnFields(out, request.fields);
+  AppendOwnFields(out, request.fields, From::kClient);
   AppendForwarded(out, request, forwarding, host);
   if (forwarding.upgrade) {
-    Append(out, {"Connection: upgrade\r\nUpgrade: ", request.upgrade, "\r\n"});
+    AppendUpgrade(out, request.fields);
   } else if (request.takes_trailers) {
     out.append("TE: trailers\r\nConnection: TE\r\n");
   }
@@ -166,7 +189,7 @@ void AppendClientResponse(std::string& out, const ResponseHead& response, Client
   out.append("HTTP/1.1 ");
   AppendNumber(out, static_cast<uint64_t>(response.status));
   Append(out, {" ", response.reason, "\r\n"});
-  AppendOwnFields(out, response.fields);
+  AppendOwnFields(out, response.fields, From::kInstance);
   // An answer to HEAD and a 304 say how long the body would be; a 204 must not.
   const bool has_length = response.content_length && response.status >= 200 &&
                           response.status != 204 && framing.kind != BodyKind::kChunked &&
@@ -179,6 +202,7 @@ void AppendClientResponse(std::string& out, const ResponseHead& response, Client
     out.append("Transfer-Encoding: chunked\r\n");
   }
   AppendConnection(out, client.http10, framing.keep_alive);
+  if (response.status == 426) AppendUpgrade(out, response.fields);  // it is of no use without
   AppendOrigin(out, instance, timings);
   out.append("\r\n");
 }
@@ -186,7 +210,7 @@ void AppendClientResponse(std::string& out, const ResponseHead& response, Client
 void AppendSwitchResponse(std::string& out, const ResponseHead& response,
                           const InstanceName& instance, Timings timings) {
   Append(out, {"HTTP/1.1 101 ", response.reason, "\r\n"});
-  AppendOwnFields(out, response.fields);
+  AppendOwnFields(out, response.fields, From::kInstance);
   for (const Field& field : response.fields) {
     if (field.id == FieldId::kUpgrade) Append(out, {"Upgrade: ", field.value, "\r\n"});
   }
@@ -199,7 +223,7 @@ void AppendInterimResponse(std::string& out, const ResponseHead& response) {
   out.append("HTTP/1.1 ");
   AppendNumber(out, static_cast<uint64_t>(response.status));
   Append(out, {" ", response.reason, "\r\n"});
-  AppendOwnFields(out, response.fields);
+  AppendOwnFields(out, response.fields, From::kInstance);
   out.append("\r\n");
 }
 

@@ -260,7 +260,7 @@ Request Session::TakeRequest(const RequestHead& head, size_t head_size) {
   const bool all_there =
       head.body.kind == BodyKind::kNone ||
       (head.body.kind == BodyKind::kFixed && head.body.length <= in.size() - head_size);
-  request.upgrade = all_there && !head.upgrade.empty();
+  request.upgrade = all_there && head.upgrade;
   AppendUpstreamRequest(request.message, head,
                         {.client_address = peer_,
                          .host_if_missing = own_host,

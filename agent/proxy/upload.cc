@@ -25,11 +25,16 @@ void Upload::Start() {
                      }));
 }
 
+awaitable<void> Upload::AwaitEnd() {
+  if (state_ != State::kRunning) co_return;
+  ErrorCode ignored;
+  co_await ended_.async_wait(asio::redirect_error(use_awaitable, ignored));
+}
+
 awaitable<void> Upload::Stop() {
   if (state_ != State::kRunning) co_return;
   Cancel();
-  ErrorCode ignored;
-  co_await ended_.async_wait(asio::redirect_error(use_awaitable, ignored));
+  co_await AwaitEnd();
 }
 
 void Upload::GiveUp(Status error) {
@@ -47,7 +52,7 @@ awaitable<void> Upload::Send() {
 awaitable<Upload::State> Upload::SendBody() {
   const BodyEncoding encoding =
       framing_.kind == BodyKind::kChunked ? BodyEncoding::kChunked : BodyEncoding::kPlain;
-  BodyDecoder decoder(framing_);
+  BodyDecoder decoder(framing_, From::kClient);
   BodyPieces pieces;
   std::string chunk_size;
   for (;;) {

@@ -31,6 +31,8 @@ class Upload : public std::enable_shared_from_this<Upload> {
   // Ends it as kMalformed if it waits for the client, with this error.
   void GiveUp(Status error);
 
+  // Returns when it has ended.
+  awaitable<void> AwaitEnd();
   // Ends it now if it runs. Returns when it no longer touches its streams.
   awaitable<void> Stop();
   void Cancel() { cancel_.emit(asio::cancellation_type::terminal); }

@@ -27,8 +27,9 @@ struct Decoded {
 };
 
 // Relays a body, as an upload does, whose bytes come in pieces of as many as `next` says.
-Decoded Relay(Framing framing, std::string_view bytes, const std::function<size_t()>& next) {
-  BodyDecoder decoder(framing);
+Decoded Relay(Framing framing, From from, std::string_view bytes,
+              const std::function<size_t()>& next) {
+  BodyDecoder decoder(framing, from);
   BodyPieces pieces;
   Decoded result;
   std::string buffer;
@@ -61,19 +62,19 @@ Decoded Relay(Framing framing, std::string_view bytes, const std::function<size_
   return result;
 }
 
-void CheckCuts(Framing framing, std::string_view input) {
-  const Decoded whole = Relay(framing, input, [&] { return input.size(); });
+void CheckCuts(Framing framing, From from, std::string_view input) {
+  const Decoded whole = Relay(framing, from, input, [&] { return input.size(); });
   std::minstd_rand random(static_cast<unsigned>(input.size() + 1));
   for (size_t most : {size_t{1}, size_t{7}, size_t{40}}) {
-    const Decoded cut = Relay(framing, input, [&] { return 1 + random() % most; });
+    const Decoded cut = Relay(framing, from, input, [&] { return 1 + random() % most; });
     CTR_HOLDS(cut.ok == whole.ok);
     // How much of a broken body has gone on before that was seen may differ.
     CTR_HOLDS(whole.ok ? cut == whole
                        : cut.body.starts_with(whole.body) || whole.body.starts_with(cut.body));
   }
   if (!whole.ok || !whole.done) return;
-  const Decoded again =
-      Relay({BodyKind::kChunked, 0}, whole.encoded, [&] { return whole.encoded.size(); });
+  const Decoded again = Relay({BodyKind::kChunked, 0}, From::kClient, whole.encoded,
+                              [&] { return whole.encoded.size(); });
   CTR_HOLDS(again.ok && again.done && again.left.empty());
   CTR_HOLDS(again.body == whole.body);
   CTR_HOLDS(again.trailers == whole.trailers);
@@ -83,9 +84,10 @@ void CheckCuts(Framing framing, std::string_view input) {
 }  // namespace
 
 void Fuzz(std::string_view input) {
-  CheckCuts({BodyKind::kChunked, 0}, input);
-  CheckCuts({BodyKind::kFixed, input.size() / 2}, input);
-  CheckCuts({BodyKind::kUntilClose, 0}, input);
+  CheckCuts({BodyKind::kChunked, 0}, From::kClient, input);
+  CheckCuts({BodyKind::kChunked, 0}, From::kInstance, input);
+  CheckCuts({BodyKind::kFixed, input.size() / 2}, From::kClient, input);
+  CheckCuts({BodyKind::kUntilClose, 0}, From::kInstance, input);
 }
 
 }  // namespace ctr

@@ -334,6 +334,59 @@ TEST_CASE("an answer before the request's end reaches the client, and the connec
   CHECK(client.Closed());
 }
 
+TEST_CASE("an instance that answers before it reads gets all of the request, and the next one") {
+  World world([](ServerConnection& connection) {
+    for (std::string head; !(head = connection.ReadHead()).empty();) {
+      connection.Write(Ok("early"));
+      connection.ReadBody(head);
+    }
+  });
+  RawClient client(world.address);
+  client.Send("POST / HTTP/1.1\r\nHost: alice.web.localhost\r\nContent-Length: 20000\r\n\r\n");
+  RawResponse response = client.Receive();
+  CHECK(response.body == "early");
+  CHECK(response.Field("Connection") == "");
+  CHECK_FALSE(world.alice->in_flight() == 0);
+  CHECK(client.Ask(Repeat(20'000) + World::Get("/next")).body == "early");
+  CHECK(world.Idle());
+  CHECK(world.server.connections() == 1);
+}
+
+TEST_CASE(
+    "an answer to a client that was never told to send its body says that the connection closes") {
+  World world([](ServerConnection& connection) {
+    connection.ReadHead();
+    connection.Write(Ok("done"));
+    connection.ReadSome(1);
+  });
+  RawClient client(world.address);
+  RawResponse response = client.Ask(kExpecting);
+  CHECK(response.body == "done");
+  CHECK(response.Field("Connection") == "close");
+}
+
+TEST_CASE("what a client sends beside its last request does not take the answer from it") {
+  Latch arrived;
+  Latch sent;
+  const std::string body = Repeat(300'000);
+  World world(Answering([&](const std::string&, const std::string&) {
+    arrived.Open();
+    sent.Wait();
+    return Ok(body);
+  }));
+  RawClient client(world.address);
+  client.Send(World::Post("/", "hello", "Connection: close\r\n"));
+  arrived.Wait();
+  client.Send("\r\n");
+  sent.Open();
+  CHECK(world.Idle());  // all of the answer is on its way before any of it is read
+  const RawResponse response = client.Receive();
+  CHECK(response.complete);
+  CHECK((response.body == body));
+  client.ShutdownWrite();
+  CHECK(client.Closed());
+}
+
 TEST_CASE("request and response flow at the same time") {
   World world([](ServerConnection& connection) {
     connection.ReadHead();

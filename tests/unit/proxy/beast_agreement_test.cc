@@ -94,6 +94,8 @@ TEST_CASE("what our parser takes, Beast's takes and reads the same") {
     const std::string head = bytes.substr(0, *size);
     StatusOr<RequestHead> ours = ParseRequestHead(head);
     if (!ours.ok()) continue;
+    const size_t version = head.find(" HTTP/1.") + 8;
+    if (head[version] > '1') continue;  // which Beast does not know
     ++taken;
     CheckAgreement(head, *ours);
   }

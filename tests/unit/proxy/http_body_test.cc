@@ -16,7 +16,7 @@ struct Decoded {
 
 // Decodes `bytes`, which come in pieces of `step`.
 Decoded Decode(Framing framing, std::string_view bytes, size_t step) {
-  BodyDecoder decoder(framing);
+  BodyDecoder decoder(framing, From::kClient);
   BodyPieces pieces;
   Decoded result;
   std::string buffer;
@@ -53,7 +53,7 @@ TEST_CASE("a fixed body ends after its length, whatever comes behind") {
     CHECK(decoded.body == "hello");
     CHECK(decoded.left == "GET /");
   }
-  CHECK(BodyDecoder({BodyKind::kFixed, 0}).done());
+  CHECK(BodyDecoder({BodyKind::kFixed, 0}, From::kClient).done());
   CHECK_FALSE(Decode({BodyKind::kFixed, 5}, "hell", 1).done);
 }
 
@@ -71,7 +71,7 @@ TEST_CASE("a chunked body is taken out of its chunks, however they are cut") {
 }
 
 TEST_CASE("trailers are kept, but for those that frame, route or authorise") {
-  BodyDecoder decoder(kChunkedBody);
+  BodyDecoder decoder(kChunkedBody, From::kClient);
   BodyPieces pieces;
   const std::string_view bytes =
       "0\r\nX-Checksum:  abc \r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: x\r\n"
@@ -101,20 +101,31 @@ TEST_CASE("broken chunks are refused") {
   CHECK(IsBroken("1\r\na\n"));
   CHECK(IsBroken("0\r\nno colon\r\n\r\n"));
   CHECK(IsBroken("0\r\n: x\r\n\r\n"));
-  CHECK(IsBroken("1" + std::string(1000, ' ')));
+  CHECK(IsBroken("1" + std::string(5000, ' ')));
+  CHECK(IsBroken("1 \r\na\r\n0\r\n\r\n"));
   CHECK(IsBroken("0\r\nX: " + std::string(20000, 'x')));
+}
+
+TEST_CASE("an instance may pad the size of its chunks with white space") {
+  BodyDecoder decoder(kChunkedBody, From::kInstance);
+  BodyPieces pieces;
+  REQUIRE(decoder.Decode("5  \r\nhello\r\n0 \r\n\r\n", pieces).ok());
+  CHECK(decoder.done());
+  CHECK(pieces.Get()[0] == "hello");
+  BodyDecoder other(kChunkedBody, From::kInstance);
+  CHECK_FALSE(other.Decode("5 x\r\nhello\r\n", pieces).ok());
 }
 
 TEST_CASE("a chunked body that is cut off is not done") {
   CHECK_FALSE(Decode(kChunkedBody, "5\r\nhel", 100).done);
   CHECK_FALSE(Decode(kChunkedBody, "5\r\nhello\r\n", 100).done);
   CHECK_FALSE(Decode(kChunkedBody, "5\r\nhello\r\n0\r\n", 100).done);
-  BodyDecoder decoder(kChunkedBody);
+  BodyDecoder decoder(kChunkedBody, From::kClient);
   CHECK_FALSE(decoder.EndOfStream());
 }
 
 TEST_CASE("a body until the close ends properly with the stream") {
-  BodyDecoder decoder({BodyKind::kUntilClose, 0});
+  BodyDecoder decoder({BodyKind::kUntilClose, 0}, From::kInstance);
   BodyPieces pieces;
   CHECK(*decoder.Decode("abc", pieces) == 3);
   CHECK_FALSE(decoder.done());

@@ -71,14 +71,14 @@ TEST_CASE("an Upgrade goes on if it is meant, and never one to HTTP/2") {
   const std::string whole = request + "\r\n";
   StatusOr<RequestHead> head = ParseRequestHead(whole);
   REQUIRE(head.ok());
-  CHECK(head->upgrade == "websocket");
+  CHECK(head->upgrade);
   CHECK(Has(Upstream(whole, {.upgrade = true}), "Connection: upgrade\r\nUpgrade: websocket\r\n"));
+  CHECK(Has(Upstream(request + "Upgrade: h2c, other/2\r\n\r\n", {.upgrade = true}),
+            "Connection: upgrade\r\nUpgrade: websocket, other/2\r\n"));
   for (const std::string& not_meant : {
-           request + "Upgrade: other\r\n",
            std::string("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, HTTP2-Settings\r\n"
                        "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"),
-           std::string(
-               "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket, H2C\r\n"),
+           std::string("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2, H2C\r\n"),
            std::string("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"),
            std::string("GET / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"),
        }) {
@@ -86,7 +86,7 @@ TEST_CASE("an Upgrade goes on if it is meant, and never one to HTTP/2") {
     const std::string bytes = not_meant + "\r\n";
     StatusOr<RequestHead> other = ParseRequestHead(bytes);
     REQUIRE(other.ok());
-    CHECK(other->upgrade.empty());
+    CHECK_FALSE(other->upgrade);
     CHECK_FALSE(Has(Upstream(bytes), "Upgrade"));
   }
 }
@@ -214,6 +214,23 @@ TEST_CASE("fields for one hop and Ctr-* are left out of a response") {
   }
 }
 
+TEST_CASE("what an instance says of requests and of logging in goes to the client") {
+  const std::string out = Client(
+      "HTTP/1.1 407 Log In\r\nHost: a\r\nX-Forwarded-Host: b\r\nForwarded: for=c\r\n"
+      "Proxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n");
+  for (std::string_view kept : {"\r\nHost: a\r\n", "X-Forwarded-Host: b\r\n",
+                                "Forwarded: for=c\r\n", "Proxy-Authenticate: Basic\r\n"}) {
+    CAPTURE(kept);
+    CHECK(Has(out, kept));
+  }
+}
+
+TEST_CASE("a 426 says what to upgrade to, HTTP/2 left out") {
+  CHECK(Has(Client("HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\n"
+                   "Upgrade: h2c, websocket\r\nContent-Length: 0\r\n\r\n"),
+            "\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"));
+}
+
 TEST_CASE("a body of unknown length is chunked, and closes a connection of HTTP/1.0") {
   const std::string bytes = "HTTP/1.0 200 OK\r\n\r\n";
   std::string out = Client(bytes);
@@ -266,7 +283,15 @@ TEST_CASE("every code of the ingress has its status") {
   CHECK(status(code::kStartTimeout) == 504);
   CHECK(status(code::kUpstreamTimeout) == 504);
   CHECK(HttpStatusOf(absl::InternalError("x")) == 500);
-  CHECK(HttpStatusOf(Error(absl::StatusCode::kResourceExhausted, code::kBadRequest, "x")) == 431);
+  const auto refused = [](std::string_view detail) {
+    return HttpStatusOf(
+        WithDetail(Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, "x"), detail));
+  };
+  CHECK(refused(detail::kTargetTooLong) == 414);
+  CHECK(refused(detail::kExpectationFailed) == 417);
+  CHECK(refused(detail::kFieldsTooLarge) == 431);
+  CHECK(refused(detail::kNotImplemented) == 501);
+  CHECK(refused(detail::kVersionNotSupported) == 505);
 }
 
 TEST_CASE("an error is one line of text with its code") {
