@@ -1,5 +1,6 @@
 #include "agent/proxy/exchange.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -40,7 +41,8 @@ void Exchange::Account() {
     if (switched_) {
       traffic->AddConnection(loop_.index, in, out);
     } else {
-      traffic->Add(loop_.index, {status_, took, in, out});
+      constexpr int kLastClass = 599;  // what is beyond counts there
+      traffic->Add(loop_.index, {std::min(status_, kLastClass), took, in, out});
     }
   }
   if (!loop_.access_log.enabled()) return;
