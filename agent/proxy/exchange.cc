@@ -245,7 +245,9 @@ awaitable<bool> Exchange::RelayBody(std::string head, Framing framing, BodyKind 
 
 After Exchange::Finish(bool complete, bool upstream_keep_alive, bool client_keep_alive) {
   const bool sent = !upload_ || upload_->state() == Upload::State::kDone;
-  const bool keep = complete && sent && upstream_keep_alive && upstream().in().empty();
+  // An instance that has answered first may not have read the rest, and take it for a request.
+  const bool keep =
+      complete && sent && !responded_ && upstream_keep_alive && upstream().in().empty();
   approach_.Leave(keep ? Approach::Connection::kKeep : Approach::Connection::kClose);
   if (!complete) return After::kClose;
   if (!sent) return After::kLinger;

@@ -173,7 +173,7 @@ class Smuggling(Case):
                 self.assertEqual(drive.run_response(self.agent.port, case, f"r{index}", HOST, lambda: sent.wait(10)), [])
         self.assertEqual(self.upstream.problems, [])
 
-    def test_an_answer_before_the_bodys_end_leaves_no_rest_to_be_read_as_a_request(self):
+    def test_an_instance_that_takes_a_bodys_rest_for_a_request_answers_it_to_nobody(self):
         self.agent.apply(CLASS.replace('"smuggle"', '"early"'))
         self.agent.ctr("get", "early/x")
         host = "x.early.localhost"
@@ -188,14 +188,21 @@ class Smuggling(Case):
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 response = drive.receive(client, "POST", bytearray(), time.monotonic() + drive.DEADLINE)
                 self.assertEqual(response.status, 200)
-                try:
-                    client.sendall(smuggled[1:])
-                except ConnectionError:
-                    pass  # as it may be
+                client.sendall(smuggled[1:] + f"GET /early/2 HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
                 rest = b""
-                while more := connection.recv(65536):
-                    rest += more
-                self.assertNotIn(b"smuggled HTTP", rest)
+                try:
+                    while more := connection.recv(65536):
+                        rest += more
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON")
+                except ConnectionError:
+                    pass  # the ingress has closed it
+                self.assertNotIn(b"/early/2", rest)
+            connection, _ = listener.accept()
+            with connection:
+                self.assertIn(b"GET /early/2 ", connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmine")
+                response = drive.receive(client, "GET", bytearray(), time.monotonic() + drive.DEADLINE)
+                self.assertEqual(response.body, b"mine")
 
 
 if __name__ == "__main__":

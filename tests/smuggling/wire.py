@@ -4,8 +4,9 @@ import re
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 REQUEST_LINE = re.compile(rb"(%s) ([^\x00-\x20\x7f#]+) HTTP/1\.1" % TOKEN)
-STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) ([^\x00-\x08\x0a-\x1f\x7f]*)")
+STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9][0-9][0-9]) ([^\x00-\x08\x0a-\x1f\x7f]*)")
 FIELD = re.compile(rb"(%s): ([^\x00-\x08\x0a-\x1f\x7f]*)" % TOKEN)
+RESPONSE_FIELD = re.compile(rb"(%s): ([^\x00\r\n]*)" % TOKEN)
 CHUNK_SIZE = re.compile(rb"[0-9a-f]{1,15}")
 
 
@@ -41,10 +42,10 @@ class Cursor:
         return self.take(len(self.data) - self.at)
 
 
-def read_fields(cursor):
+def read_fields(cursor, field=FIELD):
     fields = []
     while line := cursor.line():
-        match = FIELD.fullmatch(line)
+        match = field.fullmatch(line)
         if not match:
             raise Malformed(f"no field: {line!r}")
         fields.append((match[1].decode().lower(), match[2].decode("latin-1")))
@@ -112,7 +113,7 @@ class Response:
             if not match:
                 raise Malformed(f"no status line: {line!r}")
             self.status = int(match[1])
-            self.fields = read_fields(cursor)
+            self.fields = read_fields(cursor, RESPONSE_FIELD)
             if self.status >= 200:
                 break
         if method == "HEAD" or self.status in (204, 304):
