@@ -113,7 +113,8 @@ Cell ReasonCell(const v1::Instance& instance, WallTime now) {
   std::string text = instance.overloaded() ? "overloaded" : ReasonText(instance);
   if (instance.state() == "stopped" && instance.failures() > 1) text = "crash loop: " + text;
   if (instance.next_start_at_ms() != 0) {
-    absl::StrAppend(&text, ", next start in ", FormatLeft(instance.next_start_at_ms(), now));
+    absl::StrAppend(&text, text.empty() ? "" : ", ", "next start in ",
+                    FormatLeft(instance.next_start_at_ms(), now));
   }
   return {text, bad ? Colour::kRed : instance.overloaded() ? Colour::kYellow : Colour::kNone};
 }

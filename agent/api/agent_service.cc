@@ -231,7 +231,7 @@ Status AgentService::DoInspect(const v1::InspectInstanceRequest& request,
   CTR_ASSIGN_OR_RETURN(Supervisor::InstancePtr instance, Find(request.ref()));
   const InstanceRecord& record = instance->record();
   ctr::ToProto(*instance, response->mutable_instance());
-  StatusOr<std::string> image = NormalizeReference(instance->class_state()->config->image);
+  StatusOr<std::string> image = NormalizeReference(instance->config().image);
   response->set_image(image.ok() ? *image : "");
   response->set_desired(record.desired == Desired::kRunning ? "running" : "stopped");
   response->mutable_env()->insert(record.env.begin(), record.env.end());

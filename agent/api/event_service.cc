@@ -92,6 +92,7 @@ awaitable<Status> AgentService::DoExplain(const v1::ExplainInstanceRequest* requ
   view.now = clock_.Wall();
   view.in_flight = instance->slot()->in_flight();
   view.visits = instance->visits();
+  view.passing = instance->shown_state() == instance->state();
   view.outdated = response->instance().outdated();
   if (instance->state() == State::kHealthy) {
     const auto wall = [&](MonoTime time) {

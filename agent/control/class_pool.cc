@@ -281,6 +281,10 @@ awaitable<void> ClassPool::Run(std::shared_ptr<ClassPool>) {
     if (!IsActive()) {
       next_tick_ = now;
       last_tick_.reset();
+      if (decision_) {  // of what was, nothing is any more
+        decision_->signals.clear();
+        decision_->panicking.reset();
+      }
       co_await alarm_->WaitUntil(MonoTime::max());
       continue;
     }

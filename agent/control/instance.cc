@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "agent/base/ulid.h"
 #include "agent/base/work.h"
+#include "agent/control/recovery_record.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -19,6 +20,19 @@ std::string WhyStopped(const Observed& observed) {
   std::string why(ToString(observed.reason));
   if (observed.exit_code) absl::StrAppend(&why, " with status ", *observed.exit_code);
   return why;
+}
+
+// What a container was started with: its record tells, where its class has been changed since.
+std::shared_ptr<const ClassConfig> ConfigOf(const Container& container,
+                                            const ClassState& class_state) {
+  if (container.revision == class_state.revision) return class_state.config;
+  StatusOr<RecoveryRecord> record = DecodeRecoveryRecord(container.record);
+  if (record.ok()) {
+    return std::make_shared<const ClassConfig>(std::move(record->class_record.config));
+  }
+  spdlog::warn("{}: goes on with its class as it is now: {}", container.name.ToString(),
+               std::string(record.status().message()));
+  return class_state.config;
 }
 
 }  // namespace
@@ -142,13 +156,15 @@ void Instance::Adopt(Container container, const Observed& seen) {
   const bool same_start = container.generation == seen.generation;
   const bool stopping = same_start && seen.state == State::kStopping;
   adopted_ = true;
-  if (same_start && seen.state == State::kHealthy) healthy_since_ = seen.since;
+  start_over_ = same_start && seen.state == State::kHealthy;
+  if (start_over_) healthy_since_ = seen.since;
   observed.container_id = container.id;
   observed.generation = std::max(observed.generation, container.generation);
   observed.revision = container.revision;
-  running_config_ = class_->config;
+  running_config_ = ConfigOf(container, *class_);
   container_ = std::move(container);
-  start_deadline_ = services_.clock.Now() + running_config_->start_timeout;
+  start_deadline_ =
+      start_over_ ? MonoTime::max() : services_.clock.Now() + running_config_->start_timeout;
   SetState(State::kStarting);
   Record(event::kAdopted, absl::StrCat("container ", container_->id));
   ProcessStarted();
@@ -389,7 +405,10 @@ policy::LifecycleView Instance::View() {
   view.exited = exit_.has_value();
   view.started_at = started_at_;
   view.start_deadline = start_deadline_;
-  if (state() == State::kRunning) view.listening = RequiredPortsListen() && PassesCheck();
+  if (state() == State::kRunning) {
+    // Whose start was over before goes on as it is, as soon as it is known how.
+    view.listening = start_over_ ? IsCheckKnown() : RequiredPortsListen() && PassesCheck();
+  }
   if (state() == State::kHealthy) {
     view.idle = ViewIdle();
     if (cpu_looked_at_) {
@@ -421,6 +440,11 @@ void Instance::LookAtCpu() {
 bool Instance::PassesCheck() const {
   return running_config_->readiness.check == ReadinessConfig::Check::kListening ||
          readiness_.passing;
+}
+
+bool Instance::IsCheckKnown() const {
+  return running_config_->readiness.check == ReadinessConfig::Check::kListening ||
+         readiness_.last.has_value();
 }
 
 bool Instance::RequiredPortsListen() {

@@ -137,6 +137,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::shared_ptr<ClassState>& class_state() const { return class_; }
   const std::shared_ptr<Slot>& slot() const { return slot_; }
   const std::optional<Container>& container() const { return container_; }
+  // What it runs with; of one that does not run, what its next start would.
+  const ClassConfig& config() const { return container_ ? *running_config_ : *class_->config; }
   int visits() const { return visits_; }
   // As it is to be shown: one that is healthy, but for its readiness check, is `running`.
   State shown_state() const {
@@ -254,6 +256,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   void LookAtCpu();
   bool RequiredPortsListen();
   bool PassesCheck() const;
+  bool IsCheckKnown() const;
 
   awaitable<void> Run(std::shared_ptr<Instance> self);
   awaitable<void> Perform(policy::Step step);
@@ -270,7 +273,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   ContainerSpec SpecOf(std::string image) const;
   void ProcessStarted();
   awaitable<void> KeepChecking(std::string container_id);
-  void NotePassing(const policy::Check& check);
+  void NotePassing();
+  void RecordPassing();
   // Where this start is reached.
   Endpoint CurrentEndpoint() const;
   void MarkHealthy();
@@ -340,7 +344,8 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // Of the current start.
   std::shared_ptr<const ClassConfig> running_config_;
   std::optional<Container> container_;
-  bool adopted_ = false;  // its start was an earlier agent's: it may have been healthy already
+  bool adopted_ = false;                   // its start was an earlier agent's
+  bool start_over_ = false;                // and that agent saw it healthy
   std::optional<WallTime> healthy_since_;  // as that agent saw it
   ListenFunction probe_;                   // null: there is nothing to look at
   policy::Readiness readiness_;            // as its check has said, if there is one

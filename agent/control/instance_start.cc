@@ -59,7 +59,7 @@ awaitable<void> Instance::Start() {
   stop_request_.reset();
   exit_.reset();
   exit_lost_ = false;
-  adopted_ = false;
+  adopted_ = start_over_ = false;
   healthy_since_.reset();
   running_config_ = class_->config;
   wanted_at_ = started_at_ = services_.clock.Now();
@@ -222,6 +222,7 @@ void Instance::ProcessStarted() {
   SpawnOrDie(services_.executor, WatchExit(container_->id), "exit of " + name().ToString());
   if (running_config_->readiness.check != ReadinessConfig::Check::kListening) {
     readiness_ = policy::NewReadiness(started_at_);
+    readiness_.passed_once = start_over_;
     SpawnOrDie(services_.executor, KeepChecking(container_->id),
                "readiness of " + name().ToString());
   }
@@ -259,7 +260,7 @@ awaitable<void> Instance::KeepChecking(std::string container_id) {
     check.ended = services_.clock.Now();
     const bool passed_before = readiness_.passing;
     readiness_ = policy::WithCheck(readiness_, check, thresholds);
-    if (readiness_.passing != passed_before) NotePassing(check);
+    if (readiness_.passing != passed_before) NotePassing();
     if (!policy::WantsRestart(readiness_, thresholds)) continue;
     const std::string cause = absl::StrCat("its readiness check failed ", readiness_.failures,
                                            " times in a row (restart_after)");
@@ -269,18 +270,22 @@ awaitable<void> Instance::KeepChecking(std::string container_id) {
   }
 }
 
-void Instance::NotePassing(const policy::Check& check) {
+void Instance::NotePassing() {
   if (state() == State::kHealthy) {
     slot_->load().set_passing(readiness_.passing);
-    Record(readiness_.passing ? event::kReady : event::kUnready,
-           readiness_.passing ? "passes its readiness check again"
-           : check.result == policy::Check::Result::kTimedOut
-               ? "its readiness check timed out: it is not routed to"
-               : "its readiness check fails: it is not routed to");
+    RecordPassing();
     RingAll();
     services_.on_changed(name());
   }
   Nudge();
+}
+
+void Instance::RecordPassing() {
+  Record(readiness_.passing ? event::kReady : event::kUnready,
+         readiness_.passing ? "passes its readiness check again"
+         : readiness_.last->result == policy::Check::Result::kTimedOut
+             ? "its readiness check timed out: it is not routed to"
+             : "its readiness check fails: it is not routed to");
 }
 
 Endpoint Instance::CurrentEndpoint() const {
@@ -296,6 +301,7 @@ void Instance::MarkHealthy() {
   healthy_at_ = services_.clock.Now();
   slot_->Touch(healthy_at_);
   slot_->load().Reset();
+  slot_->load().set_passing(PassesCheck());
   slot_->Open(std::make_shared<Endpoint>(CurrentEndpoint()));
   if (!adopted_) CountWake();
   SetState(State::kHealthy);
@@ -303,6 +309,7 @@ void Instance::MarkHealthy() {
     SpawnOrDie(services_.executor, NoteWoken(shared_from_this()), "wake of " + name().ToString());
   }
   Record(event::kHealthy);
+  if (!PassesCheck()) RecordPassing();
   CallHook(running_config_->hooks.on_start, "on_start");
 }
 

@@ -9,7 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "agent/base/work.h"
 #include "agent/control/log_files.h"
-#include "agent/policy/routing.h"
+#include "agent/proxy/pool.h"
 
 namespace ctr {
 namespace {
@@ -323,13 +323,22 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
                                  class_name, " is ", class_state->config->max_instances));
   }
   const bool random = asked_n || class_state->config->route_policy == RoutePolicy::kRandom;
-  InstanceName name{class_name, random ? RoutedId(policy::PickUniform(random_(), n)) : ""};
+  InstanceName name{class_name, random ? PickRoutedId(class_name, n) : ""};
   StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, cause, 0);
   if (!passage.ok()) {
     Refused({name, ErrorCodeOf(passage.status()), std::string(passage.status().message()), cause});
     co_return passage.status();
   }
   co_return Find(passage->slot()->name());
+}
+
+std::string Supervisor::PickRoutedId(const std::string& class_name, int n) {
+  std::vector<std::shared_ptr<Slot>> pool(static_cast<size_t>(n));
+  for (int index = 0; index < n; ++index) {
+    auto found = instances_.find({class_name, RoutedId(index)});
+    if (found != instances_.end()) pool[index] = found->second->slot();
+  }
+  return RoutedId(PickRandom(pool, n, random_));
 }
 
 bool Supervisor::HasAny(State state) const {
@@ -369,7 +378,7 @@ awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin ori
     }
     // Its policy was changed just now.
     CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
-    name.id = RoutedId(policy::PickUniform(random_(), class_state->config->route_instances));
+    name.id = PickRoutedId(name.class_name, class_state->config->route_instances);
   }
   CTR_CO_ASSIGN_OR_RETURN(InstancePtr instance, co_await FindSettled(name, deadline));
   if (!instance) {

@@ -162,6 +162,8 @@ class Supervisor final : public Waker {
   awaitable<Status> UpdateSettings(InstancePtr instance, InstanceSettings settings);
   // Returns once it is on disk that it is to be destroyed.
   awaitable<Status> BeginDestroy(InstancePtr instance, std::string cause);
+  // One of those that routing owns, at random.
+  std::string PickRoutedId(const std::string& class_name, int n);
   awaitable<Status> SetDesired(InstancePtr instance, Desired desired);
   // The instance of that name that is not just being destroyed; null if there is none.
   awaitable<StatusOr<InstancePtr>> FindSettled(InstanceName name, MonoTime deadline);

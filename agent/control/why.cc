@@ -289,8 +289,16 @@ class Explanation {
   }
 
   void TellHealthy() {
-    Say(name_, " has been healthy for ", InState(), " in its start ", observed_.generation,
-        WokenBy(), ".");
+    if (view_.passing) {
+      Say(name_, " has been healthy for ", InState(), " in its start ", observed_.generation,
+          WokenBy(), ".");
+    } else {
+      const Event* unready = Newest({event::kUnready}, true);
+      Say(name_, "'s process runs in its start ", observed_.generation, WokenBy(),
+          ", but its readiness check fails",
+          unready ? absl::StrCat(" and has for ", Text(view_.now - unready->at)) : std::string(),
+          ": it is not routed to while another one is ready.");
+    }
     if (view_.in_flight > 0) Say(Count(view_.in_flight, "request"), " in flight keep it awake.");
     if (view_.visits > 0) {
       Say("Exec sessions and copies in it: ", view_.visits, "; they keep it awake.");

@@ -21,6 +21,7 @@ struct WhyView {
   int visits = 0;                         // exec sessions and copies in it
   std::optional<WallTime> last_activity;  // while it runs
   std::optional<WallTime> sleeps_at;      // if nothing more happens
+  bool passing = true;                    // its readiness check
   bool outdated = false;                  // it runs another revision than the class has now
 };
 

@@ -71,7 +71,8 @@ StatusOr<std::string> ImageReferenceOf(const ClassConfig& config) {
   return config.image_digest.empty() ? reference : AtDigest(reference, config.image_digest);
 }
 
-// How many there are, as [autoscale] says, is nothing that one of them is started with.
+// How many there are, who makes and starts them, and which of them a request goes to, is nothing
+// that one of them is started with.
 std::string RevisionOf(const ClassConfig& config) {
   Canonical c;
   c.Add(config.name);
@@ -90,9 +91,6 @@ std::string RevisionOf(const ClassConfig& config) {
   c.AddMap(config.env);
   c.AddMap(config.labels);
   c.Add(config.sleep_after ? config.sleep_after->count() : -1);
-  c.Add(config.manual_start);
-  c.Add(static_cast<int64_t>(config.create));
-  c.Add(config.max_instances);
   c.Add(config.start_timeout.count());
   c.AddOptional(config.stop_signal);
   c.Add(config.stop_grace.count());
@@ -104,7 +102,6 @@ std::string RevisionOf(const ClassConfig& config) {
   c.AddOptional(config.resources.disk_bytes);
   c.Add(config.nofile);
   c.Add(config.read_only);
-  c.Add(config.route_instances);
   c.AddOptional(config.max_concurrency);
   c.Add(static_cast<int64_t>(config.restart));
   c.Add(config.busy_cpu ? absl::StrCat(*config.busy_cpu) : "none");
@@ -122,7 +119,6 @@ std::string RevisionOf(const ClassConfig& config) {
     c.Add(absl::StrCat("response_timeout ",
                        config.response_timeout.value_or(Duration::zero()).count()));
   }
-  if (config.route_policy != RoutePolicy::kRandom) c.Add("nearest");
   if (!config.internet) c.Add("no internet");
   if (config.readiness != ReadinessConfig()) {
     const ReadinessConfig& readiness = config.readiness;

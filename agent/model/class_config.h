@@ -168,8 +168,7 @@ struct ClassConfig {
 // pinned.
 StatusOr<std::string> ImageReferenceOf(const ClassConfig& config);
 
-// Identifies what an instance of this class is started with: 12 hex digits of a SHA-256 over every
-// field but `autoscale`.
+// Identifies what an instance of this class is started with: 12 hex digits of a SHA-256 over it.
 std::string RevisionOf(const ClassConfig& config);
 
 }  // namespace ctr

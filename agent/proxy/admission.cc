@@ -4,7 +4,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/work.h"
-#include "agent/policy/routing.h"
 #include "agent/proxy/pool.h"
 
 namespace ctr {
@@ -34,7 +33,7 @@ WakeOrigin PickInstance(Route& route, MonoTime now, std::mt19937_64& random) {
     }
     return WakeOrigin::kRoute;
   }
-  route.id = RoutedId(policy::PickUniform(random(), class_route.route_instances));
+  route.id = RoutedId(PickRandom(class_route.pool, class_route.route_instances, random));
   if (auto slot = class_route.slots.find(route.id); slot != class_route.slots.end()) {
     route.slot = slot->second;
   }

@@ -1,6 +1,7 @@
 #include "agent/proxy/pool.h"
 
 #include "absl/container/inlined_vector.h"
+#include "agent/policy/routing.h"
 
 namespace ctr {
 
@@ -23,6 +24,21 @@ policy::Choice ChooseSlot(const std::vector<std::shared_ptr<Slot>>& pool, MonoTi
     candidates.push_back(CandidateOf(slot.get(), now));
   }
   return policy::Choose({candidates.data(), candidates.size()}, now, random_bits);
+}
+
+int PickRandom(const std::vector<std::shared_ptr<Slot>>& pool, int n, std::mt19937_64& random) {
+  const int picked = policy::PickUniform(random(), n);
+  const auto fails = [&](int index) {
+    if (static_cast<size_t>(index) >= pool.size() || !pool[index]) return false;
+    return !pool[index]->closed() && !pool[index]->load().passing();
+  };
+  if (!fails(picked)) return picked;
+  std::vector<int> others;
+  for (int index = 0; index < n; ++index) {
+    if (!fails(index)) others.push_back(index);
+  }
+  if (others.empty()) return picked;
+  return others[policy::PickUniform(random(), static_cast<int>(others.size()))];
 }
 
 void NoteOutcome(const std::vector<std::shared_ptr<Slot>>& pool, Slot& slot, bool failed,

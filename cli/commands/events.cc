@@ -61,8 +61,7 @@ class Printer {
 
   void Print(const v1::ListEventsResponse& response) {
     if (response.cut()) {
-      context_.io().err << "ctr: older events are left out; to see them: ctr events --since 168h\n"
-                        << std::flush;
+      context_.io().err << "ctr: older events are left out; all of them: -n 0\n" << std::flush;
     }
     std::string text;
     for (const v1::Event& event : response.events()) Append(event, text);

@@ -110,17 +110,26 @@ awaitable<StatusOr<int>> WaitForExec(std::shared_ptr<Core> core, ExecIds ids) {
   }
 }
 
+awaitable<Status> DeleteExec(std::shared_ptr<Core> core, ExecIds ids) {
+  co_return (co_await core->client.Call(&TasksApi::DeleteProcess,
+                                        RequestFor<tasks::DeleteProcessRequest>(ids)))
+      .status();
+}
+
 // What is left of an exec whose process has ended, or is to: kills it, and removes it and its
 // FIFOs.
 awaitable<void> RemoveExec(std::shared_ptr<Core> core, ExecIds ids) {
-  auto kill = RequestFor<tasks::KillRequest>(ids);
-  kill.set_signal(SIGKILL);
-  // Each fails where the process, or the exec, is gone.
-  (void)co_await core->client.Call(&TasksApi::Kill, std::move(kill));
-  (void)co_await core->client.Call(&TasksApi::Wait, RequestFor<tasks::WaitRequest>(ids),
-                                   {.timeout = kKillTimeout});
-  (void)co_await core->client.Call(&TasksApi::DeleteProcess,
-                                   RequestFor<tasks::DeleteProcessRequest>(ids));
+  // One that was made and never started has no end that could be waited for.
+  if (const Status deleted = co_await DeleteExec(core, ids);
+      !deleted.ok() && !absl::IsNotFound(deleted)) {
+    auto kill = RequestFor<tasks::KillRequest>(ids);
+    kill.set_signal(SIGKILL);
+    // Each fails where the process, or the exec, is gone.
+    (void)co_await core->client.Call(&TasksApi::Kill, std::move(kill));
+    (void)co_await core->client.Call(&TasksApi::Wait, RequestFor<tasks::WaitRequest>(ids),
+                                     {.timeout = kKillTimeout});
+    (void)co_await DeleteExec(core, ids);
+  }
   co_await OnWork(core->work, [folder = ids.folder] { return RemoveFolder(folder); });
 }
 

@@ -15,6 +15,7 @@
 #include "agent/runtime/containerd/image_record.h"
 #include "agent/runtime/containerd/image_unpack.h"
 #include "agent/runtime/image_layout.h"
+#include "agent/runtime/sha256.h"
 
 namespace ctr {
 namespace {
@@ -65,6 +66,19 @@ awaitable<Status> AskForRoom(MakeImageRoom make_room,
   co_return co_await make_room(0);
 }
 
+// A name with a digest promises what is behind it.
+Status CheckDigests(const ImagePlan& image) {
+  const std::string digest = Sha256Digest(image.manifest);
+  for (const std::string& name : image.names) {
+    const size_t at = name.find('@');
+    if (at == std::string::npos || name.substr(at + 1) == digest) continue;
+    return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
+                 absl::StrCat(name, " names another digest than the image's, which is ", digest,
+                              "; leave it out of the name"));
+  }
+  return absl::OkStatus();
+}
+
 awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArchive& archive,
                                 std::vector<ImagePlan> images) {
   CTR_CO_RETURN_IF_ERROR(StoreLayers(import, lease, archive, images));
@@ -80,6 +94,7 @@ awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArc
     CTR_CO_RETURN_IF_ERROR(
         co_await RunOn(import.control, AskForRoom(import.make_room, import.abandoned)));
   }
+  for (const ImagePlan& image : images) CTR_CO_RETURN_IF_ERROR(CheckDigests(image));
   // Names come last: a failed import leaves none.
   Names names;
   for (const ImagePlan& image : images) {

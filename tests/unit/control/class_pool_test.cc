@@ -316,6 +316,22 @@ TEST_CASE("one whose readiness check fails is running, gets no request, and come
   CHECK((*waits)->ok());
 }
 
+TEST_CASE("chance does not send a request to one whose readiness check fails") {
+  World world;
+  world.Apply(std::string(kNearest) + "[readiness]\nhttp = \"/healthz\"\nfailures = 2\n");
+  world.Started("web", "instance-0");
+  world.check_result = policy::Check::Result::kFailed;
+  for (int i = 0; i < 4; ++i) world.Advance(1s);
+  world.check_result = policy::Check::Result::kPassed;
+  const auto& failing = world.supervisor->instances().at({"web", "instance-0"});
+  REQUIRE(failing->shown_state() == State::kRunning);
+  for (int i = 0; i < 30; ++i) {
+    StatusOr<Passage> passage = world.Await(world.Route());
+    REQUIRE(passage.ok());
+    CHECK(passage->slot()->name().id != "instance-0");
+  }
+}
+
 TEST_CASE("beside one whose readiness check fails another is started for who waits") {
   World world;
   world.Apply(Scaled("max = 2\n") + "[readiness]\nhttp = \"/healthz\"\nfailures = 2\n");

@@ -74,6 +74,71 @@ TEST_CASE(
   CHECK(found->observed().since == second.clock.Wall());
 }
 
+constexpr char kChecked[] = R"(
+name = "web"
+image = "demo:latest"
+default_port = 8080
+sleep_after = "1m"
+start_timeout = "5s"
+[readiness]
+http = "/healthz"
+failures = 2
+)";
+
+TEST_CASE("what fails its readiness check is taken over as it is, and runs on") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr);
+  first.Apply(kChecked);
+  first.Started("web", "alice");
+  first.check_result = policy::Check::Result::kFailed;
+  for (int i = 0; i < 4; ++i) first.Advance(1s);
+  CHECK((*first.supervisor->Find({"web", "alice"}))->shown_state() == State::kRunning);
+
+  World second(store, &first.runtime, policy::Check::Result::kFailed);
+  std::shared_ptr<Instance> alice = *second.supervisor->Find({"web", "alice"});
+  for (int i = 0; i < 20; ++i) second.Advance(1s);  // longer than start_timeout
+  CHECK(alice->state() == State::kHealthy);
+  CHECK(alice->shown_state() == State::kRunning);
+  CHECK(alice->observed().generation == 1);
+  CHECK(second.Await(second.Wake("alice")).ok());  // by its ID, as before
+  second.check_result = policy::Check::Result::kPassed;
+  for (int i = 0; i < 2; ++i) second.Advance(1s);
+  CHECK(alice->shown_state() == State::kHealthy);
+  for (int i = 0; i < 61; ++i) second.Advance(1s);
+  CHECK(alice->observed().reason == StopReason::kSlept);
+}
+
+TEST_CASE("a start that an earlier agent began has its start_timeout, and no more") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr, policy::Check::Result::kFailed);
+  first.Apply(kChecked);
+  first.Create("web", "alice");
+  auto woken = first.Spawn(first.Wake("alice"));
+  first.Advance(1s);
+
+  World second(store, &first.runtime, policy::Check::Result::kFailed);
+  std::shared_ptr<Instance> alice = *second.supervisor->Find({"web", "alice"});
+  for (int i = 0; i < 5; ++i) second.Advance(1s);
+  CHECK(alice->observed().reason == StopReason::kStartFailed);
+}
+
+TEST_CASE("what is taken over goes on with what it was started with, not with its changed class") {
+  auto store = std::make_shared<FakeStore>();
+  World first(store, nullptr);
+  first.Apply(kWebClass);
+  first.Started("web", "alice");
+  first.Apply(absl::StrCat(kWebClass, "required_ports = [9999]\nstart_timeout = \"1s\"\n[[port]]\nport = 9999\n"));
+
+  World second(store, &first.runtime);
+  std::shared_ptr<Instance> alice = *second.supervisor->Find({"web", "alice"});
+  for (int i = 0; i < 9; ++i) second.Advance(1s);
+  CHECK(alice->state() == State::kHealthy);
+  CHECK(alice->config().required_ports == std::vector<uint16_t>{8080});
+  for (int i = 0; i < 2; ++i) second.Advance(1s);
+  CHECK(alice->observed().reason == StopReason::kSlept);
+  CHECK(alice->config().required_ports == std::vector<uint16_t>{9999});
+}
+
 TEST_CASE("a new ID does not get the output of an earlier one that the state no longer knows") {
   World world;
   world.Apply(kWebClass);

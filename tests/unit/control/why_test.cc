@@ -58,6 +58,16 @@ bool IsSilentAbout(const WhyView& view, const std::string& text) {
   return all.find(text) == std::string::npos;
 }
 
+TEST_CASE("one that fails its readiness check is not called healthy") {
+  WhyView view = In(State::kHealthy);
+  view.passing = false;
+  Happened(view, "unready");
+  CHECK(Says(
+      view,
+      "web/alice's process runs in its start 3, but its readiness check fails and has for 6m"));
+  CHECK(IsSilentAbout(view, "has been healthy"));
+}
+
 TEST_CASE("who was stopped by the autoscaler is told its reason") {
   WhyView view = Stopped(StopReason::kSlept);
   view.record.name.id = "instance-1";

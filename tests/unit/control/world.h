@@ -33,8 +33,9 @@ class World {
  public:
   World() : World(std::make_shared<FakeStore>(), nullptr) {}
   // A later life of the agent: the store and the runtime's containers are those of an earlier one.
-  World(std::shared_ptr<FakeStore> kept_store, const FakeRuntime* before)
-      : store(std::move(kept_store)), runtime(io.get_executor(), clock) {
+  World(std::shared_ptr<FakeStore> kept_store, const FakeRuntime* before,
+        policy::Check::Result first_check = policy::Check::Result::kPassed)
+      : check_result(first_check), store(std::move(kept_store)), runtime(io.get_executor(), clock) {
     clock_now = &clock;
     if (before != nullptr) {
       runtime.containers = before->containers;
