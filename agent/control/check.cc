@@ -5,6 +5,8 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "agent/base/duration.h"
 #include "agent/proxy/upstream.h"
 
 namespace ctr {
@@ -27,30 +29,52 @@ asio::ip::tcp::endpoint EndpointOf(const CheckTarget& target) {
   return {asio::ip::address_v4(ntohl(address.sin_addr.s_addr)), target.readiness.port};
 }
 
-awaitable<Result> CheckTcp(CheckTarget target) {
+// "GET :8080/healthz", as messages name the check.
+std::string NameOf(const ReadinessConfig& readiness) {
+  switch (readiness.check) {
+    case ReadinessConfig::Check::kHttp:
+      return absl::StrCat("GET :", readiness.port, readiness.http_path);
+    case ReadinessConfig::Check::kExec:
+      return absl::StrJoin(readiness.exec, " ");
+    default:
+      return absl::StrCat("a connection to port ", readiness.port);
+  }
+}
+
+CheckOutcome Failed(const CheckTarget& target, std::string_view how) {
+  return {Result::kFailed, absl::StrCat(NameOf(target.readiness), std::string(how))};
+}
+CheckOutcome Failed(const CheckTarget& target, const ErrorCode& error) {
+  return Failed(target, ": " + error.message());
+}
+CheckOutcome Failed(const CheckTarget& target, const Status& status) {
+  return Failed(target, absl::StrCat(": ", status.message()));
+}
+
+awaitable<CheckOutcome> CheckTcp(CheckTarget target) {
   StatusOr<Socket> socket = OpenSocket(co_await asio::this_coro::executor, target);
-  if (!socket.ok()) co_return Result::kFailed;
+  if (!socket.ok()) co_return Failed(target, socket.status());
   ErrorCode error;
   co_await socket->async_connect(EndpointOf(target), asio::redirect_error(use_awaitable, error));
-  co_return error ? Result::kFailed : Result::kPassed;
+  if (error) co_return Failed(target, error);
+  co_return CheckOutcome{Result::kPassed};
 }
 
-// "HTTP/1.1 204 …": 2xx and 3xx are passed.
-bool IsGood(std::string_view line) {
+// Of "HTTP/1.1 204 …"; 0 of anything else.
+int HttpStatusIn(std::string_view line) {
   int status = 0;
-  if (!line.starts_with("HTTP/1.") || line.size() < 12) return false;
+  if (!line.starts_with("HTTP/1.") || line.size() < 12) return 0;
   const std::string_view code = line.substr(9, 3);
-  return absl::SimpleAtoi(absl::string_view(code.data(), code.size()), &status) && status >= 200 &&
-         status < 400;
+  return absl::SimpleAtoi(absl::string_view(code.data(), code.size()), &status) ? status : 0;
 }
 
-awaitable<Result> CheckHttp(CheckTarget target) {
+awaitable<CheckOutcome> CheckHttp(CheckTarget target) {
   StatusOr<Socket> socket = OpenSocket(co_await asio::this_coro::executor, target);
-  if (!socket.ok()) co_return Result::kFailed;
+  if (!socket.ok()) co_return Failed(target, socket.status());
   ErrorCode error;
   const auto token = [&error] { return asio::redirect_error(use_awaitable, error); };
   co_await socket->async_connect(EndpointOf(target), token());
-  if (error) co_return Result::kFailed;
+  if (error) co_return Failed(target, error);
   const std::string request = absl::StrCat("GET ", target.readiness.http_path,
                                            " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: "
                                            "ctr-readiness\r\nConnection: close\r\n\r\n");
@@ -61,7 +85,10 @@ awaitable<Result> CheckHttp(CheckTarget target) {
     size += co_await socket->async_read_some(
         asio::buffer(answer.data() + size, answer.size() - size), token());
   }
-  co_return IsGood({answer.data(), size}) ? Result::kPassed : Result::kFailed;
+  const int status = HttpStatusIn({answer.data(), size});
+  if (status >= 200 && status < 400) co_return CheckOutcome{Result::kPassed};
+  co_return Failed(target, status != 0 ? absl::StrCat(" answered ", status)
+                                       : std::string(" was not answered in HTTP"));
 }
 
 // What it prints is thrown away, but read: it must not wait for that.
@@ -74,19 +101,21 @@ awaitable<void> Discard(UniqueFd fd) {
   }
 }
 
-awaitable<Result> CheckExec(Runtime& runtime, CheckTarget target) {
+awaitable<CheckOutcome> CheckExec(Runtime& runtime, CheckTarget target) {
   StatusOr<std::unique_ptr<ExecProcess>> process =
       co_await runtime.Exec(target.container_id, {.argv = target.readiness.exec});
-  if (!process.ok()) co_return Result::kFailed;
+  if (!process.ok()) co_return Failed(target, process.status());
   ExecStreams streams = (*process)->TakeStreams();
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   asio::co_spawn(executor, Discard(std::move(streams.output)), asio::detached);
   asio::co_spawn(executor, Discard(std::move(streams.error)), asio::detached);
   StatusOr<int> code = co_await (*process)->WaitExit();
-  co_return code.ok() && *code == 0 ? Result::kPassed : Result::kFailed;
+  if (!code.ok()) co_return Failed(target, code.status());
+  if (*code != 0) co_return Failed(target, absl::StrCat(" ended with status ", *code));
+  co_return CheckOutcome{Result::kPassed};
 }
 
-awaitable<Result> MakeCheck(Runtime& runtime, CheckTarget target) {
+awaitable<CheckOutcome> MakeCheck(Runtime& runtime, CheckTarget target) {
   switch (target.readiness.check) {
     case ReadinessConfig::Check::kHttp:
       co_return co_await CheckHttp(std::move(target));
@@ -97,15 +126,18 @@ awaitable<Result> MakeCheck(Runtime& runtime, CheckTarget target) {
     case ReadinessConfig::Check::kListening:
       break;
   }
-  co_return Result::kPassed;
+  co_return CheckOutcome{Result::kPassed};
 }
 
 }  // namespace
 
-awaitable<Result> RunCheck(Clock& clock, Runtime& runtime, CheckTarget target) {
-  const MonoTime deadline = clock.Now() + target.readiness.timeout;
+awaitable<CheckOutcome> RunCheck(Clock& clock, Runtime& runtime, CheckTarget target) {
+  const ReadinessConfig readiness = target.readiness;
+  const MonoTime deadline = clock.Now() + readiness.timeout;
   auto result = co_await (MakeCheck(runtime, std::move(target)) || clock.SleepUntil(deadline));
-  co_return result.index() == 0 ? std::get<0>(result) : Result::kTimedOut;
+  if (result.index() == 0) co_return std::get<0>(std::move(result));
+  co_return CheckOutcome{Result::kTimedOut, absl::StrCat(NameOf(readiness), " took longer than ",
+                                                         FormatDuration(readiness.timeout))};
 }
 
 }  // namespace ctr

@@ -17,10 +17,15 @@ struct CheckTarget {
   ReadinessConfig readiness;
 };
 
+struct CheckOutcome {
+  policy::Check::Result result = policy::Check::Result::kFailed;
+  std::string why = {};  // it did not pass: "GET :8080/healthz answered 404"
+};
+
 // Makes one check: on the control loop, within its timeout. It is none of the instance's activity.
-using CheckFunction = std::function<awaitable<policy::Check::Result>(CheckTarget target)>;
+using CheckFunction = std::function<awaitable<CheckOutcome>(CheckTarget target)>;
 
 // Over TCP from the agent's address in the instance's network namespace, or with a process inside.
-awaitable<policy::Check::Result> RunCheck(Clock& clock, Runtime& runtime, CheckTarget target);
+awaitable<CheckOutcome> RunCheck(Clock& clock, Runtime& runtime, CheckTarget target);
 
 }  // namespace ctr

@@ -349,6 +349,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::optional<WallTime> healthy_since_;  // as that agent saw it
   ListenFunction probe_;                   // null: there is nothing to look at
   policy::Readiness readiness_;            // as its check has said, if there is one
+  std::string check_told_;                 // why it did not pass, the last time it did not
   std::optional<ContainerExit> exit_;
   bool exit_lost_ = false;                  // exit_ is a guess: the process may live
   std::vector<ListeningSocket> last_seen_;  // to explain a start that timed out

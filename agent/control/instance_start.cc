@@ -254,16 +254,18 @@ awaitable<void> Instance::KeepChecking(std::string container_id) {
     }
     policy::Check check;
     check.begun = now;
-    check.result = co_await services_.check(
+    CheckOutcome outcome = co_await services_.check(
         {.container_id = container_id, .endpoint = CurrentEndpoint(), .readiness = config});
     if (!runs()) co_return;
+    check.result = outcome.result;
+    if (!outcome.why.empty()) check_told_ = std::move(outcome.why);
     check.ended = services_.clock.Now();
     const bool passed_before = readiness_.passing;
     readiness_ = policy::WithCheck(readiness_, check, thresholds);
     if (readiness_.passing != passed_before) NotePassing();
     if (!policy::WantsRestart(readiness_, thresholds)) continue;
     const std::string cause = absl::StrCat("its readiness check failed ", readiness_.failures,
-                                           " times in a row (restart_after)");
+                                           " times in a row (restart_after): ", check_told_);
     RequestStop({.cause = cause});
     RequestStart(cause);
     co_return;
@@ -283,9 +285,7 @@ void Instance::NotePassing() {
 void Instance::RecordPassing() {
   Record(readiness_.passing ? event::kReady : event::kUnready,
          readiness_.passing ? "passes its readiness check again"
-         : readiness_.last->result == policy::Check::Result::kTimedOut
-             ? "its readiness check timed out: it is not routed to"
-             : "its readiness check fails: it is not routed to");
+                            : "its readiness check fails, it is not routed to: " + check_told_);
 }
 
 Endpoint Instance::CurrentEndpoint() const {
@@ -396,7 +396,8 @@ Status Instance::StartTimeoutError() const {
   if (state() == State::kRunning && !PassesCheck() && readiness_.failures > 0) {
     absl::StrAppend(&message, " (start_timeout ", FormatDuration(config.start_timeout),
                     "): its readiness check failed ", readiness_.failures,
-                    " times; see its output: ctr logs ", name().ToString());
+                    readiness_.failures == 1 ? " time: " : " times: ", check_told_,
+                    "; see its output: ctr logs ", name().ToString());
     return Error(absl::StatusCode::kDeadlineExceeded, code::kStartTimeout, message);
   }
   if (state() == State::kRunning && !config.required_ports.empty()) {

@@ -298,6 +298,7 @@ class Explanation {
           ", but its readiness check fails",
           unready ? absl::StrCat(" and has for ", Text(view_.now - unready->at)) : std::string(),
           ": it is not routed to while another one is ready.");
+      if (unready && !unready->message.empty()) Say("Told then: ", unready->message, ".");
     }
     if (view_.in_flight > 0) Say(Count(view_.in_flight, "request"), " in flight keep it awake.");
     if (view_.visits > 0) {

@@ -77,9 +77,15 @@ bool RegistrySession::MayTryElsewhere() {
 }
 
 StatusOr<RegistrySession::Document> RegistrySession::FetchManifest(const std::string& wanted) {
-  for (;;) {
+  for (std::string mirrors;;) {
     StatusOr<Document> document = AskForManifest(wanted);
-    if (document.ok() || absl::IsCancelled(document.status()) || !NextEndpoint()) return document;
+    if (document.ok() || absl::IsCancelled(document.status())) return document;
+    const std::string host = endpoint().host;
+    if (!NextEndpoint()) {
+      return mirrors.empty() ? document.status()
+                             : Annotate(document.status(), "no mirror has it (" + mirrors + ")");
+    }
+    absl::StrAppend(&mirrors, mirrors.empty() ? "" : "; ", host, ": ", document.status().message());
   }
 }
 

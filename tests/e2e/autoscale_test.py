@@ -253,6 +253,7 @@ class Autoscale(Case):
         refused = self.agent.ctr("get", "web/b", check=False)
         self.assertEqual(refused.returncode, 124)
         self.assertIn("readiness check failed", refused.stderr)
+        self.assertIn("GET :8080/status/500 answered 500", refused.stderr)
         self.agent.apply(WEB + '[readiness]\ntcp = true\n')
         self.agent.ctr("get", "web/c")
         self.assertEqual(self.agent.get("/", host="c.web.localhost")[2], b"hello from c, request 1\n")

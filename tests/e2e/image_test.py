@@ -722,6 +722,24 @@ class Store(ImageCase):
         self.forget()
         self.assertPulls(self.registry.host + "/demo:1")
 
+    def test_what_mirrors_said_is_told_when_the_registry_has_nothing_either(self):
+        refused = self.pull("registry.invalid/team/nothing:1")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("no mirror has it (", refused.stderr)
+        self.assertIn(f"{self.mirror.host}: ", refused.stderr)
+
+    def test_a_name_with_a_digest_is_only_for_what_has_it(self):
+        image = Image(layers=1, size=1000)
+        self.addCleanup(image.close)
+        image.archive(self.folder + "/pinned.tar", "docker.io/library/app:1")
+        before = self.agent.json("image", "ls")
+        refused = self.agent.ctr("image", "import", self.folder + "/pinned.tar", "--name", "app@sha256:" + "0" * 64, check=False)
+        self.assertRefused(refused, 2, "names another digest than the image's, which is sha256:")
+        self.assertEqual(self.agent.json("image", "ls"), before)
+        digest = refused.stderr.partition("which is ")[2].partition(";")[0]
+        self.agent.ctr("image", "import", self.folder + "/pinned.tar", "--name", "app@" + digest)
+        self.assertIn("docker.io/library/app@" + digest, self.references())
+
     def test_a_mirror_whose_blobs_are_corrupt_is_not_the_last_to_be_asked(self):
         self.mirrored.push(self.image.source, "team/demo:2")
         self.apply("job", "corrupt.invalid/team/demo:2")

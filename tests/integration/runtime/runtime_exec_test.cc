@@ -9,7 +9,9 @@
 #include <doctest/doctest.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "agent/runtime/containerd/cgroup.h"
+#include "agent/runtime/containerd/client.h"
 #include "tests/integration/runtime/runtime_fixture.h"
 
 namespace ctr {
@@ -204,6 +206,32 @@ TEST_CASE(
   t.Reopen();
   CHECK(Cgroups::Detect()->Processes(cgroup).size() == 1);
   CHECK(NoFifos(t));
+}
+
+// Seven of them would take longer than a test waits, if each were waited for.
+TEST_CASE("execs that were made and never started hold no later runtime up") {
+  RuntimeFixture t;
+  const Container container = t.StartNew({"/bin/sleep", "1000"});
+  const ContainerdClient client(t.options_.Socket(), "ctr-" + t.options_.agent_id);
+  for (int i = 0; i < 7; ++i) {
+    const std::string id = absl::StrCat("made-", i);
+    tasks::ExecProcessRequest request;
+    request.set_container_id(container.id);
+    request.set_exec_id(id);
+    request.mutable_spec()->set_type_url(
+        "types.containerd.io/opencontainers/runtime-spec/1/Process");
+    request.mutable_spec()->set_value(R"({"args": ["/bin/true"], "cwd": "/", "user": {}})");
+    const Status made = t.Run(client.Call(&TasksApi::Exec, std::move(request))).status();
+    REQUIRE_MESSAGE(made.ok(), made.ToString());
+    std::filesystem::create_directories(
+        absl::StrCat(t.options_.run_dir, "/exec/", container.id, ".", id));
+  }
+  t.Reopen();
+  CHECK(NoFifos(t));
+  tasks::KillRequest gone;
+  gone.set_container_id(container.id);
+  gone.set_exec_id("made-0");
+  CHECK(absl::IsNotFound(t.Run(client.Call(&TasksApi::Kill, std::move(gone))).status()));
 }
 
 }  // namespace

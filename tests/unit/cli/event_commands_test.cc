@@ -84,8 +84,7 @@ TEST_CASE("events say when older ones are left out, and when there are none") {
   FakeAgent agent;
   agent.events = {Batch({MakeEvent("wake", "alice", "", "")})};
   agent.events[0].set_cut(true);
-  CHECK(RunCtr(agent, {"events"}).err ==
-        "ctr: older events are left out; all of them: -n 0\n");
+  CHECK(RunCtr(agent, {"events"}).err == "ctr: older events are left out; all of them: -n 0\n");
   agent.events.clear();
   CHECK(RunCtr(agent, {"events"}).err == "ctr: there are no such events\n");
 }

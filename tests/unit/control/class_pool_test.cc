@@ -367,7 +367,8 @@ TEST_CASE("a start whose readiness check never passes says so") {
   auto woken = world.Spawn(world.Wake("alice"));
   for (int i = 0; i < 21; ++i) world.Advance(1s);
   REQUIRE(woken->has_value());
-  CHECK((*woken)->status().message().find("readiness check failed") != std::string::npos);
+  CHECK((*woken)->status().message().find("times: GET :8080/healthz answered 404; see") !=
+        std::string::npos);
 }
 
 TEST_CASE("an instance is restarted after so many failed checks, if the class says so") {

@@ -127,7 +127,8 @@ TEST_CASE("what is taken over goes on with what it was started with, not with it
   World first(store, nullptr);
   first.Apply(kWebClass);
   first.Started("web", "alice");
-  first.Apply(absl::StrCat(kWebClass, "required_ports = [9999]\nstart_timeout = \"1s\"\n[[port]]\nport = 9999\n"));
+  first.Apply(absl::StrCat(
+      kWebClass, "required_ports = [9999]\nstart_timeout = \"1s\"\n[[port]]\nport = 9999\n"));
 
   World second(store, &first.runtime);
   std::shared_ptr<Instance> alice = *second.supervisor->Find({"web", "alice"});

@@ -69,9 +69,9 @@ class World {
       return absl::OkStatus();
     };
     options.disk.is_reserved = [this] { return disk_reserved; };
-    options.check = [this](CheckTarget) -> awaitable<policy::Check::Result> {
+    options.check = [this](CheckTarget) -> awaitable<CheckOutcome> {
       ++checks;
-      co_return check_result;
+      co_return CheckOutcome{check_result, "GET :8080/healthz answered 404"};
     };
     options.run_hook = [this](HookCall call) { return RunFakeHook(std::move(call)); };
     supervisor = std::make_unique<Supervisor>(

@@ -55,8 +55,8 @@ SupervisorOptions SimHost::Options() {
   options.probe = [this](const Container& container) -> ListenFunction {
     return [this, id = container.id] { return runtime_.Listening(id); };
   };
-  options.check = [](CheckTarget) -> awaitable<policy::Check::Result> {
-    co_return policy::Check::Result::kPassed;
+  options.check = [](CheckTarget) -> awaitable<CheckOutcome> {
+    co_return CheckOutcome{policy::Check::Result::kPassed};
   };
   options.run_hook = [this](HookCall) -> awaitable<Status> {
     co_await clock_.SleepUntil(clock_.Now() + dice_.Within(milliseconds(1), milliseconds(500)));
