@@ -322,7 +322,12 @@ awaitable<StatusOr<Supervisor::InstancePtr>> Supervisor::Route(std::string class
                     absl::StrCat("cannot route over ", n, " instances: max_instances of class ",
                                  class_name, " is ", class_state->config->max_instances));
   }
-  const bool random = asked_n || class_state->config->route_policy == RoutePolicy::kRandom;
+  const ClassConfig& config = *class_state->config;
+  const bool random = asked_n || config.route_policy == RoutePolicy::kRandom;
+  // For none in particular it is waited for as long as a request waits.
+  if (!random) {
+    deadline = std::min(deadline, clock_.Now() + config.start_timeout + config.stop_grace);
+  }
   InstanceName name{class_name, random ? PickRoutedId(class_name, n) : ""};
   StatusOr<Passage> passage = co_await Admit(name, WakeOrigin::kRoute, deadline, cause, 0);
   if (!passage.ok()) {

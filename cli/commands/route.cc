@@ -61,7 +61,7 @@ int Explain(const v1::RouteRequest& request, Context& context) {
   }
   std::string text = response->candidates().empty() ? "" : table.Render(context.style());
   if (response->outcome() == "none_healthy") {
-    absl::StrAppend(&text, "none is healthy: a request would wait for one to start\n");
+    absl::StrAppend(&text, "none is ready: a request would wait for one\n");
   } else if (response->outcome() == "all_full") {
     absl::StrAppend(&text, "all are full: a request would wait for a place\n");
   }

@@ -144,7 +144,7 @@ class Autoscale(Case):
         self.agent.apply(WEB + 'max_concurrency = 1\n[route]\npolicy = "nearest"\ninstances = 3\n')
         refused = self.agent.ctr("route", "web", "--explain", "--random", check=False)
         self.assertEqual(refused.returncode, 2)
-        self.assertIn("none is healthy", self.agent.ctr("route", "web", "--explain"))
+        self.assertIn("none is ready", self.agent.ctr("route", "web", "--explain"))
         self.assertEqual(self.agent.ctr("-o", "name", "route", "web"), "web/instance-0")
         for _ in range(5):
             self.assertEqual(self.agent.get(host="web.localhost")[1]["Ctr-Instance"], "web/instance-0")

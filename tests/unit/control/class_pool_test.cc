@@ -371,6 +371,16 @@ TEST_CASE("a start whose readiness check never passes says so") {
         std::string::npos);
 }
 
+TEST_CASE("who asks to be routed waits as long as a request does") {
+  World world;
+  world.check_result = policy::Check::Result::kFailed;
+  world.Apply(Scaled() + "[readiness]\ntcp = true\n");
+  auto waits = world.Spawn(world.supervisor->Route("web", 0, MonoTime::max(), "test"));
+  for (int i = 0; i < 40; ++i) world.Advance(1s);
+  REQUIRE(waits->has_value());
+  CHECK_FALSE((*waits)->ok());
+}
+
 TEST_CASE("an instance is restarted after so many failed checks, if the class says so") {
   World world;
   world.Apply(std::string(kNearest) + "[readiness]\ntcp = true\nrestart_after = 3\n");
