@@ -73,8 +73,8 @@ void CheckCuts(Framing framing, From from, std::string_view input) {
                        : cut.body.starts_with(whole.body) || whole.body.starts_with(cut.body));
   }
   if (!whole.ok || !whole.done) return;
-  const Decoded again = Relay({BodyKind::kChunked, 0}, From::kClient, whole.encoded,
-                              [&] { return whole.encoded.size(); });
+  const Decoded again =
+      Relay({BodyKind::kChunked, 0}, from, whole.encoded, [&] { return whole.encoded.size(); });
   CTR_HOLDS(again.ok && again.done && again.left.empty());
   CTR_HOLDS(again.body == whole.body);
   CTR_HOLDS(again.trailers == whole.trailers);
