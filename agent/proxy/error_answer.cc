@@ -27,9 +27,10 @@ constexpr std::array<std::pair<std::string_view, int>, 14> kStatusByCode = {{
     {code::kDiskFull, 503},
 }};
 
-constexpr std::array<std::pair<std::string_view, int>, 5> kStatusByDetail = {{
+constexpr std::array<std::pair<std::string_view, int>, 6> kStatusByDetail = {{
     {detail::kExpectationFailed, 417},
     {detail::kFieldsTooLarge, 431},
+    {detail::kMethodNotAllowed, 405},
     {detail::kNotImplemented, 501},
     {detail::kTargetTooLong, 414},
     {detail::kVersionNotSupported, 505},
@@ -41,6 +42,8 @@ std::string_view ReasonOf(int status) {
       return "Bad Request";
     case 404:
       return "Not Found";
+    case 405:
+      return "Method Not Allowed";
     case 408:
       return "Request Timeout";
     case 409:

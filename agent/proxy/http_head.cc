@@ -80,7 +80,7 @@ std::string_view WithoutDefaultPort(std::string_view authority, std::string_view
 
 // The authority of an absolute target must be what Host says: nobody then reads it differently.
 Problem ReadTarget(std::string_view target, RequestHead& head) {
-  if (head.method == "CONNECT") return {"CONNECT is not offered here", detail::kNotImplemented};
+  if (head.method == "CONNECT") return {"CONNECT is not offered here", detail::kMethodNotAllowed};
   if (!IsTarget(target)) return "the request target has a character that is not allowed";
   head.target = target;
   if (target.front() == '/') return {};

@@ -107,6 +107,7 @@ class HeadScanner {
 namespace detail {
 inline constexpr std::string_view kExpectationFailed = "expectation_failed";            // 417
 inline constexpr std::string_view kFieldsTooLarge = "fields_too_large";                 // 431
+inline constexpr std::string_view kMethodNotAllowed = "method_not_allowed";             // 405
 inline constexpr std::string_view kNotImplemented = "not_implemented";                  // 501
 inline constexpr std::string_view kTargetTooLong = "target_too_long";                   // 414
 inline constexpr std::string_view kVersionNotSupported = "http_version_not_supported";  // 505

@@ -230,8 +230,8 @@ for name, lines in (
         ("a version of its own", ["GET /@M/1 XTTP/1.1", HOST]),
         ("HTTP/2's preface", ["PRI * HTTP/2.0", "", "SM", ""])):
     refused(name, head(*lines))
-refused("CONNECT", head("CONNECT @H:80 HTTP/1.1", "Host: @H:80"), status=501)
-refused("CONNECT of a path", head("CONNECT /@M/1 HTTP/1.1", HOST), status=501)
+refused("CONNECT", head("CONNECT @H:80 HTTP/1.1", "Host: @H:80"), status=405)
+refused("CONNECT of a path", head("CONNECT /@M/1 HTTP/1.1", HOST), status=405)
 for version in ("HTTP/2.0", "HTTP/0.9", "HTTP/3.1"):
     refused(version, head(f"GET /@M/1 {version}", HOST), status=505)
 passes("HTTP/1.2", head("GET /@M/1 HTTP/1.2", HOST), requests=EMPTY)

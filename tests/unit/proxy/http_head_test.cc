@@ -217,7 +217,7 @@ TEST_CASE("what is refused for more than its form has a status of its own") {
   CHECK(detail_of("GET /" + long_text) == detail::kTargetTooLong);
   CHECK(detail_of("GET / HTTP/1.1\r\nX: " + long_text) == detail::kFieldsTooLarge);
   CHECK(detail_of(Head({"GET / HTTP/2.0", "Host: a"})) == detail::kVersionNotSupported);
-  CHECK(detail_of(Head({"CONNECT a:80 HTTP/1.1", "Host: a:80"})) == detail::kNotImplemented);
+  CHECK(detail_of(Head({"CONNECT a:80 HTTP/1.1", "Host: a:80"})) == detail::kMethodNotAllowed);
   CHECK(detail_of(Head({"GET / HTTP/1.1", "Host: a", "Transfer-Encoding: gzip, chunked"})) ==
         detail::kNotImplemented);
   for (std::string_view bad : {"gzip", "chunked, gzip", "gzip, chunked, chunked"}) {

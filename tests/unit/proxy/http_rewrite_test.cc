@@ -287,6 +287,7 @@ TEST_CASE("every code of the ingress has its status") {
     return HttpStatusOf(
         WithDetail(Error(absl::StatusCode::kInvalidArgument, code::kBadRequest, "x"), detail));
   };
+  CHECK(refused(detail::kMethodNotAllowed) == 405);
   CHECK(refused(detail::kTargetTooLong) == 414);
   CHECK(refused(detail::kExpectationFailed) == 417);
   CHECK(refused(detail::kFieldsTooLarge) == 431);
