@@ -88,13 +88,13 @@ awaitable<StatusOr<Names>> Load(ImageImport& import, std::string lease, ImageArc
         std::string chain_id,
         co_await UnpackImage(import.client, lease, image, import.folder, import.abandoned));
     if (image.manifest.empty()) image.manifest = MakeManifest(image);
+    CTR_CO_RETURN_IF_ERROR(CheckDigests(image));
     CTR_CO_RETURN_IF_ERROR(StoreDocuments(*import.client, lease, image, chain_id));
   }
   if (import.make_room) {
     CTR_CO_RETURN_IF_ERROR(
         co_await RunOn(import.control, AskForRoom(import.make_room, import.abandoned)));
   }
-  for (const ImagePlan& image : images) CTR_CO_RETURN_IF_ERROR(CheckDigests(image));
   // Names come last: a failed import leaves none.
   Names names;
   for (const ImagePlan& image : images) {
