@@ -8,13 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "agent/base/fd.h"
 #include "agent/base/utf8.h"
+#include "agent/base/view.h"
 
 namespace ctr::cli {
-namespace {
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
-
-}  // namespace
+namespace {}  // namespace
 
 StatusOr<v1::InstanceRef> ParseInstanceRef(std::string_view text,
                                            const std::string& default_class) {

@@ -18,7 +18,7 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-constexpr auto kPatience = std::chrono::seconds(1);
+constexpr auto kListWithin = std::chrono::seconds(1);
 
 // What stands before the word that is completed.
 struct Line {
@@ -32,7 +32,7 @@ struct Line {
 class Source {
  public:
   Source(const GlobalFlags& flags, const Environment& environment) {
-    StatusOr<Settings> settings = ResolveSettings(flags, environment, kPatience);
+    StatusOr<Settings> settings = ResolveSettings(flags, environment, kListWithin);
     if (!settings.ok()) return;
     class_name_ = settings->class_name;
     StatusOr<std::unique_ptr<Client>> client =

@@ -3,15 +3,12 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/view.h"
 
 namespace ctr::cli {
 namespace {
 
 constexpr size_t kTimeWidth = 24;  // FormatTime's
-
-Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 std::string InstanceOf(const v1::Event& event) {
   if (event.class_().empty()) return "-";

@@ -11,7 +11,7 @@
 namespace ctr::cli {
 namespace {
 
-constexpr size_t kPieceBytes = 32 << 10;
+constexpr size_t kInputBytes = 32 << 10;
 constexpr uint64_t kWindowBytes = 1 << 20;  // agent.proto: input ahead of what was taken
 
 sigset_t PassedOn() {
@@ -70,7 +70,7 @@ void ExecSender::Run() {
     // Keys typed before the command runs stay in the terminal, and Ctrl-C is a signal until then.
     // Without input nobody would read them, and Ctrl-C stays one.
     if (started_ && options_.terminal && options_.input >= 0 && !raw_) raw_.emplace(STDIN_FILENO);
-    const bool room = sent_bytes_ - taken_bytes_ + kPieceBytes <= kWindowBytes;
+    const bool room = sent_bytes_ - taken_bytes_ + kInputBytes <= kWindowBytes;
     const bool ready = started_ && input_open_ && room;
     pollfd descriptors[3] = {
         {.fd = wake_.get(), .events = POLLIN, .revents = 0},
@@ -88,7 +88,7 @@ void ExecSender::Run() {
 }
 
 bool ExecSender::SendInput() {
-  std::string bytes(kPieceBytes, '\0');
+  std::string bytes(kInputBytes, '\0');
   ssize_t count = ::read(options_.input, bytes.data(), bytes.size());
   if (count < 0 && (errno == EINTR || errno == EAGAIN)) return true;
   v1::ExecRequest request;

@@ -15,13 +15,11 @@
 namespace ctr::cli {
 namespace {
 
-Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
 Json TimeOrNull(int64_t unix_ms) {
   return unix_ms == 0 ? Json(nullptr) : Json(FormatTime(unix_ms));
 }
 
-Json Settings(const v1::Class& class_) {
+Json SettingsOf(const v1::Class& class_) {
   Json settings = Json::parse(class_.settings_json(), nullptr, /*allow_exceptions=*/false);
   return settings.is_object() ? settings : Json(nullptr);
 }
@@ -55,7 +53,7 @@ Json LiveRevisions(const v1::Class& class_) {
   return revisions;
 }
 
-Json Words(const google::protobuf::RepeatedPtrField<std::string>& words) {
+Json Array(const google::protobuf::RepeatedPtrField<std::string>& words) {
   Json array = Json::array();
   for (const std::string& word : words) array.push_back(word);
   return array;
@@ -75,7 +73,7 @@ Json ToJson(const v1::Class& class_, const Json& settings) {
   json["instances"] = class_.instances();
   json["live_instances"] = class_.live_instances();
   json["live_revisions"] = LiveRevisions(class_);
-  json["loosened"] = Words(class_.loosened());
+  json["loosened"] = Array(class_.loosened());
   json["applied_at"] = TimeOrNull(class_.applied_at_ms());
   return json;
 }
@@ -196,14 +194,14 @@ Json ToJson(const v1::Info& info) {
   json["classes"] = info.classes();
   json["instances"] = info.instances();
   json["live_instances"] = info.live_instances();
-  json["warnings"] = Words(info.warnings());
+  json["warnings"] = Array(info.warnings());
   return json;
 }
 
-Json ToJson(const v1::Class& class_) { return ToJson(class_, Settings(class_)); }
+Json ToJson(const v1::Class& class_) { return ToJson(class_, SettingsOf(class_)); }
 
 Json ToDetailedJson(const v1::Class& class_) {
-  Json settings = Settings(class_);
+  Json settings = SettingsOf(class_);
   Json json = ToJson(class_, settings);
   json["settings"] = std::move(settings);
   json["source"] = class_.source();

@@ -16,6 +16,10 @@ namespace ctr::cli {
 // Keys stay in the order in which they were added: our own, always the same.
 using Json = nlohmann::ordered_json;
 
+inline Json TextOrNull(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
 // The shapes that scripts rely on: every key is always there, null where there is nothing to say.
 Json ToJson(const v1::Instance& instance);
 Json ToJson(const v1::InspectInstanceResponse& inspected);

@@ -11,13 +11,13 @@ namespace {
 
 constexpr char kDefaultHost[] = "unix:///run/ctr/agent.sock";
 
-struct Setting {
+struct Picked {
   std::string text;
   std::string origin;  // for messages
 };
 
-Setting Pick(const std::optional<std::string>& flag, const char* flag_name,
-             const Environment& environment, const char* variable, const char* otherwise) {
+Picked Pick(const std::optional<std::string>& flag, const char* flag_name,
+            const Environment& environment, const char* variable, const char* otherwise) {
   if (flag) return {*flag, flag_name};
   if (auto value = Variable(environment, variable)) return {*value, variable};
   return {otherwise, flag_name};
@@ -63,14 +63,14 @@ StatusOr<std::string> SocketPathOf(const std::string& host) {
 StatusOr<Settings> ResolveSettings(const GlobalFlags& flags, const Environment& environment,
                                    std::optional<Duration> default_timeout) {
   Settings settings;
-  Setting host = Pick(flags.host, "--host", environment, "CTR_HOST", kDefaultHost);
+  Picked host = Pick(flags.host, "--host", environment, "CTR_HOST", kDefaultHost);
   StatusOr<std::string> path = SocketPathOf(host.text);
   if (!path.ok()) return Annotate(path.status(), host.origin);
   settings.socket_path = *std::move(path);
 
   settings.class_name = Pick(flags.class_name, "--class", environment, "CTR_CLASS", "").text;
 
-  Setting output = Pick(flags.output, "--output", environment, "CTR_OUTPUT", "table");
+  Picked output = Pick(flags.output, "--output", environment, "CTR_OUTPUT", "table");
   std::optional<Output> parsed = ParseOutput(output.text);
   if (!parsed) {
     return absl::InvalidArgumentError(absl::StrCat(output.origin, ": \"", output.text,

@@ -40,7 +40,7 @@ Cell StateCellOf(const std::string& state) {
   return {state, Colour::kYellow};
 }
 
-std::vector<Cell> Row(const Usage& usage) {
+std::vector<Cell> RowOf(const Usage& usage) {
   const v1::InstanceStats& stats = usage.stats;
   const v1::Instance& instance = stats.instance();
   const bool limited = stats.has_memory_limit_bytes() && stats.memory_limit_bytes() > 0;
@@ -136,7 +136,7 @@ Json ToJson(const Usage& usage) {
 std::string UsageTable(const std::vector<Usage>& usages, Style style) {
   Table table({"INSTANCE", "STATE", "CPU", "MEMORY", "LIMIT", "MEM%", "PROCS", "IN-FLIGHT", "REQ/S",
                "REQUESTS", "FAILURES"});
-  for (const Usage& usage : usages) table.Add(Row(usage));
+  for (const Usage& usage : usages) table.Add(RowOf(usage));
   return table.Render(style);
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/view.h"
 
 namespace ctr::cli {
 namespace {
@@ -43,8 +44,6 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kSynonym
     {"import", "image import"},
     {"pull", "image pull"},
 }};
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 // Edits (insert, delete, replace a character) from one word to the other.
 size_t Distance(std::string_view from, std::string_view to) {

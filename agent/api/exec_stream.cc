@@ -9,7 +9,7 @@
 namespace ctr {
 namespace {
 
-constexpr size_t kPieceBytes = 32 << 10;
+constexpr size_t kReadBytes = 32 << 10;
 constexpr size_t kInputWindow = 1 << 20;  // agent.proto tells clients
 // A process may leave others behind that hold its output open, for ever. What it wrote itself has
 // passed the shim long before this.
@@ -110,7 +110,7 @@ awaitable<void> ExecStream::AwaitExit() {
 
 awaitable<void> ExecStream::SendOutput(asio::posix::stream_descriptor& source, bool error) {
   auto self = shared_from_this();
-  std::string buffer(kPieceBytes, '\0');
+  std::string buffer(kReadBytes, '\0');
   while (!over_) {
     size_t count = co_await source.async_read_some(asio::buffer(buffer), use_awaitable);
     v1::ExecResponse response;

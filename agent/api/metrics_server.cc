@@ -17,7 +17,7 @@ using asio::ip::tcp;
 
 constexpr auto kPatience = std::chrono::seconds(5);  // for a scrape
 constexpr int kMaxScrapes = 16;                      // at a time
-constexpr int kBacklog = 16;
+constexpr int kScrapeBacklog = 16;
 constexpr char kName[] = "metrics";  // in the FdStore
 
 using Text = std::function<std::string()>;
@@ -114,7 +114,7 @@ StatusOr<UniqueFd> ListenForMetrics(const std::string& address, uint16_t port, F
   const int reuse = 1;
   if (!fd.valid() || ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof reuse) != 0 ||
       ::bind(fd.get(), endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0 ||
-      ::listen(fd.get(), kBacklog) != 0) {
+      ::listen(fd.get(), kScrapeBacklog) != 0) {
     return Error(absl::StatusCode::kAlreadyExists, code::kInUse,
                  absl::StrCat("cannot serve metrics on ", address, ":", port, ": ",
                               std::strerror(errno), "; give another address in agent.toml"));

@@ -4,6 +4,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/view.h"
 
 namespace ctr {
 namespace {
@@ -11,8 +12,6 @@ namespace {
 constexpr char kPayload[] = "ctr.error-code";
 constexpr char kDetail[] = "ctr.detail";
 constexpr char kRetryAfter[] = "ctr.retry-after";  // nanoseconds
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
 

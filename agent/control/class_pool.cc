@@ -21,7 +21,7 @@ constexpr Duration kSampleInterval = milliseconds(100);
 // Who has not waited longer for a place is no reason for another instance: half of a cold start.
 constexpr Duration kPlacePatience = milliseconds(50);
 constexpr char kMemoryRunsFull[] = "its memory runs up to its limit: another takes its place";
-constexpr Duration kStartPatience = seconds(30);
+constexpr Duration kStartupPatience = seconds(30);
 // Of the host's memory, for what is not ours.
 constexpr double kAllocatable = 0.95;
 
@@ -543,7 +543,7 @@ awaitable<void> ClassPool::StartInstance(std::shared_ptr<ClassPool> self, int in
          [stops](const Instance& it) {
            return it.state() != State::kStopped || it.stops() > stops || it.forgotten();
          },
-         self->services_.clock.Now() + kStartPatience))
+         self->services_.clock.Now() + kStartupPatience))
         .IgnoreError();
   }
   self->pending_.erase(index);

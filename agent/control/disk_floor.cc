@@ -10,8 +10,8 @@
 namespace ctr {
 namespace {
 
-constexpr Duration kInterval = std::chrono::seconds(1);
-constexpr Duration kIntervalNear = std::chrono::milliseconds(250);
+constexpr Duration kFloorInterval = std::chrono::seconds(1);
+constexpr Duration kFloorIntervalNear = std::chrono::milliseconds(250);
 
 std::string SizeText(int64_t bytes) {
   constexpr double kMiB = 1 << 20;
@@ -48,13 +48,13 @@ DiskFloor::Live DiskFloor::LiveInstances() const {
 
 awaitable<Duration> DiskFloor::Look() {
   const StatusOr<DiskSpace> space = co_await runtime_.Space();
-  if (!space.ok()) co_return kInterval;
+  if (!space.ok()) co_return kFloorInterval;
   const Live live = LiveInstances();
   co_await NoteKeptDisks(live);
   const DiskSpace floor = policy::FloorOf(*space, min_free_);
   const policy::DiskFloorPlan plan = policy::DecideDiskFloor(*space, floor, base_, clock_.Now());
   NoteLow(plan.low, *space, floor);
-  if (!plan.measure) co_return plan.near ? kIntervalNear : kInterval;
+  if (!plan.measure) co_return plan.near ? kFloorIntervalNear : kFloorInterval;
 
   std::vector<std::string> ids;
   for (const auto& [id, instance] : live) ids.push_back(id);
@@ -67,7 +67,7 @@ awaitable<Duration> DiskFloor::Look() {
     // What it gives back is no reason to look at the others.
     base_.reset();
   }
-  co_return plan.near ? kIntervalNear : kInterval;
+  co_return plan.near ? kFloorIntervalNear : kFloorInterval;
 }
 
 // Whoever was started since the newest measurement began with nothing, unless its disk was kept

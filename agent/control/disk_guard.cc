@@ -18,7 +18,7 @@
 namespace ctr {
 namespace {
 
-constexpr Duration kInterval = std::chrono::seconds(5);
+constexpr Duration kGuardInterval = std::chrono::seconds(5);
 
 Status Reserve(const std::string& path, int64_t bytes) {
   UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
@@ -97,7 +97,7 @@ awaitable<void> DiskGuard::Look() {
 
 awaitable<void> DiskGuard::KeepLooking() {
   for (;;) {
-    co_await clock_.SleepUntil(clock_.Now() + kInterval);
+    co_await clock_.SleepUntil(clock_.Now() + kGuardInterval);
     co_await Look();
   }
 }

@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint32_t kChanges = IN_MODIFY | IN_CREATE | IN_CLOSE_WRITE | IN_DELETE_SELF;
 
-constexpr Duration kPoll = std::chrono::milliseconds(250);
+constexpr Duration kLogPoll = std::chrono::milliseconds(250);
 
 }  // namespace
 
@@ -98,7 +98,7 @@ class Polled final : public LogWatcher::Watch {
   static awaitable<void> Poll(std::shared_ptr<Alarm*> alarm, Clock& clock) {
     while (*alarm != nullptr) {
       (*alarm)->Ring();
-      co_await clock.SleepUntil(clock.Now() + kPoll);
+      co_await clock.SleepUntil(clock.Now() + kLogPoll);
     }
   }
 

@@ -17,8 +17,8 @@ namespace {
 
 // It waits for starts and calls in progress.
 constexpr Duration kLetGoPatience = std::chrono::seconds(60);
-constexpr Duration kCommitPatience = std::chrono::seconds(10);
-constexpr Duration kPoll = std::chrono::milliseconds(10);
+constexpr Duration kAnswerPatience = std::chrono::seconds(10);
+constexpr Duration kAnswerPoll = std::chrono::milliseconds(10);
 
 }  // namespace
 
@@ -72,12 +72,12 @@ awaitable<void> Predecessor::Listen(Predecessor* self, std::shared_ptr<MessageCh
 
 awaitable<Status> Predecessor::Commit() {
   if (channel_) channel_->Send({std::string(handover::kCommit)});
-  const MonoTime deadline = clock_->Now() + kCommitPatience;
+  const MonoTime deadline = clock_->Now() + kAnswerPatience;
   while (!committed_ && channel_ && clock_->Now() < deadline) co_await alarm_->WaitUntil(deadline);
   if (committed_) co_return absl::OkStatus();
   // It says so when it goes on without us. One that is dead can't, and does not.
   while (refused_.empty() && !process_.HasExited() && clock_->Now() < deadline) {
-    co_await clock_->SleepUntil(clock_->Now() + kPoll);
+    co_await clock_->SleepUntil(clock_->Now() + kAnswerPoll);
   }
   if (refused_.empty() && process_.HasExited() && std::getenv("NOTIFY_SOCKET") == nullptr) {
     spdlog::warn("the agent that hands over has ended; taking over all the same");

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "agent/base/view.h"
 
 namespace ctr {
 namespace {
@@ -107,8 +108,6 @@ std::string Elements(const std::vector<IpRange>& ranges, IpRange::Family family)
   }
   return texts.empty() ? "" : absl::StrCat("elements = { ", absl::StrJoin(texts, ", "), " } ");
 }
-
-absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
 

@@ -20,8 +20,8 @@
 namespace ctr {
 namespace {
 
-constexpr Duration kPatience = std::chrono::seconds(2);
-constexpr size_t kMostAddresses = 16;
+constexpr Duration kAnswerWithin = std::chrono::seconds(2);
+constexpr size_t kMostAttempts = 16;
 
 struct SocketAddress {
   sockaddr_storage storage = {};
@@ -96,7 +96,7 @@ StatusOr<Attempt> Begin(const NetworkNamespace& netns, const IpRange& address, u
 }
 
 void Await(std::vector<Attempt>& attempts) {
-  const MonoTime deadline = std::chrono::steady_clock::now() + kPatience;
+  const MonoTime deadline = std::chrono::steady_clock::now() + kAnswerWithin;
   for (Attempt& attempt : attempts) {
     if (attempt.error != EINPROGRESS) continue;
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -122,7 +122,7 @@ StatusOr<std::vector<Attempt>> BeginInwards(const NetworkNamespace& netns, const
     CTR_ASSIGN_OR_RETURN(Attempt attempt,
                          Begin(netns, address, address.is_ipv4() ? ipv4.port : ipv6.port));
     attempts.push_back(std::move(attempt));
-    if (attempts.size() == kMostAddresses) break;
+    if (attempts.size() == kMostAttempts) break;
   }
   return attempts;
 }

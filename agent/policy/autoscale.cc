@@ -5,17 +5,15 @@
 #include <limits>
 
 #include "agent/policy/autoscale_text.h"
+#include "agent/policy/rounding.h"
 
 namespace ctr::policy {
 namespace {
 
 using Phase = ScaledInstance::Phase;
 
-constexpr double kEpsilon = 1e-9;  // what a quotient of doubles may be off by
 // So that a class whose instances always use that much is not replaced all the time.
 constexpr Duration kReplaceInterval = std::chrono::minutes(5);
-
-int CeilCount(double count) { return static_cast<int>(std::min(1e6, std::ceil(count - kEpsilon))); }
 
 std::vector<CpuInstance> CpuOf(const AutoscaleView& view) {
   std::vector<CpuInstance> all;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "agent/policy/rounding.h"
+
 namespace ctr::policy {
 namespace {
 
@@ -11,7 +13,6 @@ using std::chrono::seconds;
 constexpr Duration kScaleUpPeriod = seconds(15);
 constexpr int kScaleUpInstances = 4;
 constexpr double kScaleUpFactor = 2;  // 100 %
-constexpr double kEpsilon = 1e-9;     // what a quotient of doubles may be off by
 
 // Sums over some of the instances.
 struct Usage {
@@ -51,8 +52,6 @@ Group GroupOf(const CpuInstance& instance, const CpuConfig& config, MonoTime now
   }
   return unready ? Group::kUnready : Group::kReady;
 }
-
-int CeilCount(double count) { return static_cast<int>(std::min(1e6, std::ceil(count - kEpsilon))); }
 
 bool HasLimit(const CpuInstance& instance) {
   return std::isfinite(instance.limit_cores) && instance.limit_cores > 0;

@@ -3,15 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
+#include "agent/policy/rounding.h"
+
 namespace ctr::policy {
 namespace {
 
-constexpr double kEpsilon = 1e-9;    // what a quotient of doubles may be off by
 constexpr size_t kLeastSamples = 5;  // that a line is laid through
 constexpr double kRelief = 0.5;      // of what more instances should be, that they must be
-constexpr Duration kLongest = std::chrono::hours(24);
+constexpr Duration kForesight = std::chrono::hours(24);
 
-double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+double SecondsOf(Duration duration) { return std::chrono::duration<double>(duration).count(); }
 
 bool HasMemory(const MemoryInstance& instance) {
   return std::isfinite(instance.used_bytes) && instance.used_bytes >= 0 &&
@@ -26,7 +27,7 @@ std::optional<double> Slope(const Samples& samples, size_t begin) {
   if (samples.size() - begin < kLeastSamples) return std::nullopt;
   double sum_t = 0, sum_y = 0, sum_tt = 0, sum_ty = 0;
   for (size_t i = begin; i < samples.size(); ++i) {
-    const double t = Seconds(samples[i].first - samples.back().first);
+    const double t = SecondsOf(samples[i].first - samples.back().first);
     sum_t += t;
     sum_y += samples[i].second;
     sum_tt += t * t;
@@ -57,7 +58,7 @@ std::optional<Duration> MemoryTrend::LimitIn(Duration window) const {
   const double slope = std::min(*whole, *later);
   if (slope <= kEpsilon) return std::nullopt;
   const double seconds = std::max(0.0, 1 - samples_.back().second) / slope;
-  if (seconds >= Seconds(kLongest)) return std::nullopt;
+  if (seconds >= SecondsOf(kForesight)) return std::nullopt;
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
 }
 

@@ -10,7 +10,7 @@ namespace {
 // Leaves below that much of what it enters above.
 constexpr double kLeave = 0.9;
 
-struct Signal {
+struct Symptom {
   OverloadCause cause;
   std::optional<double> value;
   double limit;
@@ -20,7 +20,7 @@ struct Signal {
   bool below() const { return known() && *value < kLeave * limit; }
 };
 
-std::array<Signal, 5> SignalsOf(const OverloadSample& sample, const OverloadLimits& limits) {
+std::array<Symptom, 5> SymptomsOf(const OverloadSample& sample, const OverloadLimits& limits) {
   return {{{OverloadCause::kCpu, sample.cpu, limits.cpu},
            {OverloadCause::kMemory, sample.memory, limits.memory},
            {OverloadCause::kCpuPressure, sample.cpu_pressure, limits.cpu_pressure},
@@ -35,11 +35,11 @@ Overload NextOverload(const Overload& before, const OverloadSample& sample,
   OverloadCause cause = OverloadCause::kNone;
   bool any_known = false;
   bool all_below = true;
-  for (const Signal& signal : SignalsOf(sample, limits)) {
-    if (signal.above() && cause == OverloadCause::kNone) cause = signal.cause;
-    any_known |= signal.known();
-    const bool needed = signal.known() || signal.cause == before.cause;
-    if (needed && !signal.below()) all_below = false;
+  for (const Symptom& symptom : SymptomsOf(sample, limits)) {
+    if (symptom.above() && cause == OverloadCause::kNone) cause = symptom.cause;
+    any_known |= symptom.known();
+    const bool needed = symptom.known() || symptom.cause == before.cause;
+    if (needed && !symptom.below()) all_below = false;
   }
   if (!any_known) return before;
 

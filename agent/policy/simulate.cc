@@ -7,21 +7,21 @@
 #include <map>
 #include <random>
 
+#include "agent/policy/rounding.h"
 #include "agent/policy/simulated_instance.h"
 
 namespace ctr::policy {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-constexpr double kLeastService = 1e-6;     // seconds
-constexpr double kMostRequests = 1e8;      // what is done within minutes
-constexpr double kMostAtOnce = 1e5;        // a second
-constexpr double kLongest = 31.0 * 86400;  // seconds
+constexpr double kLeastService = 1e-6;          // seconds
+constexpr double kMostRequests = 1e8;           // what is done within minutes
+constexpr double kMostAtOnce = 1e5;             // a second
+constexpr double kLongestTrace = 31.0 * 86400;  // seconds
 constexpr int64_t kMostSteps = 100'000;
 constexpr int64_t kMostUnderWay = 1'000'000;  // requests in instances and waiting
 constexpr int64_t kPiece = 20'000;            // requests and seconds, of a hundred requests each
-constexpr double kEpsilon = 1e-9;
-constexpr size_t kCpuWindow = 15;  // seconds that a CPU sample is averaged over
+constexpr size_t kCpuWindow = 15;             // seconds that a CPU sample is averaged over
 
 Duration ToDuration(double seconds) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
@@ -413,7 +413,7 @@ std::string CheckTrace(std::span<const TraceRow> trace) {
       if (!std::isfinite(value) || value < 0) return complain("a number is negative or not finite");
     }
     if (i > 0 && row.at <= trace[i - 1].at) return complain("its time is not after the one before");
-    if (row.at > kLongest) return complain("its time is more than 31 days: cut the trace");
+    if (row.at > kLongestTrace) return complain("its time is more than 31 days: cut the trace");
     if (row.arrivals > kMostAtOnce) return complain("more than 100,000 requests a second");
     const double end = i + 1 < trace.size() ? trace[i + 1].at : EndOf(trace);
     requests += row.arrivals * (end - row.at);

@@ -56,7 +56,7 @@ void AppendString(std::string& out, std::string_view text) {
   out += '"';
 }
 
-void AppendMilliseconds(std::string& out, Duration duration) {
+void AppendDuration(std::string& out, Duration duration) {
   absl::StrAppendFormat(&out, "%.3f", std::chrono::duration<double, std::milli>(duration).count());
 }
 
@@ -84,9 +84,9 @@ void AppendAccessEntry(std::string& out, const AccessEntry& entry) {
   AppendString(out, entry.instance->id);
   absl::StrAppend(&out, ",\"bytes_in\":", entry.bytes_in, ",\"bytes_out\":", entry.bytes_out,
                   ",\"ms\":");
-  AppendMilliseconds(out, entry.took);
+  AppendDuration(out, entry.took);
   out += ",\"wake_ms\":";
-  AppendMilliseconds(out, entry.wake);
+  AppendDuration(out, entry.wake);
   if (!entry.error.empty()) {
     out += ",\"error\":";
     AppendString(out, entry.error);

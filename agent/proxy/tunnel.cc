@@ -12,7 +12,7 @@ namespace {
 constexpr Duration kTouchInterval = std::chrono::milliseconds(20);
 constexpr Duration kQuiet = std::chrono::seconds(1);
 // Reads of one direction before others on the loop have their turn.
-constexpr int kReadsInARow = 16;
+constexpr int kTunnelReadsInARow = 16;
 
 }  // namespace
 
@@ -86,7 +86,7 @@ Tunnel::Moved Tunnel::Move(Flow& flow) {
       return Moved::kWaits;
     }
     if (!socket.ready(PolledSocket::kRead)) return Moved::kWaits;
-    if (reads == kReadsInARow) return Moved::kMore;
+    if (reads == kTunnelReadsInARow) return Moved::kMore;
     const std::span<char> room = loop_.scratch();
     const ssize_t count = ::recv(socket.fd(), room.data(), room.size(), 0);
     if (count < 0 && errno == EINTR) continue;

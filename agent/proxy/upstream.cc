@@ -19,7 +19,7 @@ namespace {
 // How long a connection may have been idle that is to take a request which can't be sent again.
 constexpr Duration kFreshEnough = std::chrono::seconds(1);
 
-sockaddr_in SocketAddress(uint32_t address, uint16_t port) {
+sockaddr_in AddressOf(uint32_t address, uint16_t port) {
   sockaddr_in result = {};
   result.sin_family = AF_INET;
   result.sin_addr.s_addr = address;
@@ -76,7 +76,7 @@ StatusOr<UniqueFd> OpenUpstreamSocket(const Endpoint& endpoint, uint16_t port) {
   if (!endpoint.dial_loopback) {
     // The port is chosen at connect: by then the destination is known, and ports can be shared.
     ::setsockopt(fd.get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    const sockaddr_in source = SocketAddress(NetworkNamespace::kAgentAddress, 0);
+    const sockaddr_in source = AddressOf(NetworkNamespace::kAgentAddress, 0);
     if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&source), sizeof source) != 0) {
       return DialError(errno, endpoint, port);
     }
@@ -85,7 +85,7 @@ StatusOr<UniqueFd> OpenUpstreamSocket(const Endpoint& endpoint, uint16_t port) {
 }
 
 sockaddr_in UpstreamAddress(const Endpoint& endpoint, uint16_t port) {
-  return SocketAddress(
+  return AddressOf(
       endpoint.dial_loopback ? htonl(INADDR_LOOPBACK) : NetworkNamespace::kInstanceAddress, port);
 }
 

@@ -10,7 +10,7 @@
 namespace ctr {
 namespace {
 
-constexpr Ipv4Range kLoopback = {0x7F000000, 8};
+constexpr Ipv4Range kLoopbackRange = {0x7F000000, 8};
 
 }  // namespace
 
@@ -48,7 +48,7 @@ bool IsLoopbackHost(std::string_view host) {
   if (host == "localhost") return true;
   in_addr address;
   return ::inet_pton(AF_INET, std::string(host).c_str(), &address) == 1 &&
-         kLoopback.Contains(ntohl(address.s_addr));
+         kLoopbackRange.Contains(ntohl(address.s_addr));
 }
 
 std::string OriginOf(std::string_view url) {

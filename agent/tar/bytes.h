@@ -8,6 +8,8 @@
 
 namespace ctr::tar {
 
+constexpr size_t kPieceBytes = 256 << 10;  // that are read or written at once
+
 // Where an archive comes from and goes to. One thread at a time; both may block.
 class ByteSource {
  public:

@@ -24,7 +24,6 @@ namespace {
 
 // A directory inside a directory holds one descriptor each.
 constexpr int kMaxDepth = 400;
-constexpr size_t kPieceBytes = 256 << 10;
 
 // Where the kernel makes the files up: nobody who copies what is above means them.
 bool IsMadeUp(int fd) {

@@ -18,8 +18,6 @@
 namespace ctr::tar {
 namespace {
 
-constexpr size_t kPieceBytes = 256 << 10;
-
 // A file under a name of its own until it is complete; removed unless it was put in its place.
 class NewFile {
  public:

@@ -10,7 +10,6 @@
 namespace ctr::tar {
 namespace {
 
-constexpr size_t kPieceBytes = 256 << 10;
 constexpr int64_t kMaxOctal8 = 07777777;       // seven digits
 constexpr int64_t kMaxOctal12 = 077777777777;  // eleven
 

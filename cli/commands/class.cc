@@ -51,7 +51,7 @@ int Apply(const std::string& path, Context& context) {
   return context.PrintLine(absl::StrCat(name, " ", result));
 }
 
-int Ls(Context& context) {
+int LsClasses(Context& context) {
   StatusOr<v1::ListClassesResponse> response =
       context.Call(&Client::Stub::ListClasses, v1::ListClassesRequest());
   if (!response.ok()) return context.Fail(response.status());
@@ -90,7 +90,7 @@ int Show(const std::string& name, Context& context) {
   return context.PrintText(KeyValues(shown));
 }
 
-int Rm(const std::string& name, bool force, Context& context) {
+int RmClass(const std::string& name, bool force, Context& context) {
   v1::RemoveClassRequest request;
   if (Status utf8 = CheckUtf8(name, "the class's name"); !utf8.ok()) return context.Fail(utf8);
   request.set_name(name);
@@ -112,7 +112,7 @@ Action DefineClassApply(CLI::App& app) {
   return [path](Context& context) { return Apply(*path, context); };
 }
 
-Action DefineClassLs(CLI::App&) { return Ls; }
+Action DefineClassLs(CLI::App&) { return LsClasses; }
 
 Action DefineClassShow(CLI::App& app) {
   auto name = std::make_shared<std::string>();
@@ -128,7 +128,7 @@ Action DefineClassRm(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   app.add_option("NAME", flags->name, "the class")->required()->type_name("");
   app.add_flag("--force", flags->force, "destroy its instances, too");
-  return [flags](Context& context) { return Rm(flags->name, flags->force, context); };
+  return [flags](Context& context) { return RmClass(flags->name, flags->force, context); };
 }
 
 }  // namespace ctr::cli

@@ -11,16 +11,16 @@ namespace {
 constexpr char kOk[] = "ok";
 constexpr char kMissing[] = "missing";
 
-const char* NameOf(v1::Finding::Outcome outcome) {
+const char* OutcomeName(v1::Finding::Outcome outcome) {
   if (outcome == v1::Finding::OUTCOME_OK) return kOk;
   return outcome == v1::Finding::OUTCOME_MISSING ? kMissing : "warning";
 }
 
-Json ToJson(const v1::Diagnosis& diagnosis) {
+Json FindingsOf(const v1::Diagnosis& diagnosis) {
   Json findings = Json::array();
   for (const v1::Finding& finding : diagnosis.findings()) {
     findings.push_back({{"check", finding.check()},
-                        {"outcome", NameOf(finding.outcome())},
+                        {"outcome", OutcomeName(finding.outcome())},
                         {"detail", finding.detail()},
                         {"advice", finding.advice()}});
   }
@@ -65,7 +65,7 @@ int Doctor(Context& context) {
   StatusOr<v1::Diagnosis> diagnosis = context.Call(&Client::Stub::Diagnose, v1::DiagnoseRequest());
   StatusOr<Json> findings = Json();
   if (diagnosis.ok()) {
-    findings = ToJson(*diagnosis);
+    findings = FindingsOf(*diagnosis);
   } else if (absl::IsUnavailable(diagnosis.status()) ||
              absl::IsPermissionDenied(diagnosis.status())) {
     findings = FindingsWithoutAgent();

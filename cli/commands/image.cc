@@ -5,7 +5,7 @@
 namespace ctr::cli {
 namespace {
 
-int Ls(Context& context) {
+int LsImages(Context& context) {
   StatusOr<v1::ListImagesResponse> response =
       context.Call(&Client::Stub::ListImages, v1::ListImagesRequest());
   if (!response.ok()) return context.Fail(response.status());
@@ -23,7 +23,7 @@ int Ls(Context& context) {
       ImageTable(response->images(), std::chrono::system_clock::now(), context.style()));
 }
 
-int Rm(const std::string& reference, Context& context) {
+int RmImage(const std::string& reference, Context& context) {
   v1::RemoveImageRequest request;
   Status utf8 = CheckUtf8(reference, "the image's reference");
   if (!utf8.ok()) return context.Fail(utf8);
@@ -58,12 +58,12 @@ int Prune(Context& context) {
 
 Action DefineImagePrune(CLI::App&) { return Prune; }
 
-Action DefineImageLs(CLI::App&) { return Ls; }
+Action DefineImageLs(CLI::App&) { return LsImages; }
 
 Action DefineImageRm(CLI::App& app) {
   auto reference = std::make_shared<std::string>();
   app.add_option("IMAGE", *reference, "its reference, like demo:latest")->required()->type_name("");
-  return [reference](Context& context) { return Rm(*reference, context); };
+  return [reference](Context& context) { return RmImage(*reference, context); };
 }
 
 }  // namespace ctr::cli

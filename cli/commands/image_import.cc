@@ -14,7 +14,7 @@
 namespace ctr::cli {
 namespace {
 
-constexpr size_t kPieceBytes = 1 << 20;
+constexpr size_t kArchivePieceBytes = 1 << 20;
 constexpr auto kProgressInterval = std::chrono::milliseconds(100);
 
 struct ImportFlags {
@@ -84,7 +84,7 @@ Status Send(const ImportFlags& flags, const Archive& archive, Progress& progress
   int64_t sent = 0;
   while (true) {
     std::string& data = *request.mutable_data();
-    data.resize(kPieceBytes);
+    data.resize(kArchivePieceBytes);
     ssize_t count = ::read(archive.fd, data.data(), data.size());
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return CannotRead(flags.path, errno);

@@ -20,7 +20,7 @@ struct RunFlags {
   std::vector<std::string> command;
 };
 
-using Stream = grpc::ClientReaderWriter<v1::RunInstanceRequest, v1::RunInstanceResponse>;
+using RunStream = grpc::ClientReaderWriter<v1::RunInstanceRequest, v1::RunInstanceResponse>;
 
 StatusOr<v1::RunInstanceRequest> RequestOf(const RunFlags& flags, const Context& context) {
   v1::RunInstanceRequest request;
@@ -36,8 +36,8 @@ StatusOr<v1::RunInstanceRequest> RequestOf(const RunFlags& flags, const Context&
 
 // Prints what comes, until the last message or until `printed` is an error. Returns the job's exit
 // status.
-StatusOr<int> Receive(Stream& stream, const std::string& name, const Context& context,
-                      Status& printed) {
+StatusOr<int> Follow(RunStream& stream, const std::string& name, const Context& context,
+                     Status& printed) {
   LogOutput output(context.io(), LogForm::kPlain);
   v1::RunInstanceResponse message;
   while (printed.ok() && stream.Read(&message)) {
@@ -52,12 +52,12 @@ StatusOr<int> Receive(Stream& stream, const std::string& name, const Context& co
 StatusOr<int> RunJob(const RunFlags& flags, Context& context) {
   CTR_ASSIGN_OR_RETURN(v1::RunInstanceRequest request, RequestOf(flags, context));
   grpc::ClientContext call;
-  std::atomic<Stream*> stream = nullptr;
+  std::atomic<RunStream*> stream = nullptr;
   std::atomic<bool> left = false;
   int interrupts = 0;
   // Before gRPC's threads. What comes before there is a stream ends the wait for one.
   std::optional<SignalRelay> relay(std::in_place, {SIGINT, SIGTERM}, [&](int signal) {
-    Stream* open = stream;
+    RunStream* open = stream;
     if (open == nullptr || (signal == SIGINT && ++interrupts > 1)) {
       left = true;
       call.TryCancel();
@@ -72,7 +72,7 @@ StatusOr<int> RunJob(const RunFlags& flags, Context& context) {
   auto opened = client->stub().RunInstance(&call);
   if (opened->Write(request)) stream = opened.get();
   Status output;  // whether it could be printed
-  StatusOr<int> exit_status = Receive(*opened, flags.name, context, output);
+  StatusOr<int> exit_status = Follow(*opened, flags.name, context, output);
   relay.reset();
   const bool ended = exit_status.ok();
   if (!output.ok()) call.TryCancel();

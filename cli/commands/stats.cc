@@ -13,7 +13,7 @@ namespace {
 constexpr auto kInterval = std::chrono::milliseconds(500);
 constexpr auto kRefresh = std::chrono::seconds(1);
 // Of an agent that does not answer while somebody looks on.
-constexpr auto kPatience = std::chrono::seconds(5);
+constexpr auto kSampleWithin = std::chrono::seconds(5);
 
 struct StatsFlags {
   std::vector<std::string> names;
@@ -63,7 +63,7 @@ int Stats(const StatsFlags& flags, Context& context) {
 // A call with a deadline of its own: signals wait while it runs.
 StatusOr<v1::ListStatsResponse> Sample(const v1::ListStatsRequest& request, Client& client) {
   grpc::ClientContext call;
-  call.set_deadline(std::chrono::system_clock::now() + kPatience);
+  call.set_deadline(std::chrono::system_clock::now() + kSampleWithin);
   v1::ListStatsResponse response;
   const grpc::Status status = client.stub().ListStats(&call, request, &response);
   if (!status.ok()) return client.StatusFrom(status, call);

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 // How long processes may take to be gone after their SIGKILL, on a thread that starts need, too:
 // callers try again.
-constexpr std::chrono::milliseconds kKillTimeout(500);
+constexpr std::chrono::milliseconds kEmptyTimeout(500);
 
 // The number after `key` in a file of "key value" lines; 0 without such a line.
 int64_t ReadKey(const std::string& path, absl::string_view key) {
@@ -139,7 +139,7 @@ std::vector<std::string> Cgroups::Children(const std::string& path) const {
 }
 
 Status Cgroups::Remove(const std::string& path) const {
-  auto deadline = std::chrono::steady_clock::now() + kKillTimeout;
+  auto deadline = std::chrono::steady_clock::now() + kEmptyTimeout;
   for (const std::string& mount_point : mount_points_) {
     for (const std::string& folder : Tree(mount_point + path)) {
       while (::rmdir(folder.c_str()) != 0 && errno != ENOENT) {

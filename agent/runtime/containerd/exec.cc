@@ -22,8 +22,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr milliseconds kHangupGrace(500);  // from SIGHUP to SIGKILL
-constexpr milliseconds kRetryPause(50);
-constexpr seconds kKillTimeout(10);
+constexpr milliseconds kExecRetryPause(50);
+constexpr seconds kExecKillTimeout(10);
 
 std::string ExecRoot(const Core& core) { return core.options.run_dir + "/exec"; }
 
@@ -91,7 +91,7 @@ StatusOr<Fifos> MakeFifos(const ExecIds& ids, bool input, bool error) {
   return fifos;
 }
 
-bool RemoveFolder(const std::string& folder) {
+bool RemoveFifos(const std::string& folder) {
   std::error_code ignored;
   std::filesystem::remove_all(folder, ignored);
   return true;
@@ -106,7 +106,7 @@ awaitable<StatusOr<int>> WaitForExec(std::shared_ptr<Core> core, ExecIds ids) {
     if (core->client.closed()) co_return exit.status();
     // The container was removed, and the process with it.
     if (absl::IsNotFound(exit.status())) co_return 128 + SIGKILL;
-    co_await core->clock->SleepUntil(core->clock->Now() + kRetryPause);
+    co_await core->clock->SleepUntil(core->clock->Now() + kExecRetryPause);
   }
 }
 
@@ -127,10 +127,10 @@ awaitable<void> RemoveExec(std::shared_ptr<Core> core, ExecIds ids) {
     // Each fails where the process, or the exec, is gone.
     (void)co_await core->client.Call(&TasksApi::Kill, std::move(kill));
     (void)co_await core->client.Call(&TasksApi::Wait, RequestFor<tasks::WaitRequest>(ids),
-                                     {.timeout = kKillTimeout});
+                                     {.timeout = kExecKillTimeout});
     (void)co_await DeleteExec(core, ids);
   }
-  co_await OnWork(core->work, [folder = ids.folder] { return RemoveFolder(folder); });
+  co_await OnWork(core->work, [folder = ids.folder] { return RemoveFifos(folder); });
 }
 
 Status SignalGroup(const Pidfd& process, int signal) {

@@ -15,7 +15,7 @@
 namespace ctr {
 namespace {
 
-constexpr size_t kMaxFiles = 65536;
+constexpr size_t kMaxArchiveFiles = 65536;
 constexpr size_t kMaxDocumentsBytes = 64 << 20;
 // A plan may repeat the name of a file for each layer of each image.
 constexpr size_t kMaxNameBytes = 1024;
@@ -164,8 +164,8 @@ StatusOr<ArchiveContents> ImageArchive::Scan() {
   auto visit = [&](archive* handle, archive_entry* entry) -> StatusOr<bool> {
     std::string name = CleanArchiveName(archive_entry_pathname(entry));
     std::string target = LinkTarget(name, entry);
-    if (contents.files.size() + contents.links.size() >= kMaxFiles) {
-      return MalformedImage(absl::StrCat("it has more than ", kMaxFiles, " files"));
+    if (contents.files.size() + contents.links.size() >= kMaxArchiveFiles) {
+      return MalformedImage(absl::StrCat("it has more than ", kMaxArchiveFiles, " files"));
     }
     names_bytes += name.size() + target.size();
     if (name.size() > kMaxNameBytes || names_bytes > kMaxNamesBytes) {

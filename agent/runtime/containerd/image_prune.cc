@@ -11,11 +11,10 @@
 #include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
 #include "agent/runtime/containerd/image_content.h"
+#include "agent/runtime/containerd/image_record.h"
 
 namespace ctr {
 namespace {
-
-constexpr Duration kCollectTimeout = std::chrono::minutes(10);
 
 int64_t SnapshotBytes(const ContainerdClient& client, const std::string& name) {
   auto call = client.NewContext();

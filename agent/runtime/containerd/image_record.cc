@@ -19,7 +19,6 @@ using Client = std::shared_ptr<const ContainerdClient>;
 constexpr char kLeasePrefix[] = "ctr-";
 // A lease whose agent never comes back; deleting it collects garbage, which may take long.
 constexpr absl::Duration kLeaseExpiry = absl::Hours(24);
-constexpr Duration kCollectTimeout = std::chrono::minutes(10);
 
 }  // namespace
 

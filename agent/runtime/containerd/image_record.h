@@ -12,6 +12,9 @@
 
 namespace ctr {
 
+// A call that waits for containerd's collection may take as long as a large image's files.
+constexpr Duration kCollectTimeout = std::chrono::minutes(10);
+
 // A lease of a name of its own, "ctr-PURPOSE-" and more, for a day at most; returns its ID. What is
 // made under it is collected before its deletion returns, unless it belongs to an image by then.
 awaitable<StatusOr<std::string>> CreateLease(std::shared_ptr<const ContainerdClient> client,

@@ -20,7 +20,6 @@ namespace ctr {
 namespace {
 
 constexpr size_t kMaxCached = 1024;
-constexpr Duration kCollectTimeout = std::chrono::minutes(10);
 
 Status Unknown(const std::string& reference) {
   return Error(absl::StatusCode::kNotFound, code::kUnknownImage,

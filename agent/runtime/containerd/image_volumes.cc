@@ -15,13 +15,10 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/fd.h"
+#include "agent/runtime/containerd/layers.h"
 
 namespace ctr {
 namespace {
-
-// What one VOLUME may take: its path and its links are the image's.
-constexpr int kMaxComponents = 256;
-constexpr int kMaxLinks = 40;  // the kernel's
 
 Status CannotBe(const std::string& path, absl::string_view why) {
   return Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed,

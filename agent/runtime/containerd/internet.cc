@@ -18,7 +18,7 @@ namespace ctr {
 namespace {
 
 constexpr Duration kLook = std::chrono::seconds(1);
-constexpr Duration kLongestPause = std::chrono::seconds(30);
+constexpr Duration kLongestRepairPause = std::chrono::seconds(30);
 
 Status Refusal(const Status& why) {
   return Error(
@@ -125,7 +125,7 @@ awaitable<void> KeepInternet(std::shared_ptr<Core> core, TellInternet tell) {
     }
     core->egress_known.Open();
     core->egress_rests.Open();
-    pause = core->egress_status.ok() ? kLook : std::min(2 * pause, kLongestPause);
+    pause = core->egress_status.ok() ? kLook : std::min(2 * pause, kLongestRepairPause);
     co_await core->clock->SleepUntil(core->clock->Now() + pause);
   }
 }

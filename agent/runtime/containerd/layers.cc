@@ -15,16 +15,12 @@
 namespace ctr {
 namespace {
 
-// The paths, and links in them, are an image's, or an instance's.
-constexpr int kMaxComponents = 256;
-constexpr int kMaxLinks = 40;  // the kernel's
-
 // A folder of what is merged: that of each layer which has part in it, the topmost first.
-using Folder = std::vector<std::string>;
+using MergedFolder = std::vector<std::string>;
 
 // What a folder has under a name; both empty: nothing.
 struct Entry {
-  Folder folder;
+  MergedFolder folder;
   std::string file;  // anything but a folder
   bool is_link = false;
 };
@@ -38,7 +34,7 @@ bool IsOpaque(const std::string& folder) {
   return ::lgetxattr(folder.c_str(), "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
 }
 
-StatusOr<Entry> Look(const Folder& parent, absl::string_view name) {
+StatusOr<Entry> Look(const MergedFolder& parent, absl::string_view name) {
   Entry entry;
   for (const std::string& part : parent) {
     const std::string path = absl::StrCat(part, "/", name);
@@ -69,7 +65,7 @@ void Prepend(absl::string_view path, std::vector<std::string>& rest) {
 }  // namespace
 
 StatusOr<std::string> FindInLayers(const std::vector<std::string>& layers, absl::string_view path) {
-  std::vector<Folder> way = {layers};  // from the root to where we are
+  std::vector<MergedFolder> way = {layers};  // from the root to where we are
   std::vector<std::string> rest;
   Prepend(path, rest);
   int links = 0;

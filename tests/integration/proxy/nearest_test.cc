@@ -6,7 +6,7 @@
 #include "agent/base/descriptors.h"
 #include "tests/integration/proxy/world.h"
 
-namespace ctr {
+namespace ctr::nearest_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -300,4 +300,4 @@ TEST_CASE("time in which a client sends its body does not count for response_tim
 }
 
 }  // namespace
-}  // namespace ctr
+}  // namespace ctr::nearest_test

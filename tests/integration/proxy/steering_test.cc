@@ -7,7 +7,7 @@
 
 #include "tests/integration/proxy/world.h"
 
-namespace ctr {
+namespace ctr::steering_test {
 namespace {
 
 // A server of the host on 0.0.0.0 and a free port.
@@ -172,4 +172,4 @@ TEST_CASE("what is no address to listen on is refused") {
 }
 
 }  // namespace
-}  // namespace ctr
+}  // namespace ctr::steering_test

@@ -69,7 +69,7 @@ std::string ReadFile(const std::string& path) {
   return bytes.str();
 }
 
-std::string Sha256(const std::string& bytes) {
+std::string DigestHex(const std::string& bytes) {
   std::string digest(SHA256_DIGEST_LENGTH, '\0');
   SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
          reinterpret_cast<unsigned char*>(digest.data()));
@@ -93,8 +93,8 @@ void WriteBusyboxArchive(const std::string& path) {
   std::string config = absl::StrCat(
       R"({"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["/bin/sh"],)",
       R"("StopSignal":"SIGUSR1"},"rootfs":{"type":"layers","diff_ids":["sha256:)",
-      Sha256(layer_bytes), R"("]}})");
-  std::string config_name = Sha256(config) + ".json";
+      DigestHex(layer_bytes), R"("]}})");
+  std::string config_name = DigestHex(config) + ".json";
   Tar image;
   image.File(config_name, config, 0644);
   image.File("layer.tar", layer_bytes, 0644);

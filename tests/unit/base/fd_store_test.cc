@@ -71,7 +71,7 @@ class NotifySocket {
   const UniqueFd fd_;
 };
 
-UniqueFd ListeningSocket() {
+UniqueFd Listening() {
   UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   REQUIRE(::listen(fd.get(), 1) == 0);
   return fd;
@@ -90,7 +90,7 @@ TEST_CASE("a descriptor is kept with its name, and given up by it") {
   NotifySocket manager;
   FdStore store = FdStore::FromEnvironment();
   CHECK(store.available());
-  UniqueFd listener = ListeningSocket();
+  UniqueFd listener = Listening();
   store.Keep("http-0", listener.get());
   Notification kept = manager.Receive();
   CHECK(kept.text == "FDSTORE=1\nFDPOLL=0\nFDNAME=http-0");
@@ -114,9 +114,9 @@ TEST_CASE("descriptors for another process are not taken") {
 }
 
 TEST_CASE("what nobody takes is closed and given up") {
-  UniqueFd taken = ListeningSocket();  // 3, unless somebody has that already
+  UniqueFd taken = Listening();  // 3, unless somebody has that already
   NotifySocket manager;
-  UniqueFd listener = ListeningSocket();
+  UniqueFd listener = Listening();
   const int saved = taken.get() == 3 ? -1 : ::dup(3);
   if (taken.get() == 3) (void)taken.Release();
   REQUIRE(::dup2(listener.get(), 3) == 3);
@@ -137,12 +137,12 @@ TEST_CASE("what nobody takes is closed and given up") {
 TEST_CASE(
     "an agent that takes over has the descriptors by name, and the next one gets them from it") {
   FdStore::Descriptors handed_over;
-  handed_over["http-0"].push_back(ListeningSocket());
-  handed_over["of-no-use"].push_back(ListeningSocket());
+  handed_over["http-0"].push_back(Listening());
+  handed_over["of-no-use"].push_back(Listening());
   FdStore store = FdStore::FromPredecessor(std::move(handed_over));
   UniqueFd http = store.Take("http-0");
   CHECK(CheckListening(http.get(), AF_INET).ok());
-  UniqueFd api = ListeningSocket();
+  UniqueFd api = Listening();
   store.Keep("api", api.get());
   store.Lend("lock-run", api.get());
   store.DiscardRest();
@@ -155,12 +155,12 @@ TEST_CASE(
 TEST_CASE("the service manager is told what an agent changed that took over, once it listens") {
   NotifySocket manager;
   FdStore::Descriptors handed_over;
-  handed_over["http-0"].push_back(ListeningSocket());
-  handed_over["bound-1"].push_back(ListeningSocket());
+  handed_over["http-0"].push_back(Listening());
+  handed_over["bound-1"].push_back(Listening());
   FdStore store = FdStore::FromPredecessor(std::move(handed_over));
   UniqueFd http = store.Take("http-0");
   store.Remove("bound-1");
-  UniqueFd bound = ListeningSocket();
+  UniqueFd bound = Listening();
   store.Keep("bound-2", bound.get());
   store.Keep("bound-3", bound.get());
   store.Remove("bound-3");
@@ -218,7 +218,7 @@ TEST_CASE("an agent that was taken over from lets go of what it kept, but for wh
 }
 
 TEST_CASE("only a listening stream socket of the right family is taken for a listener") {
-  UniqueFd listener = ListeningSocket();
+  UniqueFd listener = Listening();
   CHECK(CheckListening(listener.get(), AF_INET).ok());
   CHECK_FALSE(CheckListening(listener.get(), AF_UNIX).ok());
   UniqueFd idle(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

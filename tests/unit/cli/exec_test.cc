@@ -2,7 +2,7 @@
 
 #include "tests/unit/cli/command_line.h"
 
-namespace ctr::cli {
+namespace ctr::cli::exec_test {
 namespace {
 
 const Environment kNowhere = {{"CTR_HOST", "unix:///nonexistent/agent.sock"}};
@@ -34,4 +34,4 @@ TEST_CASE("what follows the command belongs to it, also what looks like ctr's fl
 }
 
 }  // namespace
-}  // namespace ctr::cli
+}  // namespace ctr::cli::exec_test

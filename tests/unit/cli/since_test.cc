@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::cli {
+namespace ctr::cli::since_test {
 namespace {
 
 constexpr int64_t kNowMs = 1'795'467'600'250;  // 2026-11-23T21:00:00.250Z
@@ -44,4 +44,4 @@ TEST_CASE("--since refuses what is neither, and says how it is written") {
 }
 
 }  // namespace
-}  // namespace ctr::cli
+}  // namespace ctr::cli::since_test

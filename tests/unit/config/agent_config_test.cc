@@ -11,7 +11,7 @@
 
 #include "agent/config/command_line.h"
 
-namespace ctr {
+namespace ctr::agent_config_test {
 namespace {
 
 std::string Refusal(const std::string& toml) {
@@ -324,4 +324,4 @@ TEST_CASE("an address or a path with a zero in it is refused") {
   CHECK(Refusal("data_dir = \"/var\\u0000x\"\n").starts_with("agent.toml:1: data_dir"));
 }
 
-}  // namespace ctr
+}  // namespace ctr::agent_config_test

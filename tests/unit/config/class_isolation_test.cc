@@ -4,7 +4,7 @@
 
 #include "agent/config/class_file.h"
 
-namespace ctr {
+namespace ctr::class_isolation_test {
 namespace {
 
 constexpr char kTop[] = "name = \"web\"\nimage = \"demo:latest\"\n";
@@ -120,4 +120,4 @@ TEST_CASE("impossible users, folders and security are refused") {
   CHECK(RefusalOf("[security]\nprivileged = true").find("unknown key") != std::string::npos);
 }
 
-}  // namespace ctr
+}  // namespace ctr::class_isolation_test

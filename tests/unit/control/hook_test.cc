@@ -9,7 +9,7 @@
 #include "tests/fakes/loop.h"
 #include "tests/fakes/manual_clock.h"
 
-namespace ctr {
+namespace ctr::hook_test {
 namespace {
 
 // Real processes, on a clock that stands still.
@@ -94,4 +94,4 @@ TEST_CASE("a hook that is cancelled is killed") {
 }
 
 }  // namespace
-}  // namespace ctr
+}  // namespace ctr::hook_test

@@ -10,7 +10,7 @@
 #include "tests/fakes/manual_clock.h"
 #include "tests/fakes/temp_folder.h"
 
-namespace ctr {
+namespace ctr::log_watcher_test {
 namespace {
 
 struct CountingAlarm final : Alarm {
@@ -87,4 +87,4 @@ TEST_CASE_FIXTURE(Fixture, "without any inotify, folders are looked at four time
   CheckPolls(watcher, folder_.path());
 }
 
-}  // namespace ctr
+}  // namespace ctr::log_watcher_test

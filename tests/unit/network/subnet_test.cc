@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr {
+namespace ctr::subnet_test {
 namespace {
 
 IpRange Range(std::string_view text) { return ParseIpRange(text).value_or(IpRange()); }
@@ -105,4 +105,4 @@ TEST_CASE("what was chosen is kept as a line") {
   }
 }
 
-}  // namespace ctr
+}  // namespace ctr::subnet_test

@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::cpu_scaler_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -241,4 +241,4 @@ TEST_CASE("more that came for another reason counts against the limit, but takes
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::cpu_scaler_test

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::disk_floor_test {
 namespace {
 
 constexpr int64_t kMiB = int64_t{1} << 20;
@@ -179,4 +179,4 @@ TEST_CASE("where files run out the one that made most of them goes") {
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::disk_floor_test

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::disk_test {
 namespace {
 
 constexpr int64_t kMiB = int64_t{1} << 20;
@@ -58,4 +58,4 @@ TEST_CASE("a disk without room for the reserve at the start is full, as an earli
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::disk_test

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::event_coalescer_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -105,4 +105,4 @@ TEST_CASE("a flood of ever new kinds is bounded, and what is beyond is counted t
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::event_coalescer_test

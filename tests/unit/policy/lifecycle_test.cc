@@ -4,7 +4,7 @@
 
 #include "agent/policy/routing.h"
 
-namespace ctr::policy {
+namespace ctr::policy::lifecycle_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -106,4 +106,4 @@ TEST_CASE("the random pick covers its range evenly") {
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::lifecycle_test

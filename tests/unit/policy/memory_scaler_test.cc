@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::memory_scaler_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -170,4 +170,4 @@ TEST_CASE("a second look at the same moment changes nothing") {
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::memory_scaler_test

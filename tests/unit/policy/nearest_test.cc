@@ -6,7 +6,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::nearest_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -271,4 +271,4 @@ TEST_CASE("whatever the states are, the chosen one is of the best that can serve
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::nearest_test

@@ -6,7 +6,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::outlier_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -131,4 +131,4 @@ TEST_CASE("only what a gateway says failed counts") {
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::outlier_test

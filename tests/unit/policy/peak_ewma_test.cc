@@ -8,7 +8,7 @@
 
 #include "agent/policy/in_flight_watch.h"
 
-namespace ctr::policy {
+namespace ctr::policy::peak_ewma_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -180,4 +180,4 @@ TEST_CASE("the watch works at the clock's zero, too") {
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::peak_ewma_test

@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::readiness_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -182,4 +182,4 @@ TEST_CASE("time that goes backwards puts the next check off by no more than an i
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::readiness_test

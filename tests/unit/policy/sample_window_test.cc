@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::sample_window_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -148,4 +148,4 @@ TEST_CASE("for the maximum a clock that goes back stands still") {
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::sample_window_test

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::scale_plan_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -72,4 +72,4 @@ TEST_CASE("one beyond the indexes goes before others, and the one to be replaced
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::scale_plan_test

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr::policy {
+namespace ctr::policy::traffic_scaler_test {
 namespace {
 
 using namespace std::chrono_literals;
@@ -314,4 +314,4 @@ TEST_CASE("a clock that jumps ahead empties the windows, one that jumps back cha
 }
 
 }  // namespace
-}  // namespace ctr::policy
+}  // namespace ctr::policy::traffic_scaler_test

@@ -4,7 +4,7 @@
 
 #include <doctest/doctest.h>
 
-namespace ctr {
+namespace ctr::route_table_test {
 namespace {
 
 constexpr uint32_t kAlice = 0x7F4D0002;    // 127.77.0.2
@@ -231,4 +231,4 @@ TEST_CASE("a reader sees the newest table") {
 }
 
 }  // namespace
-}  // namespace ctr
+}  // namespace ctr::route_table_test

@@ -14,7 +14,7 @@
 
 using nlohmann::json;
 
-namespace ctr {
+namespace ctr::seccomp_test {
 namespace {
 
 const Platform kAmd64{"amd64", "", "SCMP_ARCH_X86_64"};
@@ -192,4 +192,4 @@ TEST_CASE("kernel releases are compared by number") {
   CHECK(ParseKernelVersion("nonsense") == KernelVersion{});
 }
 
-}  // namespace ctr
+}  // namespace ctr::seccomp_test
