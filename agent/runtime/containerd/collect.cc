@@ -14,7 +14,9 @@ namespace {
 constexpr std::chrono::seconds kDelay(2);
 
 awaitable<void> WaitAndCollect(std::shared_ptr<Core> core) {
-  co_await core->clock->SleepUntil(core->clock->Now() + kDelay);
+  const MonoTime due = core->clock->Now() + kDelay;
+  while (core->clock->Now() < due && !core->client.closed()) co_await core->closed->WaitUntil(due);
+  if (core->client.closed()) co_return;
   co_await core->changes.Pass();
   // Whoever asks from here on may come too late for this one.
   core->collects = false;

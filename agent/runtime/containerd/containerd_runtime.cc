@@ -170,6 +170,7 @@ ContainerdRuntime::ContainerdRuntime(std::shared_ptr<Core> core,
 ContainerdRuntime::~ContainerdRuntime() {
   StopWatching();
   core_->client.Close();
+  core_->closed->Ring();
 }
 
 void ContainerdRuntime::Watch() {

@@ -37,7 +37,8 @@ Core::Core(ContainerdOptions options, Clock* clock, asio::any_io_executor contro
       disks(this->control, *clock),
       changes(this->control, *clock),
       egress_known(this->control, *clock),
-      egress_rests(this->control, *clock) {
+      egress_rests(this->control, *clock),
+      closed(clock->MakeAlarm(this->control)) {
   egress_known.Close();
 }
 

@@ -60,7 +60,8 @@ struct Core {
   Status egress_status = absl::UnavailableError("it is not known yet; ask again");
   // Closed while something of the way out is looked at or changed.
   Gate egress_rests;
-  bool collects = false;  // CollectLater has been asked and has not yet begun
+  bool collects = false;                // CollectLater has been asked and has not yet begun
+  const std::unique_ptr<Alarm> closed;  // rings when the client has been closed
 };
 
 // The containerd namespace of an agent.
@@ -73,6 +74,7 @@ inline constexpr char kClass[] = "ctr.class";
 inline constexpr char kId[] = "ctr.id";
 inline constexpr char kGeneration[] = "ctr.generation";
 inline constexpr char kRevision[] = "ctr.revision";
+inline constexpr char kImageDigest[] = "ctr.image-digest";
 inline constexpr char kStopSignal[] = "ctr.stop-signal";
 inline constexpr char kRecord[] =
     "ctr.record.";  // 0, 1, 2 …: a piece of ContainerSpec::record each

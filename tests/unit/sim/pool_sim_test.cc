@@ -12,7 +12,7 @@
 #include "spdlog/spdlog.h"
 #include "tests/unit/sim/sim_host.h"
 
-namespace ctr::sim {
+namespace ctr::sim::pool_sim_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -247,4 +247,4 @@ TEST_CASE("whatever fails, a class that scales serves again and goes to zero") {
 }
 
 }  // namespace
-}  // namespace ctr::sim
+}  // namespace ctr::sim::pool_sim_test

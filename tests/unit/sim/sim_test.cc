@@ -19,7 +19,7 @@ namespace {
 #endif
 #endif
 #ifdef CTR_SIM_SANITIZED
-constexpr int kRuns = 300;
+constexpr int kRuns = 100;
 #else
 constexpr int kRuns = 10'000;
 #endif
