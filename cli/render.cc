@@ -66,6 +66,7 @@ Json ToJson(const v1::Class& class_, const Json& settings) {
   json["address"] = TextOrNull(class_.address());
   json["url"] = TextOrNull(class_.url());
   json["image"] = class_.image();
+  json["image_digest"] = TextOrNull(class_.image_digest());
   json["revision"] = TextOrNull(class_.revision());
   json["default_port"] = job ? Json(nullptr) : Json(class_.default_port());
   json["default_protocol"] = job ? Json(nullptr) : TextOrNull(class_.default_protocol());
@@ -73,6 +74,7 @@ Json ToJson(const v1::Class& class_, const Json& settings) {
   json["instances"] = class_.instances();
   json["live_instances"] = class_.live_instances();
   json["live_revisions"] = LiveRevisions(class_);
+  json["outdated_instances"] = class_.outdated_instances();
   json["loosened"] = Array(class_.loosened());
   json["applied_at"] = TimeOrNull(class_.applied_at_ms());
   return json;
@@ -95,7 +97,10 @@ Cell StateCell(const v1::Instance& instance) {
 }
 
 Cell RevisionCell(const v1::Instance& instance) {
-  if (instance.outdated()) return {instance.revision() + " (old)", Colour::kYellow};
+  if (instance.outdated()) {
+    const char* what = instance.old_image() ? " (old image)" : " (old)";
+    return {instance.revision() + what, Colour::kYellow};
+  }
   return {instance.revision()};
 }
 
@@ -139,6 +144,7 @@ Json ToJson(const v1::Instance& instance) {
   json["message"] = TextOrNull(instance.message());
   json["revision"] = TextOrNull(instance.revision());
   json["outdated"] = instance.outdated();
+  json["image_digest"] = TextOrNull(instance.image_digest());
   json["failures"] = instance.failures();
   json["next_start"] = TimeOrNull(instance.next_start_at_ms());
   json["overloaded"] = instance.overloaded();

@@ -26,6 +26,7 @@ InstanceCounts CountOf(const Supervisor& supervisor, const std::string& class_na
     ++counts.known;
     const Observed& observed = instance->record().observed;
     if (observed.state != State::kStopped) ++counts.live_revisions[observed.revision];
+    if (instance->Outdated()) ++counts.outdated;
   }
   return counts;
 }

@@ -59,8 +59,9 @@ void ToProto(const Instance& instance, v1::Instance* proto) {
   proto->set_failures(static_cast<uint32_t>(observed.failures));
   if (observed.next_start) proto->set_next_start_at_ms(UnixMilliseconds(*observed.next_start));
   proto->set_overloaded(observed.state == State::kHealthy && instance.slot()->load().overloaded());
-  proto->set_outdated(observed.state != State::kStopped &&
-                      observed.revision != instance.class_state()->revision);
+  proto->set_outdated(instance.Outdated());
+  proto->set_old_image(instance.RunsOldImage());
+  if (instance.container()) proto->set_image_digest(instance.container()->image_digest);
 }
 
 void ToProto(const Event& event, v1::Event* proto) {
@@ -93,6 +94,8 @@ void ToProto(const ClassState& state, const InstanceCounts& instances, v1::Class
   StatusOr<std::string> image = NormalizeReference(config.image);
   proto->set_image(image.ok() ? *image : config.image);
   proto->set_revision(state.revision);
+  proto->set_image_digest(state.image_digest);
+  proto->set_outdated_instances(instances.outdated);
   proto->set_address(FormatIpv4(state.record.address));
   proto->set_default_port(config.default_port.value_or(0));
   if (config.default_port) proto->set_default_protocol(DefaultProtocol(config));

@@ -26,6 +26,7 @@ void ToProto(const LogRecord& record, v1::LogRecord* proto);
 // What there is of a class.
 struct InstanceCounts {
   uint32_t known = 0;                              // IDs
+  uint32_t outdated = 0;                           // live instances that are Outdated()
   std::map<std::string, uint32_t> live_revisions;  // live instances, by what they were started with
 };
 

@@ -93,7 +93,8 @@ awaitable<Status> AgentService::DoExplain(const v1::ExplainInstanceRequest* requ
   view.in_flight = instance->slot()->in_flight();
   view.visits = instance->visits();
   view.passing = instance->shown_state() == instance->state();
-  view.outdated = response->instance().outdated();
+  view.outdated = instance->Outdated();
+  view.old_image = instance->RunsOldImage();
   if (instance->state() == State::kHealthy) {
     const auto wall = [&](MonoTime time) {
       return view.now + std::chrono::duration_cast<WallTime::duration>(time - clock_.Now());

@@ -74,7 +74,11 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
   Semaphore::Permit permit = co_await class_edits_.Acquire();
   auto found = classes_.find(config.name);
   const bool known = found != classes_.end();
-  if (known && *found->second->config == config) co_return applied;
+  if (known && *found->second->config == config) {
+    co_await LookAtImages();
+    applied.note = NoteOfOldImages(applied.name);
+    co_return applied;
+  }
   ClassRecord record{.config = config, .source = std::move(source), .applied_at = clock_.Wall()};
   const auto unread = unread_classes_.find(config.name);
   if (known) {
@@ -112,6 +116,7 @@ awaitable<StatusOr<AppliedClass>> Supervisor::ApplyClass(std::string source, std
   for (const auto& [name, instance] : instances_) {
     if (name.class_name == applied.name && instance->state() != State::kStopped) instance->Nudge();
   }
+  co_await LookAtImages();
   applied.result = known ? ApplyResult::kConfigured : ApplyResult::kCreated;
   if (other_disk) applied.note = co_await NoteOfDisks(applied.name, disk);
   const std::string missing = co_await NoteOfVolumes(services_.work, state->config->volumes);
@@ -128,6 +133,17 @@ awaitable<StatusOr<AppliedClass>> Supervisor::SetAutoscale(
   CTR_CO_ASSIGN_OR_RETURN(std::string source,
                           WithAutoscale(class_state->record.source, on, settings));
   co_return co_await ApplyClass(std::move(source), class_name, std::move(cause));
+}
+
+// An image under the name of another changes no setting.
+std::string Supervisor::NoteOfOldImages(const std::string& class_name) const {
+  const auto old = std::count_if(instances_.begin(), instances_.end(), [&](const auto& entry) {
+    return entry.first.class_name == class_name && entry.second->RunsOldImage();
+  });
+  if (old == 0) return "";
+  const std::string whose = old == 1 ? "1 instance runs" : absl::StrCat(old, " instances run");
+  return absl::StrCat(whose,
+                      " what the image's name meant before; what it means now: ctr restart ID");
 }
 
 // A class file without `disk` must not cost anybody's data: a kept disk stays until destroy, and so

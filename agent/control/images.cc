@@ -8,6 +8,7 @@
 #include "agent/config/memory_size.h"
 #include "agent/control/supervisor.h"
 #include "agent/model/reference.h"
+#include "spdlog/spdlog.h"
 
 namespace ctr {
 namespace {
@@ -94,6 +95,10 @@ awaitable<StatusOr<PulledImage>> Supervisor::PullImage(PullRequest request,
   if (!pulled.ok()) co_return pulled;
   events_.Record({.type = event::kImagePulled,
                   .message = absl::StrCat(pulled->reference, " (", pulled->digest, ")")});
+  for (const auto& [name, state] : classes_) {
+    StatusOr<std::string> image = ImageReferenceOf(*state->config);
+    if (image.ok() && *image == pulled->reference) state->NoteImage(pulled->digest, clock_.Now());
+  }
   co_return pulled;
 }
 
@@ -118,8 +123,10 @@ awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
 
 awaitable<StatusOr<std::vector<std::string>>> Supervisor::ImportImages(UniqueFd archive,
                                                                        std::string name) {
-  return runtime_.ImportImages(std::move(archive), std::move(name),
-                               [this](int64_t bytes) { return MakeImageRoom(bytes); });
+  StatusOr<std::vector<std::string>> imported = co_await runtime_.ImportImages(
+      std::move(archive), std::move(name), [this](int64_t bytes) { return MakeImageRoom(bytes); });
+  if (imported.ok()) co_await LookAtImages();
+  co_return imported;
 }
 
 awaitable<StatusOr<PrunedImages>> Supervisor::PruneImages() {
@@ -140,6 +147,26 @@ awaitable<Status> Supervisor::RemoveImage(std::string reference) {
 void Supervisor::NotePruned(const PrunedImages& pruned) {
   for (const std::string& reference : pruned.references) {
     events_.Record({.type = event::kImageRemoved, .message = reference});
+  }
+}
+
+awaitable<void> Supervisor::LookAtImages() {
+  const MonoTime asked = clock_.Now();
+  StatusOr<std::vector<ImageSummary>> images = co_await runtime_.ListImages();
+  if (!images.ok()) {
+    spdlog::warn("cannot look what classes' images are: {}",
+                 std::string(images.status().message()));
+    co_return;
+  }
+  std::map<std::string, std::string> digests;
+  for (ImageSummary& image : *images) {
+    digests.emplace(std::move(image.reference), std::move(image.digest));
+  }
+  for (const auto& [name, state] : classes_) {
+    StatusOr<std::string> image = ImageReferenceOf(*state->config);
+    if (!image.ok()) continue;
+    const auto found = digests.find(*image);
+    state->NoteImage(found == digests.end() ? "" : found->second, asked);
   }
 }
 

@@ -151,6 +151,16 @@ awaitable<Status> Instance::AwaitCommitted() {
   co_return waiting->failure.value_or(absl::OkStatus());
 }
 
+bool Instance::Outdated() const {
+  return state() != State::kStopped && (observed().revision != class_->revision || RunsOldImage());
+}
+
+bool Instance::RunsOldImage() const {
+  return container_ && observed().revision == class_->revision &&
+         !container_->image_digest.empty() && !class_->image_digest.empty() &&
+         container_->image_digest != class_->image_digest;
+}
+
 void Instance::Adopt(Container container, const Observed& seen) {
   Observed& observed = record_.observed;
   const bool same_start = container.generation == seen.generation;

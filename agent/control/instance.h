@@ -40,12 +40,20 @@ struct WakeTimes {
 struct ClassState {
   ClassRecord record;
   std::string revision;
+  std::string image_digest;  // of what its image's name means here, as last seen; "" if nothing
+  MonoTime image_seen;       // when that was asked, at the earliest
   std::shared_ptr<const ClassConfig>
       config;  // == record.config; instances keep the one they were started with
   std::shared_ptr<Traffic> traffic = std::make_shared<Traffic>();
   WakeTimes wake_times;
   int live = 0;           // instances that are not stopped
   bool removing = false;  // makes no new instances
+
+  void NoteImage(std::string digest, MonoTime asked) {
+    if (asked < image_seen) return;
+    image_digest = std::move(digest);
+    image_seen = asked;
+  }
 };
 
 // Lists the listening sockets of one container. Quick, on the control loop.
@@ -139,6 +147,10 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::optional<Container>& container() const { return container_; }
   // What it runs with; of one that does not run, what its next start would.
   const ClassConfig& config() const { return container_ ? *running_config_ : *class_->config; }
+  // Whether a start now would give another: of a newer revision, or of what its image's name means
+  // by now.
+  bool Outdated() const;
+  bool RunsOldImage() const;
   int visits() const { return visits_; }
   // As it is to be shown: one that is healthy, but for its readiness check, is `running`.
   State shown_state() const {

@@ -166,6 +166,8 @@ awaitable<Status> Instance::StartContainer() {
   }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
   created_at_ = services_.clock.Now();
+  // Nobody need have told us that it was moved.
+  if (running_config_ == class_->config) class_->NoteImage(container_->image_digest, permitted_at_);
   probe_ = services_.probe(*container_);
   co_return co_await Before(services_.clock, start_deadline_, StartProcess(), StartTimeoutError());
 }

@@ -115,6 +115,7 @@ awaitable<void> Supervisor::KeepReconciled() {
 // Instances see to their own containers. What nobody knows goes; a start in progress is known
 // before its container is.
 awaitable<void> Supervisor::Reconcile() {
+  co_await LookAtImages();
   StatusOr<std::vector<Container>> containers = co_await runtime_.List();
   if (!containers.ok()) {
     spdlog::warn("cannot reconcile: {}", std::string(containers.status().message()));

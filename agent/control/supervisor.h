@@ -180,12 +180,15 @@ class Supervisor final : public Waker {
   awaitable<StatusOr<std::string>> ProvideImage(ClassConfig config);
   awaitable<StatusOr<std::string>> SettleImage(ClassConfig config);
   awaitable<Status> EnsureImage(std::string image);
+  // Notes with each class what its image's name means here by now.
+  awaitable<void> LookAtImages();
   awaitable<Status> MakeImageRoom(int64_t bytes);
   Status CheckMayMove(const std::string& reference, const Platform& platform) const;
   std::string ImageUser(const std::string& reference) const;
   std::set<std::string> ImagesToKeep() const;
   std::shared_ptr<void> WantImage(const std::string& reference);
   void NotePruned(const PrunedImages& pruned);
+  std::string NoteOfOldImages(const std::string& class_name) const;
   awaitable<std::string> NoteOfDisks(std::string class_name, Disk disk);
   awaitable<Status> Commit(std::vector<Change> changes, Use use);
   // `containers`: the newest start of an instance before the others, which are remains.

@@ -320,7 +320,8 @@ class Explanation {
     }
     TellLimits();
     if (view_.outdated) {
-      Say("It runs an older revision of its class; ctr restart ", name_, " gives it the newest.");
+      Say("It runs an older revision of its class", view_.old_image ? "'s image" : "",
+          "; ctr restart ", name_, " gives it the newest.");
     }
     TellEarlierFailures();
   }

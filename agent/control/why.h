@@ -22,7 +22,8 @@ struct WhyView {
   std::optional<WallTime> last_activity;  // while it runs
   std::optional<WallTime> sleeps_at;      // if nothing more happens
   bool passing = true;                    // its readiness check
-  bool outdated = false;                  // it runs another revision than the class has now
+  bool outdated = false;                  // as Instance::Outdated
+  bool old_image = false;                 // as Instance::RunsOldImage
 };
 
 // How the cause begins of what the autoscaler does with an instance.

@@ -83,6 +83,7 @@ struct Container {
   InstanceName name;
   uint64_t generation = 0;
   std::string revision;
+  std::string image_digest;  // ImageSummary::digest of what its image's name meant when it was made
   ContainerPhase phase = ContainerPhase::kCreated;
   int pid = 0;                                    // 0 once exited
   std::shared_ptr<const NetworkNamespace> netns;  // null once exited
@@ -103,8 +104,8 @@ struct KeptDisk {
 };
 
 struct ImageSummary {
-  std::string reference;  // full form
-  std::string digest;
+  std::string reference;   // full form
+  std::string digest;      // of what the name points to: a manifest or an index
   int64_t size_bytes = 0;  // manifest, config and layers, as stored
   WallTime created_at;     // in this store
 };

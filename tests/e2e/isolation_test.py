@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import tempfile
 import unittest
 
+import images
 import isolation
 from harness import Agent, Case, read, wait_for
 
@@ -95,6 +97,48 @@ class Changes(Case):
                          [("alice", shown["revision"], False), ("bob", first, True)])
         self.assertEqual(self.agent.ctr("exec", "alice", "--", "sh", "-c", 'pwd; echo "$A"'), "/tmp\n1")
         self.assertEqual(self.agent.ctr("exec", "bob", "--", "sh", "-c", 'pwd; echo "$A"'), "/")
+
+    def test_an_image_that_takes_the_name_of_another_is_told_and_taken_by_a_restart(self):
+        def build(word):
+            with tempfile.TemporaryDirectory(prefix="ctr-build-") as folder:
+                os.makedirs(folder + "/root/bin")
+                shutil.copy("/bin/busybox", folder + "/root/bin/sh")
+                with open(folder + "/root/word", "w") as file:
+                    file.write(word)
+                self.agent.ctr("image", "import", images.pack(folder + "/root", folder + "/app.tar", "app:dev"))
+
+        def digests():
+            return {it["id"]: (it["image_digest"], it["outdated"]) for it in self.agent.json("ls")}
+
+        def shown():
+            entry = self.agent.json("class", "show", "app")
+            return entry["image_digest"], entry["outdated_instances"]
+
+        class_file = 'name = "app"\nimage = "app:dev"\nentrypoint = ["sh", "-c", "while :; do read -t 1 x; done"]\nrestart = "always"\n'
+        build("first")
+        self.agent.apply(class_file)
+        for name in ("alice", "bob"):
+            self.agent.ctr("start", "app/" + name)
+        first = shown()[0]
+        self.assertTrue(first.startswith("sha256:"))
+        self.assertEqual((digests(), shown()[1]), ({"alice": (first, False), "bob": (first, False)}, 0))
+        build("second")
+        second = shown()[0]
+        self.assertNotEqual(second, first)
+        self.assertEqual((digests(), shown()[1]), ({"alice": (first, True), "bob": (first, True)}, 2))
+        self.assertEqual(self.agent.ctr("ls").count("(old image)"), 2)
+        self.assertIn("older revision of its class's image", self.agent.ctr("why", "app/alice"))
+        again = self.agent.ctr("class", "apply", "-f", "-", stdin=class_file, check=False)
+        self.assertIn("2 instances run what the image's name meant before", again.stderr)
+        self.assertIn("unchanged", again.stdout)
+        self.agent.ctr("restart", "app/alice")
+        self.agent.stop()
+        self.agent.start()
+        wait_for(lambda: shown()[0] == second, "the agent to have looked at the images")
+        self.assertEqual((digests(), shown()), ({"alice": (second, False), "bob": (first, True)}, (second, 1)))
+        self.assertEqual(self.agent.json("inspect", "app/bob")["image_digest"], first)
+        words = [self.agent.ctr("exec", "app/" + name, "--", "sh", "-c", "read x < /word; echo $x") for name in ("alice", "bob")]
+        self.assertEqual(words, ["second", "first"])
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class FakeRuntime final : public Runtime {
 
   // Behaviour, set by tests.
   std::set<std::string> images = {"docker.io/library/demo:latest"};
+  std::map<std::string, std::string> digests;   // of `images`; "" unless it is here
   std::map<std::string, std::string> registry;  // what can be pulled, with its digest
   bool hold_pull = false;                       // PullImage waits until Release()
   bool hold_named = false;                      // so does it once it has set the names
@@ -96,6 +97,7 @@ class FakeRuntime final : public Runtime {
 
   awaitable<StatusOr<Container>> Create(ContainerSpec spec) override {
     ++creates;
+    const std::string digest = digests[spec.image];
     while (hold_create) co_await Change();
     if (!create_error.ok()) co_return create_error;
     Entry entry;
@@ -103,6 +105,7 @@ class FakeRuntime final : public Runtime {
     entry.container.name = spec.name;
     entry.container.generation = spec.generation;
     entry.container.revision = spec.revision;
+    entry.container.image_digest = digest;
     entry.container.record = spec.record;
     entry.spec = spec;
     if (spec.keep_disk) disks.try_emplace(spec.name, spec.record);
@@ -282,7 +285,11 @@ class FakeRuntime final : public Runtime {
     co_return pruned;
   }
   awaitable<StatusOr<std::vector<ImageSummary>>> ListImages() override {
-    co_return std::vector<ImageSummary>();
+    std::vector<ImageSummary> summaries;
+    for (const std::string& image : images) {
+      summaries.push_back({.reference = image, .digest = digests[image], .created_at = {}});
+    }
+    co_return summaries;
   }
   awaitable<Status> RemoveImage(std::string reference) override {
     images.erase(reference);

@@ -54,6 +54,7 @@ StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
 }
 
 containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpec& spec,
+                                            const ResolvedImage& image,
                                             std::optional<int> stop_signal, std::string spec_text) {
   containers::CreateContainerRequest request;
   containers::Container& record = *request.mutable_container();
@@ -67,6 +68,7 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
   labels[label::kId] = spec.name.id;
   labels[label::kGeneration] = absl::StrCat(spec.generation);
   labels[label::kRevision] = spec.revision;
+  labels[label::kImageDigest] = image.digest;
   PutRecord(spec.record, labels);
   if (stop_signal.has_value()) labels[label::kStopSignal] = absl::StrCat(*stop_signal);
 
@@ -182,7 +184,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
                           SpecText(*core, spec, image, std::move(files), internet));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
-      &ContainersApi::Create, RecordOf(*core, spec, stop_signal, std::move(text)));
+      &ContainersApi::Create, RecordOf(*core, spec, image, stop_signal, std::move(text)));
   if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
   awaitable<StatusOr<int>> task =
       CreateTask(core, spec.id, LoggerUrl(*core, spec), spec.image, std::move(rootfs.mounts));
@@ -200,6 +202,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   container.name = std::move(spec.name);
   container.generation = spec.generation;
   container.revision = std::move(spec.revision);
+  container.image_digest = std::move(image.digest);
   container.phase = ContainerPhase::kCreated;
   container.pid = *pid;
   container.netns = std::move(opened.netns);

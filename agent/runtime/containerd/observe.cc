@@ -33,6 +33,7 @@ Container Describe(const containers::Container& record) {
   container.name.class_name = LabelOf(record, label::kClass);
   container.name.id = LabelOf(record, label::kId);
   container.revision = LabelOf(record, label::kRevision);
+  container.image_digest = LabelOf(record, label::kImageDigest);
   container.record = GetRecord(record.labels());
   if (!absl::SimpleAtoi(LabelOf(record, label::kGeneration), &container.generation)) {
     container.generation = 0;

@@ -108,8 +108,8 @@ TEST_CASE("class show prints the settings as lines, or everything as JSON") {
   FakeAgent agent;
   *agent.classes.add_classes() = Web();
   std::string text = RunCtr(agent, {"class", "show", "web"}).out;
-  CHECK(text.find("sleep_after:      10m\n") != std::string::npos);
-  CHECK(text.find("env:              {\"A\":\"1\"}\n") != std::string::npos);
+  CHECK(text.find("sleep_after:        10m\n") != std::string::npos);
+  CHECK(text.find("env:                {\"A\":\"1\"}\n") != std::string::npos);
   CHECK(text.find("source") == std::string::npos);
   Json json = Json::parse(RunCtr(agent, {"class", "show", "web", "-o", "json"}).out);
   CHECK(json["source"] == "name = \"web\"\n");

@@ -41,7 +41,7 @@ TEST_CASE("an instance has every key, null where there is nothing to say") {
         R"({"class":"web","id":"alice","state":"healthy","reason":null,"exit_code":null,)"
         R"("url":"http://127.77.0.2:8080","address":"127.77.0.2","generation":3,)"
         R"("since":"2026-11-23T20:59:48.250Z","created_at":"2026-11-23T20:00:00.250Z",)"
-        R"("in_flight":2,"message":null,"revision":"abc","outdated":false,)"
+        R"("in_flight":2,"message":null,"revision":"abc","outdated":false,"image_digest":null,)"
         R"("failures":0,"next_start":null,"overloaded":false})");
   Json job = ToJson(Job("j", "exited", 0));
   CHECK(job["exit_code"] == 0);
@@ -126,6 +126,9 @@ TEST_CASE("the table says who runs another revision than the class has now") {
   *instances.Add() = Alice();
   instances[0].set_outdated(true);
   CHECK(InstanceTable(instances, kNow, Style::kPlain).find("  abc (old)\n") != std::string::npos);
+  instances[0].set_old_image(true);
+  CHECK(InstanceTable(instances, kNow, Style::kPlain).find("  abc (old image)\n") !=
+        std::string::npos);
 }
 
 TEST_CASE("a class says how many run which revision, and what loosens its isolation") {

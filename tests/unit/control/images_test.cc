@@ -90,6 +90,61 @@ TEST_CASE("another machine's image takes no name that a class begins to use duri
   CHECK(ErrorCodeOf((*pulled)->status()) == code::kInUse);
 }
 
+TEST_CASE("who runs the image that had the name before is outdated until it starts again") {
+  const std::string demo = "docker.io/library/demo:latest";
+  World world;
+  world.runtime.digests[demo] = "sha256:first";
+  world.Apply(kWebClass);
+  auto alice = world.Started("web", "alice");
+  CHECK_FALSE(alice->Outdated());
+  CHECK(alice->class_state()->image_digest == "sha256:first");
+
+  world.runtime.digests[demo] = "sha256:second";
+  CHECK(world.Await(world.supervisor->ImportImages(UniqueFd(), demo)).ok());
+  CHECK(alice->Outdated());
+  CHECK(alice->RunsOldImage());
+  CHECK(alice->container()->image_digest == "sha256:first");
+  CHECK(alice->class_state()->image_digest == "sha256:second");
+  auto applied = world.Await(world.supervisor->ApplyClass(kWebClass, "web.toml", ""));
+  REQUIRE(applied.ok());
+  CHECK(applied->result == ApplyResult::kUnchanged);
+  CHECK(applied->note.find("1 instance runs") != std::string::npos);
+
+  CHECK(world.Await(world.supervisor->Restart(alice, true, world.Deadline(), "")).ok());
+  CHECK_FALSE(alice->Outdated());
+  CHECK(alice->container()->image_digest == "sha256:second");
+}
+
+TEST_CASE("who is being made of an image while its name moves is outdated from the start") {
+  const std::string demo = "docker.io/library/demo:latest";
+  World world;
+  world.runtime.digests[demo] = "sha256:first";
+  world.Apply(kWebClass);
+  auto alice = world.Create("web", "alice");
+  world.runtime.hold_create = true;
+  auto started = world.Spawn(world.supervisor->Start(alice, true, world.Deadline(), "test"));
+  world.Settle();
+  world.Advance(std::chrono::milliseconds(10));
+  world.runtime.digests[demo] = "sha256:second";
+  CHECK(world.Await(world.supervisor->ImportImages(UniqueFd(), demo)).ok());
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(started->has_value());
+  CHECK((*started)->ok());
+  CHECK(alice->RunsOldImage());
+}
+
+TEST_CASE("a pull that moves a name outdates who runs what it meant") {
+  const std::string demo = "docker.io/library/demo:latest";
+  World world;
+  world.runtime.digests[demo] = "sha256:first";
+  world.Apply(kWebClass);
+  auto alice = world.Started("web", "alice");
+  world.runtime.registry[demo] = "sha256:second";
+  CHECK(world.Await(world.supervisor->PullImage({.reference = demo}, nullptr)).ok());
+  CHECK(alice->RunsOldImage());
+}
+
 TEST_CASE("an image that a class comes to use while others are pruned stays") {
   World world;
   world.runtime.images = {"docker.io/library/a:1", "docker.io/library/demo:latest"};

@@ -210,7 +210,9 @@ TEST_CASE("why: healthy and busy, never sleeping, kept awake, outdated") {
   Says(view, "Exec sessions and copies in it: 1; they keep it awake.");
   Says(view, "sleep_after = \"never\"");
   Says(view, "was kept awake: it uses 0.3 of a core.");
-  Says(view, "ctr restart web/alice gives it the newest.");
+  Says(view, "an older revision of its class; ctr restart web/alice gives it the newest.");
+  view.old_image = true;
+  Says(view, "an older revision of its class's image; ctr restart web/alice gives it the newest.");
 }
 
 TEST_CASE("why: starting, in the queue or being made, and by when") {
