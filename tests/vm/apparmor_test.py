@@ -34,7 +34,9 @@ class AppArmor(Case):
 
     def test_the_profile_is_loaded(self):
         self.assertIn(PROFILE, read("/sys/kernel/security/apparmor/profiles").splitlines())
-        self.assertEqual(self.agent.json("info")["warnings"], [])
+        # This machine's / has no project quotas; quota_test has file systems with them.
+        warnings = self.agent.json("info")["warnings"]
+        self.assertEqual([it for it in warnings if not it.startswith("resources.disk")], [])
 
     def test_instances_and_commands_in_them_run_under_it(self):
         for name, wanted in (("web/a", PROFILE), ("held/a", PROFILE), ("free/a", "unconfined")):

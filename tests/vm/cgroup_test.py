@@ -51,7 +51,9 @@ class Cgroups(Case):
         with open("/proc/mounts") as mounts:
             kinds = {line.split()[2] for line in mounts if "/sys/fs/cgroup" in line}
         self.assertEqual(kinds, {"cgroup2"})
-        self.assertEqual(self.agent.json("info")["warnings"], [])
+        # This machine's / has no project quotas; quota_test has file systems with them.
+        warnings = self.agent.json("info")["warnings"]
+        self.assertEqual([it for it in warnings if not it.startswith("resources.disk")], [])
         findings = {finding["check"]: finding for finding in self.agent.json("doctor")["findings"]}
         self.assertEqual(findings["cgroups"]["outcome"], "ok", findings["cgroups"])
 
