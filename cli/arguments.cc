@@ -11,7 +11,6 @@
 #include "agent/base/view.h"
 
 namespace ctr::cli {
-namespace {}  // namespace
 
 StatusOr<v1::InstanceRef> ParseInstanceRef(std::string_view text,
                                            const std::string& default_class) {
