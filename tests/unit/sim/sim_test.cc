@@ -7,7 +7,6 @@
 
 #include <doctest/doctest.h>
 
-#include "spdlog/spdlog.h"
 #include "tests/unit/sim/sim_world.h"
 
 namespace ctr::sim {
@@ -50,13 +49,7 @@ std::vector<uint64_t> SeedsThatFailedOnce() {
   return seeds;
 }
 
-struct Quiet {
-  Quiet() { spdlog::set_level(spdlog::level::critical); }
-  ~Quiet() { spdlog::set_level(spdlog::level::info); }
-};
-
 TEST_CASE("the seeds that once failed keep every promise") {
-  Quiet quiet;
   for (uint64_t seed : SeedsThatFailedOnce()) {
     std::string failure = RunSeed(seed);
     CHECK_MESSAGE(failure.empty(), failure);
@@ -64,7 +57,6 @@ TEST_CASE("the seeds that once failed keep every promise") {
 }
 
 TEST_CASE("whatever fails, the supervisor keeps its promises") {
-  Quiet quiet;
   const int only = NumberFrom("CTR_SIM_SEED", 0);
   const int runs = only != 0 ? 1 : NumberFrom("CTR_SIM_RUNS", kRuns);
   const int first = only != 0 ? only : NumberFrom("CTR_SIM_FIRST", 1);
@@ -79,7 +71,6 @@ TEST_CASE("whatever fails, the supervisor keeps its promises") {
 }
 
 TEST_CASE("a run is the same for the same seed") {
-  Quiet quiet;
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     SimWorld one(seed, true);
     one.Run();
