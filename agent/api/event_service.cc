@@ -95,6 +95,7 @@ awaitable<Status> AgentService::DoExplain(const v1::ExplainInstanceRequest* requ
   view.passing = instance->shown_state() == instance->state();
   view.outdated = instance->Outdated();
   view.old_image = instance->RunsOldImage();
+  view.behind = instance->container() && supervisor_.ranks().IsBehind(instance->container()->id);
   if (instance->state() == State::kHealthy) {
     const auto wall = [&](MonoTime time) {
       return view.now + std::chrono::duration_cast<WallTime::duration>(time - clock_.Now());

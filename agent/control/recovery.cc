@@ -64,6 +64,7 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   SpawnOrDie(executor_, disk_.KeepLooking(), "disk guard");
   SpawnOrDie(executor_, meter_.Run(), "class meter");
   SpawnOrDie(executor_, floor_.Run(), "disk floor");
+  SpawnOrDie(executor_, ranks_.Run(), "CPU ranks");
   co_return absl::OkStatus();
 }
 

@@ -13,6 +13,7 @@
 #include "agent/control/addresses.h"
 #include "agent/control/class_meter.h"
 #include "agent/control/class_pool.h"
+#include "agent/control/cpu_ranks.h"
 #include "agent/control/disk_floor.h"
 #include "agent/control/disk_guard.h"
 #include "agent/control/instance.h"
@@ -146,6 +147,7 @@ class Supervisor final : public Waker {
 
   EventLog& events() { return events_; }
   const ClassMeter& meter() const { return meter_; }
+  const CpuRanks& ranks() const { return ranks_; }
   // Of a class whose policy is `nearest`; else null.
   std::shared_ptr<ClassPool> FindPool(const std::string& class_name) const;
 
@@ -215,6 +217,7 @@ class Supervisor final : public Waker {
   DiskGuard disk_;
   ClassMeter meter_;
   DiskFloor floor_;
+  CpuRanks ranks_;
   InstanceServices services_;
   PoolServices pool_services_;
   std::map<std::string, std::shared_ptr<ClassPool>> pools_;

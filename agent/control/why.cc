@@ -319,6 +319,7 @@ class Explanation {
           stayed->message.empty() ? "" : ": ", stayed->message, ".");
     }
     TellLimits();
+    if (view_.behind) Say("It keeps a CPU busy, and gets it only when no other instance wants it.");
     if (view_.outdated) {
       Say("It runs an older revision of its class", view_.old_image ? "'s image" : "",
           "; ctr restart ", name_, " gives it the newest.");

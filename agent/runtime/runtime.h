@@ -211,6 +211,11 @@ class Runtime {
 
   // Quick, from the kernel. NOT_FOUND if it does not run.
   virtual StatusOr<ResourceUsage> Usage(const std::string& id) const = 0;
+  // The CPU time of one, of all together for "". Likewise.
+  virtual StatusOr<Duration> CpuTime(const std::string& id) const = 0;
+  // Whether it gets the CPU only when no other container wants it. Likewise; NOT_FOUND also if the
+  // kernel has no such thing (before Linux 5.15).
+  virtual Status SetBehind(const std::string& id, bool behind) = 0;
 
   // Of the file system that holds containers' own files. NOT_FOUND while it is not known which.
   virtual awaitable<StatusOr<DiskSpace>> Space() = 0;

@@ -6,7 +6,8 @@ import os
 import unittest
 
 import abuse
-from harness import Case, SmallDiskAgent, wait_for
+import audit
+from harness import Case, SmallDiskAgent, read, wait_for
 from truth_test import events
 
 
@@ -105,6 +106,34 @@ class Limits(Case):
         self.do(abuse.FORK_BOMB, "it wanted more processes than resources.pids (128)")
         self.agent.ctr("stop", "abuse/a")
         self.assertEqual(self.agent.json("inspect", "abuse/a")["state"], "stopped")
+
+    def test_one_that_keeps_a_cpu_busy_goes_behind_the_others_until_it_does_so_no_longer(self):
+        agent_id = read(self.agent.data + "/agent-id").strip()
+
+        def idle(name):
+            """What the kernel says of the instance's cgroup, version 1's or 2's."""
+            folders = audit.cgroups(agent_id)[self.agent.json("inspect", name)["container_id"]]
+            return next(read(f).strip() for f in (os.path.join(d, "cpu.idle") for d in folders) if os.path.exists(f))
+
+        said = "It keeps a CPU busy"
+        process = abuse.begin(self.agent, "while :; do :; done")
+        try:
+            wait_for(lambda: idle("abuse/a") == "1", "it to be behind")
+            self.assertIn(said, self.agent.ctr("why", "abuse/a"))
+            self.assertEqual(idle("other/a"), "0")
+        finally:
+            abuse.end(process)
+        wait_for(lambda: idle("abuse/a") == "0", "it to be back")
+        self.assertNotIn(said, self.agent.ctr("why", "abuse/a"))
+
+        process = abuse.begin(self.agent, "while :; do :; done")
+        try:
+            wait_for(lambda: idle("abuse/a") == "1", "it to be behind once more")
+            self.agent.kill()
+        finally:
+            abuse.end(process)
+        self.agent.start()  # which ends what exec left
+        wait_for(lambda: idle("abuse/a") == "0", "the next agent to find it behind for nothing")
 
     def test_a_memory_hog_is_killed_within_its_own_limit(self):
         self.do(abuse.MEMORY_HOG, "want of memory")

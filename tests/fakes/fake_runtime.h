@@ -24,6 +24,7 @@ class FakeRuntime final : public Runtime {
     std::set<uint16_t> listening;
     std::vector<int> signals;
     ResourceUsage usage;
+    bool behind = false;
     DiskAmount disk;
   };
 
@@ -239,6 +240,19 @@ class FakeRuntime final : public Runtime {
     auto found = containers.find(id);
     if (found == containers.end()) return absl::NotFoundError("no container");
     return found->second.usage;
+  }
+  StatusOr<Duration> CpuTime(const std::string& id) const override {
+    Duration all{0};
+    for (const auto& [one, entry] : containers) all += entry.usage.cpu_time;
+    if (id.empty()) return all;
+    CTR_ASSIGN_OR_RETURN(ResourceUsage usage, Usage(id));
+    return usage.cpu_time;
+  }
+  Status SetBehind(const std::string& id, bool behind) override {
+    auto found = containers.find(id);
+    if (found == containers.end()) return absl::NotFoundError("no container");
+    found->second.behind = behind;
+    return absl::OkStatus();
   }
 
   awaitable<Status> CheckImage(std::string reference) override {

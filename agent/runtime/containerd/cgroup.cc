@@ -90,6 +90,7 @@ Cgroups Cgroups::FromMountinfo(const std::string& mountinfo) {
         return std::find(options.begin(), options.end(), controller) != options.end();
       };
       if (has("memory")) cgroups.memory_mount_ = mount_point;
+      if (has("cpu")) cgroups.cpu_mount_ = mount_point;
       if (has("cpuacct")) cgroups.cpuacct_mount_ = mount_point;
       if (has("pids")) cgroups.pids_mount_ = mount_point;
     } else {

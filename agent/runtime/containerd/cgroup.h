@@ -24,6 +24,12 @@ class Cgroups {
 
   // What the cgroup's processes use, and its limits. NOT_FOUND if it is gone.
   StatusOr<ResourceUsage> Usage(const std::string& path) const;
+  // Of its processes and of those below it, also of those that are gone. Likewise.
+  StatusOr<Duration> CpuTime(const std::string& path) const;
+
+  // Whether it gets the CPU only when no cgroup beside it wants it (cpu.idle). NOT_FOUND if it is
+  // gone, or the kernel has no such thing (before Linux 5.15).
+  Status SetIdle(const std::string& path, bool idle) const;
 
   // The processes in the cgroup and in those below it.
   std::vector<int> Processes(const std::string& path) const;
@@ -44,6 +50,7 @@ class Cgroups {
   std::vector<std::string> mount_points_;
   // Of version 1's controllers; "" if there is none.
   std::string memory_mount_;
+  std::string cpu_mount_;
   std::string cpuacct_mount_;
   std::string pids_mount_;
   std::string unified_mount_;  // of version 2; "" if there is none

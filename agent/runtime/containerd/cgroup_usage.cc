@@ -68,16 +68,6 @@ StatusOr<int64_t> ReadField(const std::string& path, absl::string_view key) {
   return absl::InternalError(absl::StrCat(path, " has no line \"", key, "\""));
 }
 
-StatusOr<Duration> ReadCpuTime(const std::string& cpuacct, const std::string& unified) {
-  if (!cpuacct.empty()) {
-    CTR_ASSIGN_OR_RETURN(std::optional<int64_t> nanoseconds,
-                         ReadNumber(cpuacct + "/cpuacct.usage"));
-    return std::chrono::nanoseconds(nanoseconds.value_or(0));
-  }
-  CTR_ASSIGN_OR_RETURN(int64_t microseconds, ReadField(unified + "/cpu.stat", "usage_usec"));
-  return std::chrono::microseconds(microseconds);
-}
-
 // "some avg10=1.53 avg60=…" is 0.0153 (Linux, Documentation/accounting/psi.rst). Nothing without
 // such a line, or file: version 1 alone, psi=0, or a kernel before 5.13 for "full" of CPU.
 std::optional<double> ReadPressure(const std::string& path, absl::string_view which) {
@@ -95,11 +85,32 @@ std::optional<double> ReadPressure(const std::string& path, absl::string_view wh
 
 }  // namespace
 
+StatusOr<Duration> Cgroups::CpuTime(const std::string& path) const {
+  if (!cpuacct_mount_.empty()) {
+    CTR_ASSIGN_OR_RETURN(std::optional<int64_t> nanoseconds,
+                         ReadNumber(absl::StrCat(cpuacct_mount_, path, "/cpuacct.usage")));
+    return std::chrono::nanoseconds(nanoseconds.value_or(0));
+  }
+  CTR_ASSIGN_OR_RETURN(int64_t microseconds,
+                       ReadField(absl::StrCat(unified_mount_, path, "/cpu.stat"), "usage_usec"));
+  return std::chrono::microseconds(microseconds);
+}
+
+Status Cgroups::SetIdle(const std::string& path, bool idle) const {
+  const std::string file =
+      absl::StrCat(cpu_mount_.empty() ? unified_mount_ : cpu_mount_, path, "/cpu.idle");
+  const UniqueFd opened(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!opened.valid() || ::write(opened.get(), idle ? "1" : "0", 1) != 1) {
+    return ErrnoError(errno, absl::StrCat("cannot write ", file));
+  }
+  return absl::OkStatus();
+}
+
 StatusOr<ResourceUsage> Cgroups::Usage(const std::string& path) const {
   const auto in = [&](const std::string& mount) { return mount.empty() ? "" : mount + path; };
   const std::string unified = in(unified_mount_);
   ResourceUsage usage;
-  CTR_ASSIGN_OR_RETURN(usage.cpu_time, ReadCpuTime(in(cpuacct_mount_), unified));
+  CTR_ASSIGN_OR_RETURN(usage.cpu_time, CpuTime(path));
 
   const bool v1 = !memory_mount_.empty();
   const std::string memory = v1 ? in(memory_mount_) : unified;

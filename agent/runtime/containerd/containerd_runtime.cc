@@ -255,6 +255,14 @@ StatusOr<ResourceUsage> ContainerdRuntime::Usage(const std::string& id) const {
   return core_->cgroups.Usage(core_->CgroupPath(id));
 }
 
+StatusOr<Duration> ContainerdRuntime::CpuTime(const std::string& id) const {
+  return core_->cgroups.CpuTime(core_->CgroupPath(id));
+}
+
+Status ContainerdRuntime::SetBehind(const std::string& id, bool behind) {
+  return core_->cgroups.SetIdle(core_->CgroupPath(id), behind);
+}
+
 awaitable<StatusOr<DiskSpace>> ContainerdRuntime::Space() { return SpaceOfDisk(core_); }
 
 awaitable<std::map<std::string, DiskAmount>> ContainerdRuntime::MeasureDisks(

@@ -54,6 +54,8 @@ class ContainerdRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) override;
   awaitable<void> AwaitReconnect() override;
   StatusOr<ResourceUsage> Usage(const std::string& id) const override;
+  StatusOr<Duration> CpuTime(const std::string& id) const override;
+  Status SetBehind(const std::string& id, bool behind) override;
   awaitable<StatusOr<DiskSpace>> Space() override;
   awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string> ids) override;
   StatusOr<ContainerFiles> Files(const std::string& id) const override;

@@ -26,6 +26,7 @@ struct Core {
        asio::any_io_executor work, asio::any_io_executor transfers, Cgroups cgroups,
        OciHost host = {});
 
+  // Of all containers together for "".
   std::string CgroupPath(const std::string& id) const;
 
   // Constant.

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/read_file.h"
 #include "agent/runtime/containerd/cgroup.h"
 #include "tests/fakes/temp_folder.h"
 
@@ -22,6 +23,12 @@ class Hierarchies {
   // A file of the container's cgroup.
   void Write(const std::string& mount, const std::string& file, const std::string& text) {
     root_.Write(mount + kPath + "/" + file, text);
+  }
+  std::string Read(const std::string& mount, const std::string& file) const {
+    return ReadFileText(root_.path() / (mount + kPath) / file);
+  }
+  Status SetIdle(bool idle) const {
+    return Cgroups::FromMountinfo(mountinfo_).SetIdle(kPath, idle);
   }
   StatusOr<ResourceUsage> Usage() const { return Cgroups::FromMountinfo(mountinfo_).Usage(kPath); }
 
@@ -137,6 +144,22 @@ TEST_CASE("a cgroup that is gone is not found, and garbage is an error that name
   StatusOr<ResourceUsage> usage = host.Usage();
   CHECK(absl::IsInternal(usage.status()));
   CHECK(usage.status().message().find("pids.current") != absl::string_view::npos);
+}
+
+TEST_CASE("who is idle is written where the CPU's controller is, and not where it is unknown") {
+  Hierarchies v1;
+  FillV1(v1);
+  CHECK(absl::IsNotFound(v1.SetIdle(true)));
+  v1.Write("cpu,cpuacct", "cpu.idle", "0");
+  REQUIRE(v1.SetIdle(true).ok());
+  CHECK(v1.Read("cpu,cpuacct", "cpu.idle") == "1");
+  REQUIRE(v1.SetIdle(false).ok());
+  CHECK(v1.Read("cpu,cpuacct", "cpu.idle") == "0");
+  Hierarchies v2;
+  FillV2(v2, "unified");
+  v2.Write("unified", "cpu.idle", "0");
+  REQUIRE(v2.SetIdle(true).ok());
+  CHECK(v2.Read("unified", "cpu.idle") == "1");
 }
 
 }  // namespace

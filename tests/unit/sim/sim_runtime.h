@@ -88,6 +88,9 @@ class SimRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive is_alive) override;
   awaitable<void> AwaitReconnect() override;
   StatusOr<ResourceUsage> Usage(const std::string& id) const override;
+  // It is never busy.
+  StatusOr<Duration> CpuTime(const std::string&) const override { return Duration::zero(); }
+  Status SetBehind(const std::string&, bool) override { return absl::OkStatus(); }
   // Its disk is without end.
   awaitable<StatusOr<DiskSpace>> Space() override { co_return DiskSpace(); }
   awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string>) override {
