@@ -5,6 +5,7 @@ import os
 import time
 import unittest
 
+import abuse
 from harness import Case, read, wait_for
 
 TIGHT = """
@@ -61,6 +62,18 @@ class Cgroups(Case):
         limits = {file: self.value("tight/a", file) for file in ("memory.max", "memory.swap.max", "pids.max", "cpu.max")}
         self.assertEqual(limits, {"memory.max": str(32 << 20), "memory.swap.max": "0", "pids.max": "20",
                                   "cpu.max": "25000 100000"})
+
+    def test_one_that_keeps_a_cpu_busy_goes_behind_the_others_until_it_does_so_no_longer(self):
+        self.agent.apply(abuse.CLASS)
+        self.agent.ctr("get", "abuse/a")
+        self.addCleanup(self.agent.ctr, "destroy", "abuse/a")
+        process = abuse.begin(self.agent, "while :; do :; done")
+        try:
+            wait_for(lambda: self.value("abuse/a", "cpu.idle") == "1", "it to be behind")
+            self.assertEqual(self.value("tight/a", "cpu.idle"), "0")
+        finally:
+            abuse.end(process)
+        wait_for(lambda: self.value("abuse/a", "cpu.idle") == "0", "it to be back")
 
     def test_an_instance_that_wants_more_memory_is_killed_and_says_so(self):
         self.agent.apply('name = "greedy"\nimage = "demo:latest"\n[resources]\nmemory = "32MiB"\n')
