@@ -230,6 +230,8 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   }
   service.EndFollowing();
   co_await ShutDown(server.get(), work.get_executor());
+  // Instances run on, and nobody would bring back those that are behind.
+  supervisor.ranks().LetGo();
   if (handed_over && !hand_over.successor_serves()) {
     spdlog::warn("starting again, as the agent that took over has ended at once");
     fd_store.StartAgain(beginning.command);

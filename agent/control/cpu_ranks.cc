@@ -1,8 +1,8 @@
 #include "agent/control/cpu_ranks.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
-#include <vector>
 
 #include "agent/policy/cpu_rank.h"
 
@@ -17,14 +17,25 @@ constexpr int kRanksPerTurn = 64;
 
 awaitable<void> CpuRanks::Run() {
   // The agent before this one may have left some behind.
-  for (const auto& [name, instance] : instances_) {
-    if (!instance->container()) continue;
-    runtime_.SetBehind(instance->container()->id, false).IgnoreError();
+  int turn = 0;
+  for (const std::shared_ptr<Instance>& instance : Live()) {
+    if (++turn % kRanksPerTurn == 0) co_await clock_.SleepUntil(clock_.Now());
+    if (instance->container()) {
+      runtime_.SetBehind(instance->container()->id, false).IgnoreError();
+    }
   }
   for (;;) {
-    co_await Look();
+    if (!held_) co_await Look();
     co_await clock_.SleepUntil(clock_.Now() + kRankInterval);
   }
+}
+
+void CpuRanks::LetGo() {
+  for (const auto& [container, seen] : seen_) {
+    if (seen.behind) runtime_.SetBehind(container, false).IgnoreError();
+  }
+  seen_.clear();
+  together_.reset();
 }
 
 bool CpuRanks::IsBehind(const std::string& container) const {
@@ -32,22 +43,31 @@ bool CpuRanks::IsBehind(const std::string& container) const {
   return found != seen_.end() && found->second.behind;
 }
 
+std::vector<std::shared_ptr<Instance>> CpuRanks::Live() const {
+  std::vector<std::shared_ptr<Instance>> live;
+  for (const auto& [name, instance] : instances_) {
+    if (instance->container()) live.push_back(instance);
+  }
+  return live;
+}
+
 awaitable<void> CpuRanks::Look() {
   if (IsCalm()) {
     seen_.clear();
     co_return;
   }
-  std::vector<std::shared_ptr<Instance>> live;
-  for (const auto& [name, instance] : instances_) {
-    if (instance->container()) live.push_back(instance);
-  }
-  std::map<std::string, Seen> all_seen;
+  std::set<std::string> live;
   int turn = 0;
-  for (const std::shared_ptr<Instance>& instance : live) {
-    if (++turn % kRanksPerTurn == 0) co_await clock_.SleepUntil(clock_.Now());
-    if (instance->container()) LookAt(instance->container()->id, all_seen);
+  for (const std::shared_ptr<Instance>& instance : Live()) {
+    if (++turn % kRanksPerTurn == 0) {
+      co_await clock_.SleepUntil(clock_.Now());
+      if (held_) co_return;
+    }
+    if (!instance->container()) continue;
+    LookAt(instance->container()->id);
+    live.insert(instance->container()->id);
   }
-  seen_ = std::move(all_seen);
+  std::erase_if(seen_, [&](const auto& seen) { return !live.contains(seen.first); });
 }
 
 bool CpuRanks::IsCalm() {
@@ -59,16 +79,18 @@ bool CpuRanks::IsCalm() {
   return !policy::GoesBehind(false, now.cpu_time - before.cpu_time, now.at - before.at);
 }
 
-void CpuRanks::LookAt(const std::string& container, std::map<std::string, Seen>& all_seen) {
+void CpuRanks::LookAt(const std::string& container) {
   const StatusOr<Duration> cpu_time = runtime_.CpuTime(container);
   if (!cpu_time.ok()) return;
-  Seen& now = all_seen[container] = {.at = clock_.Now(), .cpu_time = *cpu_time};
-  auto before = seen_.find(container);
-  if (before == seen_.end()) return;
-  const Seen& then = before->second;
-  now.behind = policy::GoesBehind(then.behind, *cpu_time - then.cpu_time, now.at - then.at);
-  // A kernel that has no such ranks (before 5.15) refuses: then all stay equals.
-  if (now.behind != then.behind) runtime_.SetBehind(container, now.behind).IgnoreError();
+  const MonoTime now = clock_.Now();
+  auto [at, is_first] = seen_.try_emplace(container, Seen{.at = now, .cpu_time = *cpu_time});
+  if (is_first) return;
+  Seen& seen = at->second;
+  const bool behind = policy::GoesBehind(seen.behind, *cpu_time - seen.cpu_time, now - seen.at);
+  seen.at = now;
+  seen.cpu_time = *cpu_time;
+  // What fails is tried again at the next look; where the kernel has no such ranks all stay equals.
+  if (behind != seen.behind && runtime_.SetBehind(container, behind).ok()) seen.behind = behind;
 }
 
 }  // namespace ctr

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "agent/control/instance.h"
 
@@ -16,13 +17,17 @@ namespace ctr {
 // outlives it. Home: the control loop.
 class CpuRanks {
  public:
-  CpuRanks(Clock& clock, Runtime& runtime,
+  // While `held`, another agent takes over: nobody's rank is looked at.
+  CpuRanks(Clock& clock, Runtime& runtime, const bool& held,
            const std::map<InstanceName, std::shared_ptr<Instance>>& instances)
-      : clock_(clock), runtime_(runtime), instances_(instances) {}
+      : clock_(clock), runtime_(runtime), held_(held), instances_(instances) {}
   CpuRanks(const CpuRanks&) = delete;
 
   // Never returns; may be cancelled.
   awaitable<void> Run();
+
+  // Makes all equals: nobody looks at them for a while, or another agent does.
+  void LetGo();
 
   // At the last look.
   bool IsBehind(const std::string& container) const;
@@ -34,14 +39,16 @@ class CpuRanks {
     bool behind = false;
   };
 
+  std::vector<std::shared_ptr<Instance>> Live() const;
   awaitable<void> Look();
   // Whether what all together used since the last look is too little for any of them, and none is
   // behind.
   bool IsCalm();
-  void LookAt(const std::string& container, std::map<std::string, Seen>& all_seen);
+  void LookAt(const std::string& container);
 
   Clock& clock_;
   Runtime& runtime_;
+  const bool& held_;
   const std::map<InstanceName, std::shared_ptr<Instance>>& instances_;
   std::optional<Seen> together_;
   std::map<std::string, Seen> seen_;  // by container; empty while calm

@@ -74,7 +74,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       disk_(executor_, services.work, services.clock, events_, options_.disk, options_.data_dir),
       meter_(services.clock, services.runtime, events_, classes_, instances_),
       floor_(services.clock, services.runtime, events_, instances_, options_.min_free_bytes),
-      ranks_(services.clock, services.runtime, instances_),
+      ranks_(services.clock, services.runtime, held_, instances_),
       services_{services.executor,
                 services.work,
                 services.clock,
@@ -354,6 +354,7 @@ bool Supervisor::HasAny(State state) const {
 
 void Supervisor::Hold() {
   held_ = true;
+  ranks_.LetGo();
   for (const auto& [name, instance] : instances_) instance->CloseGate();
 }
 

@@ -147,7 +147,7 @@ class Supervisor final : public Waker {
 
   EventLog& events() { return events_; }
   const ClassMeter& meter() const { return meter_; }
-  const CpuRanks& ranks() const { return ranks_; }
+  CpuRanks& ranks() { return ranks_; }
   // Of a class whose policy is `nearest`; else null.
   std::shared_ptr<ClassPool> FindPool(const std::string& class_name) const;
 

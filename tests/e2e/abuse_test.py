@@ -110,10 +110,13 @@ class Limits(Case):
     def test_one_that_keeps_a_cpu_busy_goes_behind_the_others_until_it_does_so_no_longer(self):
         agent_id = read(self.agent.data + "/agent-id").strip()
 
+        def idle_of(container):
+            """What the kernel says of its cgroup, version 1's or 2's."""
+            files = [folder + "/cpu.idle" for folder in audit.cgroups(agent_id)[container]]
+            return "".join(read(file).strip() for file in files if os.path.exists(file))
+
         def idle(name):
-            """What the kernel says of the instance's cgroup, version 1's or 2's."""
-            folders = audit.cgroups(agent_id)[self.agent.json("inspect", name)["container_id"]]
-            return next(read(f).strip() for f in (os.path.join(d, "cpu.idle") for d in folders) if os.path.exists(f))
+            return idle_of(self.agent.json("inspect", name)["container_id"])
 
         said = "It keeps a CPU busy"
         process = abuse.begin(self.agent, "while :; do :; done")
@@ -134,6 +137,16 @@ class Limits(Case):
             abuse.end(process)
         self.agent.start()  # which ends what exec left
         wait_for(lambda: idle("abuse/a") == "0", "the next agent to find it behind for nothing")
+
+        process = abuse.begin(self.agent, "while :; do :; done")
+        try:
+            wait_for(lambda: idle("abuse/a") == "1", "it to be behind for the third time")
+            container = self.agent.json("inspect", "abuse/a")["container_id"]
+            self.agent.stop()
+            self.assertEqual(idle_of(container), "0")
+        finally:
+            abuse.end(process)
+        self.agent.start()
 
     def test_a_memory_hog_is_killed_within_its_own_limit(self):
         self.do(abuse.MEMORY_HOG, "want of memory")

@@ -51,6 +51,7 @@ class FakeRuntime final : public Runtime {
   Status start_error;
   Status remove_error;
   Status exec_error;
+  Status behind_error;
   bool hold_create = false;     // Create waits until Release()
   bool hold_start = false;      // so does Start, with the process running
   bool hold_remove = false;     // so does Remove
@@ -251,6 +252,7 @@ class FakeRuntime final : public Runtime {
   Status SetBehind(const std::string& id, bool behind) override {
     auto found = containers.find(id);
     if (found == containers.end()) return absl::NotFoundError("no container");
+    CTR_RETURN_IF_ERROR(behind_error);
     found->second.behind = behind;
     return absl::OkStatus();
   }

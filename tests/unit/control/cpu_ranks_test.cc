@@ -54,6 +54,42 @@ TEST_CASE("many that each use little are all equals") {
   CHECK_FALSE(world.Box(*world.busy).behind);
 }
 
+TEST_CASE("where the kernel refuses, all stay equals; what fails is tried again") {
+  TwoInstances world;
+  const std::string container = world.busy->container()->id;
+  world.runtime.behind_error = absl::NotFoundError("no cpu.idle");
+  world.Use(*world.busy, 1);
+  world.Use(*world.busy, 1);
+  CHECK_FALSE(world.supervisor->ranks().IsBehind(container));
+  world.runtime.behind_error = absl::OkStatus();
+  world.Use(*world.busy, 1);
+  CHECK(world.supervisor->ranks().IsBehind(container));
+  world.runtime.behind_error = absl::InternalError("no descriptors");
+  world.Use(*world.busy, 0);
+  CHECK(world.supervisor->ranks().IsBehind(container));
+  world.runtime.behind_error = absl::OkStatus();
+  world.Use(*world.busy, 0);
+  CHECK_FALSE(world.supervisor->ranks().IsBehind(container));
+  CHECK_FALSE(world.Box(*world.busy).behind);
+}
+
+TEST_CASE("an agent that another one takes over from makes all equals, and looks no more") {
+  TwoInstances world;
+  world.Use(*world.busy, 1);
+  world.Use(*world.busy, 1);
+  REQUIRE(world.Box(*world.busy).behind);
+  world.supervisor->Hold();
+  CHECK_FALSE(world.Box(*world.busy).behind);
+  world.Use(*world.busy, 1);
+  world.Use(*world.busy, 1);
+  CHECK_FALSE(world.Box(*world.busy).behind);
+  world.supervisor->Release();
+  world.Use(*world.busy, 1);
+  world.Use(*world.busy, 1);
+  world.Use(*world.busy, 1);
+  CHECK(world.Box(*world.busy).behind);
+}
+
 TEST_CASE("one that an agent before this one left behind comes back") {
   World before;
   before.Apply(kWebClass);
