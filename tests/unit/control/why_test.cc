@@ -211,6 +211,8 @@ TEST_CASE("why: healthy and busy, never sleeping, kept awake, outdated") {
   Says(view, "sleep_after = \"never\"");
   Says(view, "was kept awake: it uses 0.3 of a core.");
   Says(view, "an older revision of its class; ctr restart web/alice gives it the newest.");
+  view.behind = true;
+  Says(view, "It keeps a CPU busy, and gets it only when no other instance wants it.");
   view.old_image = true;
   Says(view, "an older revision of its class's image; ctr restart web/alice gives it the newest.");
 }
