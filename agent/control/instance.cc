@@ -169,7 +169,7 @@ void Instance::Adopt(Container container, const Observed& seen) {
   start_over_ = same_start && seen.state == State::kHealthy;
   if (start_over_) healthy_since_ = seen.since;
   observed.container_id = container.id;
-  observed.generation = std::max(observed.generation, container.generation);
+  observed.generation = container.generation;
   observed.revision = container.revision;
   running_config_ = ConfigOf(container, *class_);
   container_ = std::move(container);
@@ -203,6 +203,7 @@ void Instance::Resume(bool was_live) {
 }
 
 void Instance::NoteGeneration(uint64_t generation) {
+  newest_generation_ = std::max(newest_generation_, generation);
   record_.observed.generation = std::max(record_.observed.generation, generation);
 }
 

@@ -196,7 +196,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // earlier agent left it running, so its container is lost.
   void Resume(bool was_live);
 
-  // It has been started that often, whatever its row says.
+  // There has been a start of that number, whatever its row says: the next one's is higher.
   void NoteGeneration(uint64_t generation);
 
   // The containers that are this instance's: of its start, and those that are being removed.
@@ -356,6 +356,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // Of the current start.
   std::shared_ptr<const ClassConfig> running_config_;
   std::optional<Container> container_;
+  uint64_t newest_generation_ = 0;         // that an earlier agent's containers tell of
   bool adopted_ = false;                   // its start was an earlier agent's
   bool start_over_ = false;                // and that agent saw it healthy
   std::optional<WallTime> healthy_since_;  // as that agent saw it

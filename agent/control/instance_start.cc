@@ -141,7 +141,8 @@ std::string Instance::StartCause() const {
 awaitable<Status> Instance::StartContainer() {
   Observed& observed = record_.observed;
   CTR_CO_ASSIGN_OR_RETURN(observed.generation,
-                          co_await services_.cluster.Acquire(name(), observed.generation));
+                          co_await services_.cluster.Acquire(
+                              name(), std::max(observed.generation, newest_generation_)));
   observed.revision = class_->revision;
   Record(event::kStarting, absl::StrCat("start ", observed.generation));
   CTR_CO_RETURN_IF_ERROR(

@@ -105,7 +105,7 @@ class Autoscale(Case):
             wait_for(lambda: len(self.live()) == 4, "four instances")
         self.agent.ctr("autoscale", "off", "web")
         self.agent.ctr("autoscale", "on", "web", "--max", 1, "--target-concurrency", 100)
-        wait_for(lambda: len(self.live()) == 1, "one instance")
+        wait_for(lambda: len(self.live()) == 1, "one instance", timeout=60)
         for thread in threads:
             thread.join(DEADLINE)
         self.assertEqual([(status, body.count(b"\n")) for status, _, body in slow], [(200, 15)] * 2)

@@ -191,7 +191,12 @@ TEST_CASE(
   World second(store, &first.runtime);
   second.Settle();
   CHECK(second.runtime.containers.size() == 1);
-  CHECK((*second.supervisor->Find({"web", "alice"}))->state() == State::kHealthy);
+  auto alice = *second.supervisor->Find({"web", "alice"});
+  CHECK(alice->state() == State::kHealthy);
+  // It is told as the start that it is of; the next one's number is higher than any there was.
+  CHECK(alice->observed().generation == 1);
+  CHECK(second.Await(second.supervisor->Stop(alice, {}, true, second.Deadline(), "test")).ok());
+  CHECK(second.Started("web", "alice")->observed().generation == 3);
 }
 
 TEST_CASE("a stop and a destroy that the agent did not live to finish are finished by the next") {
