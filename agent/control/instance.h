@@ -329,6 +329,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   Semaphore edits_;
   InstanceRecord record_;
+  uint64_t newest_generation_ = 0;  // that an earlier agent's containers tell of
   bool committed_ = true;
   bool forgotten_ = false;
   uint64_t stops_ = 0;
@@ -356,7 +357,6 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // Of the current start.
   std::shared_ptr<const ClassConfig> running_config_;
   std::optional<Container> container_;
-  uint64_t newest_generation_ = 0;         // that an earlier agent's containers tell of
   bool adopted_ = false;                   // its start was an earlier agent's
   bool start_over_ = false;                // and that agent saw it healthy
   std::optional<WallTime> healthy_since_;  // as that agent saw it
