@@ -57,11 +57,11 @@ def abuses(pairs=5):
     agent = Agent().start()
     try:
         agent.import_demo()
-        agent.apply(abuse.CLASS + abuse.LIMITS)
         agent.apply(abuse.CLASS.replace("abuse", "other"))
         agent.ctr("get", "other/a")
         for name, script in kinds.items():
             alone, beside = [], []
+            agent.apply(abuse.CLASS + (abuse.LIMITS_FOR_FILES if script == abuse.MANY_FILES else abuse.LIMITS))
             for _ in range(pairs):
                 agent.ctr("get", "abuse/a")
                 alone.append(p99(agent))

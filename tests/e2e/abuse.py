@@ -6,6 +6,8 @@ from harness import BIN
 
 CLASS = 'name = "abuse"\nimage = "demo:latest"\ndefault_port = 8080\nsleep_after = "never"\n'
 LIMITS = '[resources]\nmemory = "64MiB"\npids = 128\n'
+# What the kernel keeps of a file until it is on the disk counts as memory of who wrote it.
+LIMITS_FOR_FILES = LIMITS.replace("64MiB", "512MiB")
 
 # By busybox's shell, inside; each goes on until it is ended, or has done what it can.
 FORK_BOMB = "bomb() { while :; do bomb & done; }; bomb; while :; do bomb; done"

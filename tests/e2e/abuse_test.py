@@ -151,6 +151,8 @@ class Limits(Case):
         self.do(abuse.MEMORY_HOG, "want of memory")
 
     def test_a_hundred_thousand_files_are_taken_and_go_with_it(self):
+        self.agent.apply(abuse.CLASS + abuse.LIMITS_FOR_FILES)
+        self.agent.ctr("restart", "abuse/a")
         self.agent.ctr("exec", "abuse/a", "--", "/bin/sh", "-c", abuse.MANY_FILES, timeout=300)
         self.assertEqual(self.agent.ctr("exec", "abuse/a", "--", "/bin/sh", "-c", "find /many -type f | wc -l"), "100000")
         self.assertEqual(self.agent.get(host="a.other.localhost")[0], 200)
