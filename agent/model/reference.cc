@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
@@ -49,15 +50,37 @@ bool IsHost(string_view host) {
   return true;
 }
 
-bool IsDomain(string_view domain) {
+// Where the port begins, with its colon; npos for none.
+size_t PortColon(string_view domain) {
   size_t colon = domain.rfind(':');
   size_t bracket = domain.rfind(']');
-  if (colon == string_view::npos || (bracket != string_view::npos && bracket > colon)) {
-    return IsHost(domain);
+  return bracket != string_view::npos && colon != string_view::npos && bracket > colon
+             ? string_view::npos
+             : colon;
+}
+
+Status Invalid(string_view reference, string_view why) {
+  // Whatever it is, it is shown in one line.
+  std::string shown(reference.substr(0, 2 * kMaxRepositoryLength));
+  std::replace_if(
+      shown.begin(), shown.end(), [](unsigned char c) { return !absl::ascii_isprint(c); }, '?');
+  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
+               std::string(absl::StrCat("\"", shown, "\" is not an image reference: ", why)));
+}
+
+Status CheckDomain(string_view reference, string_view domain) {
+  const size_t colon = PortColon(domain);
+  const string_view port = colon == string_view::npos ? "0" : domain.substr(colon + 1);
+  const bool is_number =
+      !port.empty() && All(port, [](unsigned char c) { return absl::ascii_isdigit(c); });
+  if (!IsHost(domain.substr(0, colon)) || !is_number) {
+    return Invalid(reference, absl::StrCat("\"", domain, "\" is not a registry's host"));
   }
-  string_view port = domain.substr(colon + 1);
-  return IsHost(domain.substr(0, colon)) && !port.empty() &&
-         All(port, [](unsigned char c) { return absl::ascii_isdigit(c); });
+  int number = 0;
+  if (!absl::SimpleAtoi(port, &number) || number > 65535) {
+    return Invalid(reference, absl::StrCat(port, " is not a port; the highest is 65535"));
+  }
+  return absl::OkStatus();
 }
 
 // Lower-case letters and digits, in groups that one '.', one or two '_' or any number of '-'
@@ -118,15 +141,6 @@ Split SplitDomain(string_view reference) {
   return split;
 }
 
-Status Invalid(string_view reference, string_view why) {
-  // Whatever it is, it is shown in one line.
-  std::string shown(reference.substr(0, 2 * kMaxRepositoryLength));
-  std::replace_if(
-      shown.begin(), shown.end(), [](unsigned char c) { return !absl::ascii_isprint(c); }, '?');
-  return Error(absl::StatusCode::kInvalidArgument, code::kBadRequest,
-               std::string(absl::StrCat("\"", shown, "\" is not an image reference: ", why)));
-}
-
 Status CheckRepository(string_view reference, string_view repository) {
   if (HasUpper(repository)) {
     return Invalid(reference, "the name must be in lower case");
@@ -173,13 +187,22 @@ StatusOr<std::string> NormalizeReference(std::string_view reference_text) {
                      "the last two");
     }
   }
-  if (!IsDomain(domain)) {
-    return Invalid(reference, absl::StrCat("\"", domain, "\" is not a registry's host"));
-  }
+  CTR_RETURN_IF_ERROR(CheckDomain(reference, domain));
   CTR_RETURN_IF_ERROR(CheckRepository(reference, rest));
   // A digest says which image it is; a tag beside it says nothing more.
   std::string name = absl::StrCat(domain, "/", rest);
   return digest.empty() ? absl::StrCat(name, ":", tag) : absl::StrCat(name, "@", digest);
+}
+
+StatusOr<std::string> NormalizeAsSaid(std::string_view reference) {
+  CTR_ASSIGN_OR_RETURN(std::string normalized, NormalizeReference(reference));
+  if (!SaysWhich(reference)) normalized.resize(normalized.rfind(':'));
+  return normalized;
+}
+
+bool SaysWhich(std::string_view reference) {
+  // Before the last '/', a colon is a port's.
+  return reference.substr(reference.rfind('/') + 1).find_first_of(":@") != std::string_view::npos;
 }
 
 std::string AtDigest(std::string_view normalized, std::string_view digest) {

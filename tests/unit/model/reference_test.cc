@@ -93,6 +93,25 @@ TEST_CASE("upper case, IDs, URLs and hosts that are none are refused") {
   CHECK(refused.status().message().find("lower case") != std::string::npos);
 }
 
+TEST_CASE("a port that is none is refused") {
+  CheckNormalizes("host:65535/x:1", "host:65535/x:1");
+  for (const char* port : {"65536", "99999", "99999999999999999999"}) {
+    const std::string reference = "host:" + std::string(port) + "/x:1";
+    CheckRefused(reference);
+    const auto refused = NormalizeReference(reference).status();
+    CHECK(refused.message().find(std::string(port) + " is not a port") != std::string::npos);
+  }
+}
+
+TEST_CASE("what says neither tag nor digest is kept apart from what says latest") {
+  using ctr::NormalizeAsSaid;
+  CHECK(NormalizeAsSaid("demo").value() == "docker.io/library/demo");
+  CHECK(NormalizeAsSaid("demo:latest").value() == "docker.io/library/demo:latest");
+  CHECK(NormalizeAsSaid("localhost:5000/x").value() == "localhost:5000/x");
+  CHECK(NormalizeAsSaid("a/x" + kDigest).value() == "docker.io/a/x" + kDigest);
+  CHECK(!NormalizeAsSaid("Demo").ok());
+}
+
 TEST_CASE("a bad tag or digest is refused") {
   for (const std::string& reference :
        {std::string("demo:"), std::string("demo:-x"), std::string("demo:.x"),
