@@ -67,7 +67,7 @@ awaitable<Status> AgentService::DoImportImage(rpc::StreamReader<v1::ImportImageR
     std::optional<v1::ImportImageRequest> message = co_await reader.Read();
     if (!message) break;
     if (first && !message->name().empty()) {
-      CTR_CO_ASSIGN_OR_RETURN(name, NormalizeReference(message->name()));
+      CTR_CO_ASSIGN_OR_RETURN(name, NormalizeAsSaid(message->name()));
     }
     auto data = std::make_shared<std::string>(std::move(*message->mutable_data()));
     CTR_CO_RETURN_IF_ERROR(co_await OnWork(work_, [spool, data, folder = facts_.data_dir] {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/utf8.h"
+#include "agent/model/reference.h"
 
 namespace ctr {
 namespace {
@@ -18,18 +19,87 @@ constexpr size_t kMaxDocumentsBytes = 64 << 20;
 constexpr size_t kMaxNamesBytes = 16 << 20;
 constexpr size_t kMaxShownPlatforms = 12;
 
-// The one image that is meant when its new name is given.
-StatusOr<std::vector<ImagePlan>> Rename(std::vector<ImagePlan> images, const std::string& name) {
-  if (images.size() > 1) {
-    std::vector<std::string> names;
-    for (const ImagePlan& image : images) {
-      names.push_back(image.names.empty() ? "one without a name" : image.names.front());
-    }
-    return MalformedImage(absl::StrCat("it holds ", images.size(), " images, which can't all be ",
-                                       name, ": import it without a name (", names.front(), ", ",
-                                       names.at(1), images.size() > 2 ? ", …)" : ")"));
+using Images = std::vector<ImagePlan>;
+constexpr size_t kMaxShownBytes = 200;  // of each
+
+// The first two of somebody else's names, in parentheses.
+std::string Examples(const std::vector<std::string>& names) {
+  std::string shown;
+  for (size_t i = 0; i < names.size() && i < 2; ++i) {
+    absl::StrAppend(&shown, i == 0 ? "(" : ", ", names[i].substr(0, kMaxShownBytes));
   }
-  images.front().names = {name};
+  return shown + (names.size() > 2 ? ", …)" : ")");
+}
+
+std::vector<std::string> All(const Images& images, std::vector<std::string> ImagePlan::* member) {
+  std::vector<std::string> all;
+  for (const ImagePlan& image : images) {
+    all.insert(all.end(), (image.*member).begin(), (image.*member).end());
+  }
+  return all;
+}
+
+// Each image keeps its tags, and gets to know of what they are.
+StatusOr<Images> NameByTags(Images images, const std::string& repository) {
+  for (ImagePlan& image : images) {
+    for (const std::string& tag : image.tags) {
+      CTR_ASSIGN_OR_RETURN(std::string name,
+                           NormalizeReference(absl::StrCat(repository, ":", tag)));
+      CTR_RETURN_IF_ERROR(AddName(image, std::move(name)));
+    }
+  }
+  return images;
+}
+
+StatusOr<Images> Rename(Images images, const std::string& name) {
+  const std::vector<std::string> names = All(images, &ImagePlan::names);
+  const std::vector<std::string> tags = All(images, &ImagePlan::tags);
+  const bool by_tags = names.empty() && tags.size() > 1;
+  if (by_tags && !SaysWhich(name)) return NameByTags(std::move(images), name);
+  if (images.size() == 1) {
+    images.front().names = {SaysWhich(name) ? name : absl::StrCat(name, ":latest")};
+    return images;
+  }
+  const std::string what =
+      absl::StrCat("it holds ", images.size(), " images, which can't all be ", name);
+  if (by_tags) {
+    return MalformedImage(
+        absl::StrCat(what, ": give a name without a tag, and each keeps its own ", Examples(tags)));
+  }
+  return MalformedImage(names.empty()
+                            ? absl::StrCat(what, ": make an archive of each")
+                            : absl::StrCat(what, ": import it without --name ", Examples(names)));
+}
+
+Status Nameless(const Images& images) {
+  const std::vector<std::string> tags = All(images, &ImagePlan::tags);
+  if (tags.size() > 1) {
+    return MalformedImage(absl::StrCat("the images in it are named by tags alone ", Examples(tags),
+                                       ": say of what, such as --name demo"));
+  }
+  if (tags.size() == 1) {
+    return MalformedImage(absl::StrCat("the image in it is named by a tag alone ", Examples(tags),
+                                       ": say of what, such as --name demo:latest"));
+  }
+  return MalformedImage(
+      images.size() == 1
+          ? "the image in it has no name: say how to call it, such as --name demo:latest"
+          : "the images in it have no names: make an archive of each, and say how to call it, such "
+            "as --name demo:latest");
+}
+
+StatusOr<Images> KeepNames(Images images) {
+  const std::vector<std::string> names = All(images, &ImagePlan::names);
+  if (names.empty()) return Nameless(images);
+  std::erase_if(images, [](const ImagePlan& image) { return image.names.empty(); });
+  for (const std::string& name : names) {
+    const Status good = NormalizeReference(name).status();
+    if (good.ok()) continue;
+    return MalformedImage(absl::StrCat(
+        std::string(good.message()),
+        images.size() == 1 ? "; call it otherwise: --name demo:latest"
+                           : "; name it otherwise before it is saved, or save it alone"));
+  }
   return images;
 }
 
@@ -86,6 +156,11 @@ Status AddName(ImagePlan& image, std::string name) {
   return absl::OkStatus();
 }
 
+std::string ArchiveImageName(std::string_view name) {
+  StatusOr<std::string> normalized = NormalizeReference(name);
+  return normalized.ok() ? *std::move(normalized) : std::string(name);
+}
+
 Status NothingFor(const Platform& platform, const std::set<std::string>& others) {
   const std::string wanted = PlatformName(platform);
   return MalformedImage(absl::StrCat(
@@ -124,17 +199,14 @@ StatusOr<std::vector<ImagePlan>> PlanImport(const ArchiveContents& contents,
         "it is no image: it has neither index.json (OCI layout) nor manifest.json (Docker "
         "archive); make it with `docker save` or `skopeo copy`");
   }
-  CTR_ASSIGN_OR_RETURN(std::vector<ImagePlan> images, is_oci
-                                                          ? PlanOciLayout(contents, platform)
-                                                          : PlanDockerArchive(contents, platform));
-  if (!name.empty()) return Rename(std::move(images), name);
-  bool any_named = std::any_of(images.begin(), images.end(),
-                               [](const ImagePlan& image) { return !image.names.empty(); });
-  if (!any_named) {
-    return MalformedImage("the image in it has no name: say how to call it, such as demo:latest");
-  }
-  std::erase_if(images, [](const ImagePlan& image) { return image.names.empty(); });
-  return images;
+  CTR_ASSIGN_OR_RETURN(Images images, is_oci ? PlanOciLayout(contents, platform)
+                                             : PlanDockerArchive(contents, platform));
+  // What has no name at all is passed over beside what has one.
+  const auto is_nameless = [](const ImagePlan& image) {
+    return image.names.empty() && image.tags.empty();
+  };
+  if (!std::all_of(images.begin(), images.end(), is_nameless)) std::erase_if(images, is_nameless);
+  return name.empty() ? KeepNames(std::move(images)) : Rename(std::move(images), name);
 }
 
 }  // namespace ctr

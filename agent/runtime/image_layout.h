@@ -36,8 +36,10 @@ struct LayerPlan {
 
 // One image to import. Digests and sizes of its documents are verified.
 struct ImagePlan {
-  std::vector<std::string> names;  // normalized, none twice
-  std::string manifest;            // "" in a Docker archive, which has none of this form
+  std::vector<std::string>
+      names;  // normalized, none twice; as a planner finds them, some may be bad
+  std::vector<std::string> tags = {};  // which an OCI layout has for it without saying of what
+  std::string manifest;                // "" in a Docker archive, which has none of this form
   std::string manifest_media_type;
   std::string config;
   ParsedImageConfig parsed_config;
@@ -45,8 +47,9 @@ struct ImagePlan {
 };
 
 // Decides what to import from a Docker archive or an OCI layout (preferred where an archive is
-// both): the images for `platform`, under `name` (normalized; there must be one image then), or if
-// that is "" under the archive's own names. INVALID_ARGUMENT says what is wrong in one line.
+// both): the images for `platform`, under `name`, or if that is "" under the archive's own names.
+// `name` (NormalizeAsSaid's) is for one image, or without a tag for all that the archive knows by
+// tags alone. INVALID_ARGUMENT says what is wrong in one line.
 StatusOr<std::vector<ImagePlan>> PlanImport(const ArchiveContents& contents,
                                             const std::string& name, const Platform& platform);
 
@@ -60,6 +63,9 @@ StatusOr<std::string_view> FindDocument(const ArchiveContents& contents, std::st
                                         std::string_view what);
 // INVALID_ARGUMENT for more names than an image needs.
 Status AddName(ImagePlan& image, std::string name);
+// A name out of an archive: normalized, or as it stands there if it is no reference. That is only
+// refused where it is not replaced by another.
+std::string ArchiveImageName(std::string_view name);
 // Where none of an archive's images is for `platform`, but for those in `others`, if any.
 Status NothingFor(const Platform& platform, const std::set<std::string>& others);
 // Notes a platform that was passed over; as many as are shown.

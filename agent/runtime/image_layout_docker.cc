@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "agent/model/reference.h"
 #include "agent/runtime/image_layout.h"
 #include "agent/runtime/sha256.h"
 
@@ -78,8 +77,7 @@ StatusOr<std::optional<ImagePlan>> PlanEntry(const ArchiveContents& contents, co
     image.layers.push_back(std::move(layer));
   }
   for (const std::string& tag : entry.tags) {
-    CTR_ASSIGN_OR_RETURN(std::string name, NormalizeReference(tag));
-    CTR_RETURN_IF_ERROR(AddName(image, std::move(name)));
+    CTR_RETURN_IF_ERROR(AddName(image, ArchiveImageName(tag)));
   }
   return image;
 }

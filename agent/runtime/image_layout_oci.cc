@@ -10,7 +10,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "agent/model/reference.h"
 #include "agent/runtime/image_layout.h"
 #include "agent/runtime/sha256.h"
 
@@ -78,17 +77,23 @@ std::string BlobFile(const std::string& digest) {
   return absl::StrCat("blobs/sha256/", digest.substr(digest.find(':') + 1));
 }
 
-// What its annotations call an image: "" for nothing, or for a tag alone.
-StatusOr<std::string> NameOf(const Descriptor& descriptor) {
+struct ArchiveName {
+  std::string text;  // "" for none
+  bool is_tag = false;
+};
+
+// What its annotations call an image.
+ArchiveName NameOf(const Descriptor& descriptor) {
   for (const char* key : {"io.containerd.image.name", "org.opencontainers.image.ref.name"}) {
     auto name = descriptor.annotations.find(key);
     if (name == descriptor.annotations.end() || name->second.empty()) continue;
     // The second one may be just a tag: which image's, it does not say.
-    bool is_tag = !absl::StrContains(name->second, ':') && !absl::StrContains(name->second, '/');
-    if (is_tag && key != std::string_view("io.containerd.image.name")) continue;
-    return NormalizeReference(name->second);
+    const bool is_tag = key != std::string_view("io.containerd.image.name") &&
+                        !absl::StrContains(name->second, ':') &&
+                        !absl::StrContains(name->second, '/');
+    return {is_tag ? name->second : ArchiveImageName(name->second), is_tag};
   }
-  return std::string();
+  return {};
 }
 
 class OciPlanner {
@@ -105,10 +110,15 @@ class OciPlanner {
     for (const Descriptor& descriptor : Suitable(std::move(descriptors))) {
       CTR_ASSIGN_OR_RETURN(std::string digest, Visit(descriptor, kMaxNesting));
       if (digest.empty()) continue;
-      CTR_ASSIGN_OR_RETURN(std::string name, NameOf(descriptor));
+      ArchiveName name = NameOf(descriptor);
       // Of several that have one name, the one that suits best.
-      if (name.empty() || !named.insert(name).second) continue;
-      CTR_RETURN_IF_ERROR(AddName(images_.at(digest), std::move(name)));
+      if (name.text.empty() || !named.insert(name.text).second) continue;
+      ImagePlan& image = images_.at(digest);
+      if (name.is_tag) {
+        image.tags.push_back(std::move(name.text));
+      } else {
+        CTR_RETURN_IF_ERROR(AddName(image, std::move(name.text)));
+      }
     }
     if (images_.empty()) {
       return others_.empty() && !lacks_some_ ? MalformedImage("it holds no container image")

@@ -232,9 +232,9 @@ class Runtime {
   virtual awaitable<Status> CheckImage(std::string reference) = 0;
 
   // Loads a Docker or OCI archive (tar, also gzipped) from `archive`, a regular file open for
-  // reading, and unpacks it. `name`: what to call the one image in it, normalized; "" takes the
-  // archive's own names. `make_room`, unless it is null, is asked, with 0, before the names are
-  // set. Returns the references.
+  // reading, and unpacks it. `name`: what to call the one image in it, or without a tag those
+  // that have only tags (PlanImport); "" takes the archive's own names. `make_room`, unless it is
+  // null, is asked, with 0, before the names are set. Returns the references.
   virtual awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd archive,
                                                                      std::string name,
                                                                      MakeImageRoom make_room) = 0;

@@ -264,6 +264,7 @@ class FakeRuntime final : public Runtime {
   awaitable<StatusOr<std::vector<std::string>>> ImportImages(UniqueFd, std::string name,
                                                              MakeImageRoom make_room) override {
     if (make_room) CTR_CO_RETURN_IF_ERROR(co_await make_room(0));
+    if (!name.empty() && !SaysWhich(name)) name += ":latest";
     images.insert(name);
     co_return std::vector<std::string>{name};
   }

@@ -17,7 +17,7 @@ struct ImageImport {
   std::shared_ptr<const ContainerdClient> client;
   UniqueFd archive;
   std::string folder;  // where containerd keeps images; "": elsewhere
-  std::string name;    // normalized; "" for the archive's own names
+  std::string name;    // as PlanImport's; "" for the archive's own names
   asio::any_io_executor control;
   MakeImageRoom make_room;  // asked on `control`; may be null
   // Set when nobody waits for the result any more: the import then ends and takes back what it did.

@@ -1,5 +1,7 @@
 #include "agent/runtime/image_layout.h"
 
+#include <set>
+
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 
@@ -143,7 +145,7 @@ TEST_CASE("names come from containerd's annotation, then OCI's, but a tag alone 
   CHECK(images[0].names == std::vector<std::string>{"registry.example/x:2.0", kName});
 
   layout.SetIndex({Named(image, "latest")});
-  CheckRefused(layout, "no name");
+  CheckRefused(layout, "named by a tag alone (latest)");
   CHECK(Plan(layout, "docker.io/library/mine:1")[0].names ==
         std::vector<std::string>{"docker.io/library/mine:1"});
   layout.SetIndex({Named(image, "UPPER:x")});
@@ -160,7 +162,7 @@ TEST_CASE("of several platforms, also in nested indexes, the host's is taken") {
   attestation["platform"] = {{"os", "unknown"}, {"architecture", "unknown"}};
   json inner = layout.AddIndex({attestation, For(arm, "arm64"), For(ours, "amd64")});
   layout.SetIndex({Named(layout.AddIndex({inner}), "demo")});
-  CheckRefused(layout, "no name");  // "demo" alone reads as a tag
+  CheckRefused(layout, "a tag alone (demo)");
   layout.SetIndex({Named(layout.AddIndex({inner}), "demo:latest")});
   CHECK(Plan(layout)[0].manifest ==
         layout.contents.documents.at("blobs/sha256/" + std::string(ours["digest"]).substr(7)));
@@ -304,6 +306,81 @@ TEST_CASE("a name can be given to one image only") {
   layout.SetIndex({Named(first, "a:1"), Named(second, "b:1")});
   CHECK(Plan(layout).size() == 2);
   CheckRefused(layout, "2 images", kName);
+}
+
+TEST_CASE("a name without a tag is given to all images that have only tags") {
+  Layout layout;
+  json first = layout.AddImage("amd64", "layer 1");
+  json second = layout.AddImage("amd64", "layer 2");
+  layout.SetIndex({Named(first, "v1"), Named(second, "v2")});
+  const std::string repository = "docker.io/library/u";
+  const auto names = [&](const std::string& name) {
+    std::set<std::string> all;
+    for (const ImagePlan& image : Plan(layout, name)) {
+      all.insert(image.names.begin(), image.names.end());
+    }
+    return all;
+  };
+  const std::set<std::string> both = {repository + ":v1", repository + ":v2"};
+  CHECK(names(repository) == both);
+  // What is refused says what would do.
+  CheckRefused(layout, "named by tags alone (v1, v2): say of what, such as --name demo");
+  CheckRefused(layout, "give a name without a tag, and each keeps its own (v1, v2)",
+               repository + ":1");
+  // Also where two of them are one image.
+  layout.SetIndex({Named(first, "v1"), Named(first, "v2")});
+  CHECK(names(repository) == both);
+  CHECK(names(repository + ":1") == std::set<std::string>{repository + ":1"});
+  // One image is what the name says.
+  layout.SetIndex({Named(first, "v1")});
+  CHECK(names(repository) == std::set<std::string>{repository + ":latest"});
+  layout.SetIndex({Named(first, "a:1")});
+  CHECK(names(repository) == std::set<std::string>{repository + ":latest"});
+
+  layout.SetIndex({Named(first, "v1"), Named(second, "not a tag")});
+  CheckRefused(layout, "a tag has", repository);
+  layout.SetIndex({Named(first, "v1"), Named(second, "b:1")});
+  CheckRefused(layout, "2 images", repository);
+}
+
+TEST_CASE("an image without a name is passed over beside one that has one") {
+  Layout layout;
+  json first = layout.AddImage("amd64", "layer 1");
+  json second = layout.AddImage("amd64", "layer 2");
+  layout.SetIndex({first, Named(second, "a:1")});
+  for (const std::string& name : {std::string(), kName}) {
+    auto images = Plan(layout, name);
+    REQUIRE(images.size() == 1);
+    CHECK(images[0].layers[0].digest == Sha256Digest("layer 2"));
+  }
+  layout.SetIndex({first, second});
+  CheckRefused(layout, "no names: make an archive of each");
+  CheckRefused(layout, "make an archive of each", kName);
+  layout.SetIndex({first});
+  CheckRefused(layout, "no name: say how to call it, such as --name demo:latest");
+}
+
+TEST_CASE("an archive whose own name is bad is imported under another") {
+  const std::vector<std::string> bad = {"MyApp:1", "a:b:c", "<none>:<none>"};
+  for (const std::string& name : bad) {
+    CAPTURE(name);
+    Layout oci;
+    oci.SetIndex({Named(oci.AddImage("amd64"), name)});
+    Layout docker = DockerArchive();
+    json list = json::parse(docker.contents.documents["manifest.json"]);
+    list[0]["RepoTags"] = {name, "good:1"};
+    docker.SetDocument("manifest.json", list);
+    for (const Layout& layout : {oci, docker}) {
+      CHECK(Plan(layout, kName)[0].names == std::vector<std::string>{kName});
+      CheckRefused(layout, "\"" + name + "\" is not an image reference");
+      CheckRefused(layout, "call it otherwise: --name demo:latest");
+    }
+  }
+  // A name can be given to one image only: nothing is advised that would be refused.
+  Layout two;
+  two.SetIndex({Named(two.AddImage("amd64", "layer 1"), "Bad:1"),
+                Named(two.AddImage("amd64", "layer 2"), "b:1")});
+  CheckRefused(two, "name it otherwise before it is saved");
 }
 
 TEST_CASE("a layout whose documents don't hold together is refused") {
