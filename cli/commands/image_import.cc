@@ -19,7 +19,7 @@ constexpr auto kProgressInterval = std::chrono::milliseconds(100);
 
 struct ImportFlags {
   std::string path;
-  std::string name;
+  std::optional<std::string> name;
 };
 
 // An archive that is read: a file, or standard input.
@@ -78,7 +78,7 @@ class Progress {
 Status Send(const ImportFlags& flags, const Archive& archive, Progress& progress,
             grpc::ClientWriter<v1::ImportImageRequest>& writer) {
   v1::ImportImageRequest request;
-  request.set_name(flags.name);
+  if (flags.name) request.set_name(*flags.name);
   if (!writer.Write(request)) return absl::OkStatus();
   request.Clear();
   int64_t sent = 0;
@@ -114,7 +114,15 @@ StatusOr<v1::ImportImageResponse> Stream(const ImportFlags& flags, const Archive
 }
 
 StatusOr<v1::ImportImageResponse> Import(const ImportFlags& flags, Context& context) {
-  CTR_RETURN_IF_ERROR(CheckUtf8(flags.name, "--name"));
+  if (flags.name) {
+    CTR_RETURN_IF_ERROR(CheckUtf8(*flags.name, "--name"));
+    // A variable that is not set, in a script: it did not mean the archive's own names.
+    if (flags.name->empty()) {
+      return absl::InvalidArgumentError(
+          "--name is empty: give a name such as demo:latest, or leave --name out to take the "
+          "archive's own");
+    }
+  }
   CTR_ASSIGN_OR_RETURN(Archive archive, Open(flags.path, context.io().input));
   CTR_ASSIGN_OR_RETURN(Client * client, context.client());
   return Stream(flags, archive, context.io(), *client);
@@ -139,7 +147,8 @@ Action DefineImageImport(CLI::App& app) {
   app.add_option("FILE", flags->path, "a Docker or OCI archive; - for standard input")
       ->required()
       ->type_name("");
-  app.add_option("--name", flags->name, "what to call the image; default: the archive's own names")
+  app.add_option("--name", flags->name,
+                 "what to call the image, or of what its tags are; default: its own names")
       ->type_name("REFERENCE");
   return [flags](Context& context) {
     StatusOr<v1::ImportImageResponse> response = Import(*flags, context);

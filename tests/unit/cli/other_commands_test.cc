@@ -149,6 +149,17 @@ TEST_CASE("image import reads standard input and prints the archive's own names"
   CHECK(agent.archive() == "bytes");
 }
 
+TEST_CASE("an empty --name is refused, and not taken for none") {
+  FakeAgent agent;
+  TempDir dir;
+  const std::string path = WriteFile(dir, "demo.tar", "bytes");
+  Outcome outcome = RunCtr(agent, {"image", "import", path, "--name", ""});
+  CHECK(outcome.exit_status == 2);
+  CHECK(outcome.err ==
+        "ctr: --name is empty: give a name such as demo:latest, or leave --name out to take the "
+        "archive's own\n");
+}
+
 TEST_CASE("an archive that the agent refuses is told, though not all of it was sent") {
   FakeAgent agent;
   agent.refuse_import = true;
