@@ -83,7 +83,8 @@ struct Container {
   InstanceName name;
   uint64_t generation = 0;
   std::string revision;
-  std::string image_digest;  // ImageSummary::digest of what its image's name meant when it was made
+  // ImageSummary::digest of what its image's name meant when it was made, or its kept disk.
+  std::string image_digest;
   ContainerPhase phase = ContainerPhase::kCreated;
   int pid = 0;                                    // 0 once exited
   std::shared_ptr<const NetworkNamespace> netns;  // null once exited

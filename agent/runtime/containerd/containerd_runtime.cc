@@ -39,7 +39,8 @@ awaitable<Status> StartContainer(std::shared_ptr<Core> core, std::string id) {
   if (started.ok()) co_return absl::OkStatus();
   StatusOr<containers::GetContainerResponse> record =
       co_await core->client.Call(&ContainersApi::Get, std::move(get));
-  co_return StartError(started.status(), record.ok() ? record->container().image() : "");
+  co_return StartError(started.status(),
+                       {.image = record.ok() ? record->container().image() : "", .old_disk = ""});
 }
 
 awaitable<StatusOr<Container>> CreateInTurn(std::shared_ptr<Core> core, ContainerSpec spec) {

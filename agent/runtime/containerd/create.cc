@@ -54,7 +54,7 @@ StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
 }
 
 containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpec& spec,
-                                            const ResolvedImage& image,
+                                            const std::string& image_digest,
                                             std::optional<int> stop_signal, std::string spec_text) {
   containers::CreateContainerRequest request;
   containers::Container& record = *request.mutable_container();
@@ -68,7 +68,7 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
   labels[label::kId] = spec.name.id;
   labels[label::kGeneration] = absl::StrCat(spec.generation);
   labels[label::kRevision] = spec.revision;
-  labels[label::kImageDigest] = image.digest;
+  labels[label::kImageDigest] = image_digest;
   PutRecord(spec.record, labels);
   if (stop_signal.has_value()) labels[label::kStopSignal] = absl::StrCat(*stop_signal);
 
@@ -133,7 +133,7 @@ awaitable<void> AwaitLateTask(std::shared_ptr<Core> core, std::string id) {
 }
 
 awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, std::string output,
-                                    std::string image, Mounts mounts) {
+                                    ProgramSource source, Mounts mounts) {
   tasks::CreateTaskRequest request;
   request.set_container_id(id);
   *request.mutable_rootfs() = std::move(mounts);
@@ -143,7 +143,7 @@ awaitable<StatusOr<int>> CreateTask(std::shared_ptr<Core> core, std::string id, 
       co_await core->client.Call(&TasksApi::Create, std::move(request), {.timeout = seconds(60)});
   if (task.ok()) co_return static_cast<int>(task->pid());
   if (MayStillHappen(task.status())) co_await AwaitLateTask(core, id);
-  co_return StartError(task.status(), image);
+  co_return StartError(task.status(), source);
 }
 
 // The interface is made while containerd and runc make the task, which takes longer.
@@ -159,10 +159,10 @@ awaitable<StatusOr<int>> CreateWithInternet(std::shared_ptr<Core> core, std::str
 // has the name now.
 awaitable<StatusOr<Rootfs>> PrepareFromImage(std::shared_ptr<Core> core, ContainerSpec spec,
                                              ResolvedImage& image) {
-  StatusOr<Rootfs> rootfs = co_await PrepareRootfs(core, spec, image.chain_id);
+  StatusOr<Rootfs> rootfs = co_await PrepareRootfs(core, spec, image);
   if (!absl::IsNotFound(rootfs.status())) co_return rootfs;
   CTR_CO_ASSIGN_OR_RETURN(image, co_await core->image_store.ResolveUnpacked(spec.image));
-  co_return co_await PrepareRootfs(core, spec, image.chain_id);
+  co_return co_await PrepareRootfs(core, spec, image);
 }
 
 // Everything between the image and the task; what fails here is undone by the caller, together with
@@ -175,6 +175,9 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   }
   CTR_CO_ASSIGN_OR_RETURN(Rootfs rootfs, co_await PrepareFromImage(core, spec, image));
   if (spec.keep_disk && rootfs.is_new) new_disk = SnapshotKeyOf(spec);
+  const std::string image_digest = rootfs.image_digest.empty() ? image.digest : rootfs.image_digest;
+  ProgramSource source{.image = spec.image,
+                       .old_disk = rootfs.of_old_image ? spec.name.ToString() : ""};
   CTR_CO_ASSIGN_OR_RETURN(
       InstanceFiles files,
       co_await OnWork(core->work, [core, spec, config = image.config, mounts = rootfs.mounts] {
@@ -184,10 +187,10 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
                           SpecText(*core, spec, image, std::move(files), internet));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
-      &ContainersApi::Create, RecordOf(*core, spec, image, stop_signal, std::move(text)));
+      &ContainersApi::Create, RecordOf(*core, spec, image_digest, stop_signal, std::move(text)));
   if (!record.ok()) co_return Annotate(record.status(), "cannot create the container");
-  awaitable<StatusOr<int>> task =
-      CreateTask(core, spec.id, LoggerUrl(*core, spec), spec.image, std::move(rootfs.mounts));
+  awaitable<StatusOr<int>> task = CreateTask(core, spec.id, LoggerUrl(*core, spec),
+                                             std::move(source), std::move(rootfs.mounts));
   StatusOr<int> pid = internet
                           ? co_await CreateWithInternet(core, spec.id, *internet, std::move(task))
                           : co_await std::move(task);
@@ -202,7 +205,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   container.name = std::move(spec.name);
   container.generation = spec.generation;
   container.revision = std::move(spec.revision);
-  container.image_digest = std::move(image.digest);
+  container.image_digest = image_digest;
   container.phase = ContainerPhase::kCreated;
   container.pid = *pid;
   container.netns = std::move(opened.netns);

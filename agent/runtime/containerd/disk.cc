@@ -32,10 +32,12 @@ std::string OursFilter(const Core& core) {
   return absl::StrCat("labels.\"", label::kAgent, "\"==\"", core.options.agent_id, "\"");
 }
 
-void LabelSnapshot(const Core& core, const ContainerSpec& spec, Labels& labels) {
+void LabelSnapshot(const Core& core, const ContainerSpec& spec, const std::string& image_digest,
+                   Labels& labels) {
   labels[kGcRoot] = "1";
   labels[label::kAgent] = core.options.agent_id;
   if (!spec.keep_disk) return;
+  if (!image_digest.empty()) labels[label::kImageDigest] = image_digest;
   labels[label::kClass] = spec.name.class_name;
   labels[label::kId] = spec.name.id;
   PutRecord(spec.record, labels);
@@ -72,12 +74,34 @@ awaitable<Status> RemoveUsersOf(std::shared_ptr<Core> core, std::string key, std
   co_return absl::OkStatus();
 }
 
+// The kept disk that is there, but for its mounts; without a digest if it is of another image, and
+// older than the label that says which.
+awaitable<StatusOr<Rootfs>> LookAtDisk(std::shared_ptr<Core> core, std::string key,
+                                       ResolvedImage image) {
+  snapshots::StatSnapshotRequest request;
+  request.set_snapshotter(kSnapshotter);
+  request.set_key(key);
+  StatusOr<snapshots::StatSnapshotResponse> found =
+      co_await core->client.Call(&SnapshotsApi::Stat, std::move(request));
+  if (!found.ok()) co_return Annotate(found.status(), "cannot look at the kept disk");
+  Rootfs disk;
+  disk.is_new = false;
+  // An image that has another digest, but the same files, is no other one for a disk.
+  disk.of_old_image = found->info().parent() != image.chain_id;
+  disk.image_digest = disk.of_old_image ? LabelOf(found->info().labels(), label::kImageDigest)
+                                        : std::move(image.digest);
+  co_return disk;
+}
+
 // The disk is there. Its record becomes that of its newest container.
-awaitable<StatusOr<Rootfs>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSpec spec) {
+awaitable<StatusOr<Rootfs>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSpec spec,
+                                         ResolvedImage image) {
+  CTR_CO_ASSIGN_OR_RETURN(Rootfs disk,
+                          co_await LookAtDisk(core, DiskKey(spec.name), std::move(image)));
   snapshots::UpdateSnapshotRequest update;
   update.set_snapshotter(kSnapshotter);
   update.mutable_info()->set_name(DiskKey(spec.name));
-  LabelSnapshot(*core, spec, *update.mutable_info()->mutable_labels());
+  LabelSnapshot(*core, spec, disk.image_digest, *update.mutable_info()->mutable_labels());
   update.mutable_update_mask()->add_paths("labels");
   StatusOr<snapshots::UpdateSnapshotResponse> updated =
       co_await core->client.Call(&SnapshotsApi::Update, std::move(update));
@@ -92,7 +116,8 @@ awaitable<StatusOr<Rootfs>> MountsOfDisk(std::shared_ptr<Core> core, ContainerSp
   StatusOr<snapshots::MountsResponse> mounts =
       co_await core->client.Call(&SnapshotsApi::Mounts, std::move(request));
   if (!mounts.ok()) co_return Annotate(mounts.status(), "cannot use the kept disk");
-  co_return Rootfs{std::move(*mounts->mutable_mounts()), /*is_new=*/false};
+  disk.mounts = std::move(*mounts->mutable_mounts());
+  co_return disk;
 }
 
 }  // namespace
@@ -161,7 +186,7 @@ std::string GetRecord(const Labels& labels) {
 }
 
 awaitable<StatusOr<Rootfs>> PrepareRootfs(std::shared_ptr<Core> core, ContainerSpec spec,
-                                          std::string chain_id) {
+                                          ResolvedImage image) {
   if (spec.keep_disk) {
     CTR_CO_RETURN_IF_ERROR(Annotate(co_await RemoveUsersOf(core, DiskKey(spec.name), spec.id),
                                     "cannot free the kept disk"));
@@ -169,15 +194,16 @@ awaitable<StatusOr<Rootfs>> PrepareRootfs(std::shared_ptr<Core> core, ContainerS
   snapshots::PrepareSnapshotRequest request;
   request.set_snapshotter(kSnapshotter);
   request.set_key(SnapshotKeyOf(spec));
-  request.set_parent(chain_id);
-  LabelSnapshot(*core, spec, *request.mutable_labels());
+  request.set_parent(image.chain_id);
+  LabelSnapshot(*core, spec, image.digest, *request.mutable_labels());
   StatusOr<snapshots::PrepareSnapshotResponse> response =
       co_await core->client.Call(&SnapshotsApi::Prepare, std::move(request));
   if (spec.keep_disk && absl::IsAlreadyExists(response.status())) {
-    co_return co_await MountsOfDisk(std::move(core), std::move(spec));
+    co_return co_await MountsOfDisk(std::move(core), std::move(spec), std::move(image));
   }
   if (!response.ok()) co_return Annotate(response.status(), "cannot prepare the root file system");
-  co_return Rootfs{std::move(*response->mutable_mounts())};
+  co_return Rootfs{.mounts = std::move(*response->mutable_mounts()),
+                   .image_digest = std::move(image.digest)};
 }
 
 awaitable<StatusOr<std::vector<KeptDisk>>> ListKeptDisks(std::shared_ptr<Core> core) {

@@ -31,7 +31,9 @@ std::string GetRecord(const Labels& labels);
 
 struct Rootfs {
   Mounts mounts;
-  bool is_new = true;  // not a kept disk that was there
+  bool is_new = true;         // not a kept disk that was there
+  std::string image_digest;   // of the image that its files are from; "" if that is not known
+  bool of_old_image = false;  // a kept disk of another one than the container is made from
 };
 
 // The value of an overlay's option, "" if it has none.
@@ -40,11 +42,11 @@ std::string OptionOf(const Mounts& mounts, absl::string_view name);
 // Where the snapshotter keeps all that is this root file system's own.
 StatusOr<std::string> SnapshotFolder(const Mounts& mounts);
 
-// Makes the root file system from the image's `chain_id`, or gives the kept one that is there,
-// whatever image that was made from. What an earlier container of the same disk left goes first:
-// two mounts of one disk would spoil it. Under the snapshot's lock.
+// Makes the root file system from the image, or gives the kept one that is there, whatever image
+// that was made from. What an earlier container of the same disk left goes first: two mounts of one
+// disk would spoil it. Under the snapshot's lock.
 awaitable<StatusOr<Rootfs>> PrepareRootfs(std::shared_ptr<Core> core, ContainerSpec spec,
-                                          std::string chain_id);
+                                          ResolvedImage image);
 
 // Runtime::ListDisks and Runtime::RemoveDisk.
 awaitable<StatusOr<std::vector<KeptDisk>>> ListKeptDisks(std::shared_ptr<Core> core);

@@ -48,6 +48,20 @@ absl::string_view ProgramOf(absl::string_view message) {
   return end == absl::string_view::npos ? absl::string_view() : message.substr(0, end);
 }
 
+std::string PlaceOf(const ProgramSource& source) {
+  if (source.old_disk.empty()) return "the image " + source.image;
+  return absl::StrCat("the kept disk of ", source.old_disk,
+                      ", whose files are of an earlier image than ", source.image, " is now");
+}
+
+// What helps as well.
+std::string DiskAdvice(const ProgramSource& source) {
+  if (source.old_disk.empty()) return "";
+  return absl::StrCat(
+      "; or start afresh with the image as it is now, without what was written: ctr destroy ",
+      source.old_disk);
+}
+
 }  // namespace
 
 std::string CleanContainerdMessage(std::string message) {
@@ -60,7 +74,7 @@ std::string CleanContainerdMessage(std::string message) {
   return std::string(text);
 }
 
-Status StartError(const Status& status, const std::string& image) {
+Status StartError(const Status& status, const ProgramSource& source) {
   if (status.ok()) return status;
   std::string message = CleanContainerdMessage(std::string(status.message()));
   absl::string_view program = ProgramOf(message);
@@ -79,16 +93,17 @@ Status StartError(const Status& status, const std::string& image) {
       absl::StrContains(message, "executable file not found")) {
     detail = code::kCommandNotFound;
     absl::StrAppend(
-        &what, "not found in the image ", image,
-        " (or its interpreter is); set `entrypoint` in the class to a program that it has");
+        &what, "not found in ", PlaceOf(source),
+        " (or its interpreter is); set `entrypoint` in the class to a program that it has",
+        DiskAdvice(source));
   } else if (absl::StrContains(message, "permission denied") ||
              absl::StrContains(message, "is a directory")) {
     detail = code::kCommandNotExecutable;
-    absl::StrAppend(
-        &what, "is not executable in the image ", image,
-        "; make it so in the image, or set `entrypoint` in the class to another program");
+    absl::StrAppend(&what, "is not executable in ", PlaceOf(source),
+                    "; make it so there, or set `entrypoint` in the class to another program",
+                    DiskAdvice(source));
   } else {
-    absl::StrAppend(&what, "cannot be run in the image ", image, ": ", message);
+    absl::StrAppend(&what, "cannot be run in ", PlaceOf(source), ": ", message, DiskAdvice(source));
   }
   return WithDetail(Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed, what), detail);
 }

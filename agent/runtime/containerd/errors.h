@@ -11,9 +11,16 @@ namespace ctr {
 // failed: …") and the class of the error that containerd appends (": unknown").
 std::string CleanContainerdMessage(std::string message);
 
+// Where a container has its programs from.
+struct ProgramSource {
+  std::string image;  // its name
+  std::string
+      old_disk;  // the instance, if it has a kept disk of another image than that name means
+};
+
 // What is wrong with a container that runc would not create or start, as FAILED_PRECONDITION: a
-// missing or non-executable entrypoint by name, with `image`. Another error is given back with its
-// message cleaned.
-Status StartError(const Status& status, const std::string& image);
+// missing or non-executable entrypoint by name, with what it was looked for in. Another error is
+// given back with its message cleaned.
+Status StartError(const Status& status, const ProgramSource& source);
 
 }  // namespace ctr

@@ -1,4 +1,5 @@
 // Kept disks, records on containers, and what is swept.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
 
@@ -13,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "agent/runtime/containerd/client.h"
 #include "agent/runtime/containerd/disk.h"
+#include "tests/integration/runtime/image_archives.h"
 #include "tests/integration/runtime/runtime_fixture.h"
 #include "tests/integration/runtime/runtime_image.h"
 
@@ -170,6 +172,42 @@ TEST_CASE("a start on a kept disk that fails leaves the disk") {
     REQUIRE(t.Run(t.runtime_->Remove(spec.id)).ok());
   }
   CHECK(RunKept(t, "grep one /mark").code == 0);
+}
+
+// Another image has the name that busybox had.
+std::string MoveName(RuntimeFixture& t) {
+  const OciLayout other({MakeLayer("bin/new", "#!/bin/sh\n")}, kBusyboxImage);
+  const std::string path = t.folder_ + "/other.tar";
+  WriteWholeFile(path, other.Archive());
+  UniqueFd archive(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const auto imported = t.Run(t.runtime_->ImportImages(std::move(archive), "", nullptr));
+  REQUIRE_MESSAGE(imported.ok(), imported.status().ToString());
+  return t.Run(t.runtime_->ListImages()).value().front().digest;
+}
+
+TEST_CASE("a kept disk's container has the digest of the image that the disk was made from") {
+  RuntimeFixture t;
+  Container first = t.Create(KeptSpec(t, "exit 0"));
+  REQUIRE(t.Run(t.runtime_->Remove(first.id)).ok());
+  const std::string moved = MoveName(t);
+  REQUIRE(moved != first.image_digest);
+  for (int start = 0; start < 2; ++start) {
+    Container later = t.Create(KeptSpec(t, "exit 0"));
+    CHECK(later.image_digest == first.image_digest);
+    t.Reopen();
+    CHECK(t.Run(t.runtime_->List()).value().front().image_digest == first.image_digest);
+    REQUIRE(t.Run(t.runtime_->Remove(later.id)).ok());
+  }
+  ContainerSpec spec = KeptSpec(t, "");
+  spec.entrypoint = std::vector<std::string>{"/bin/new"};
+  const Status missing = t.Run(t.runtime_->Create(spec)).status();
+  CHECK_MESSAGE(absl::StrContains(missing.message(), "not found in the kept disk of web/alice"),
+                missing.ToString());
+
+  REQUIRE(t.Run(t.runtime_->RemoveDisk({"web", "alice"})).ok());
+  ContainerSpec fresh = KeptSpec(t, "");
+  fresh.entrypoint = std::vector<std::string>{"/bin/new"};
+  CHECK(t.Run(t.runtime_->Create(fresh)).value().image_digest == moved);
 }
 
 TEST_CASE("sweeping removes what is left of containers that are gone, and nothing else") {

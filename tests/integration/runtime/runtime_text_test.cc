@@ -22,7 +22,7 @@ TEST_CASE("containerd's errors lose what each layer adds to the one below") {
 
 TEST_CASE("an entrypoint that can't be run is named, with what to do") {
   auto error = [](const char* message) {
-    return StartError(absl::UnknownError(message), "docker.io/library/demo:latest");
+    return StartError(absl::UnknownError(message), {.image = "docker.io/library/demo:latest"});
   };
   Status missing = error(
       "OCI runtime create failed: runc create failed: unable to start container process: exec: "
@@ -42,6 +42,19 @@ TEST_CASE("an entrypoint that can't be run is named, with what to do") {
             "apply profile: write /proc/self/attr/apparmor/exec: no such file or directory")
           .message(),
       "the AppArmor profile that the class names is not loaded"));
+}
+
+TEST_CASE(
+    "a program that a kept disk of an older image lacks is not said to be missing in the new") {
+  const std::string missing(
+      StartError(absl::UnknownError("exec: \"/bin/new\": stat /bin/new: no such file or directory"),
+                 {.image = "docker.io/library/app:1", .old_disk = "web/alice"})
+          .message());
+  CHECK(
+      absl::StartsWith(missing,
+                       "program \"/bin/new\" not found in the kept disk of web/alice, whose files "
+                       "are of an earlier image than docker.io/library/app:1 is now"));
+  CHECK(absl::EndsWith(missing, "without what was written: ctr destroy web/alice"));
 }
 
 TEST_CASE("cgroup hierarchies are found in version 1, version 2 and both") {
