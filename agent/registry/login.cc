@@ -6,7 +6,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "agent/base/duration.h"
+#include "agent/registry/backoff.h"
 #include "agent/registry/credentials.h"
+#include "agent/registry/refusal.h"
 #include "agent/registry/session.h"
 #include "agent/runtime/image_config.h"
 
@@ -87,10 +90,10 @@ Status RegistrySession::Authorize(const HttpResponse& response) {
     challenges.insert(challenges.end(), more.begin(), more.end());
   }
   const Challenge* challenge = ChooseChallenge(challenges);
-  if (challenge == nullptr) return Denied(401);
+  if (challenge == nullptr) return Denied(response);
   CTR_ASSIGN_OR_RETURN(Login login, LoginOf(endpoint()));
   if (challenge->scheme == "basic") {
-    if (login.username.empty()) return Denied(401);
+    if (login.username.empty()) return Denied(response);
     endpoint().authorization = BasicOf(login);
     return absl::OkStatus();
   }
@@ -118,27 +121,32 @@ StatusOr<std::string> RegistrySession::FetchToken(const Challenge& challenge, co
     return Annotate(response.status(), absl::StrCat("the token server ", host));
   }
   if (response->status == 200) return ParseToken(response->body, host);
-  if (response->status == 401 || response->status == 403) return Denied(response->status);
+  if (response->status == 401 || response->status == 403) return Denied(*response);
+  const Duration wait = AskedWait(*response);
   const std::string answer =
-      absl::StrCat("the token server ", host, " answers with ", response->status);
-  return response->status >= 500 || response->status == 429 ? absl::UnavailableError(answer)
-                                                            : absl::FailedPreconditionError(answer);
+      absl::StrCat("the token server ", host, " answers with ", response->status,
+                   wait > kMostAskedWait ? ", and asks to wait " + FormatDuration(wait) : "",
+                   ItsWords(*response));
+  return response->status >= 500 || response->status == 429
+             ? WithRetryAfter(absl::UnavailableError(answer), wait)
+             : absl::FailedPreconditionError(answer);
 }
 
-Status RegistrySession::Denied(int status) {
+Status RegistrySession::Denied(const HttpResponse& response) {
   const Endpoint& from = endpoint();
   const bool has_login = from.login && !from.login->empty();
   const std::string where = from.host == "docker.io" ? "" : " " + from.host;
   const std::string file = DockerConfig();
   if (!has_login) {
-    return absl::PermissionDeniedError(absl::StrCat("registry ", from.host, " refuses it (", status,
-                                                    ") without a login, or does not have it; "
-                                                    "log in as the agent's user: docker login",
-                                                    where, " (it is looked for in ", file, ")"));
+    return absl::PermissionDeniedError(
+        absl::StrCat("registry ", from.host, " refuses it (", response.status,
+                     ") without a login, or does not have it; "
+                     "log in as the agent's user: docker login",
+                     where, " (it is looked for in ", file, ")", ItsWords(response)));
   }
-  return absl::PermissionDeniedError(
-      absl::StrCat("registry ", from.host, " refuses it (", status, ") to the login in ", file,
-                   ", or does not have it; log in as who may read it: docker login", where));
+  return absl::PermissionDeniedError(absl::StrCat(
+      "registry ", from.host, " refuses it (", response.status, ") to the login in ", file,
+      ", or does not have it; log in as who may read it: docker login", where, ItsWords(response)));
 }
 
 }  // namespace ctr

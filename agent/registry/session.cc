@@ -4,11 +4,12 @@
 #include <thread>
 #include <utility>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "agent/base/duration.h"
 #include "agent/registry/backoff.h"
 #include "agent/registry/blob_transfer.h"
 #include "agent/registry/credentials.h"
+#include "agent/registry/refusal.h"
 #include "agent/runtime/image_config.h"
 #include "agent/runtime/sha256.h"
 
@@ -22,21 +23,20 @@ constexpr int kMaxMirrorFailures = 2;
 constexpr Duration kDocumentTime = std::chrono::seconds(60);
 constexpr Duration kGlance = std::chrono::milliseconds(50);
 
-// Attempts that failed, of which there are not to be too many.
-bool IsEnough(int failures, bool is_mirror) {
-  return failures >= (is_mirror ? kMaxMirrorFailures : kMaxFailures);
+Duration AskedWaitOf(const Status& failure) {
+  return RetryAfterOf(failure).value_or(Duration::zero());
+}
+
+// Attempts that failed, the last one so, of which there are not to be too many.
+bool IsEnough(int failures, bool is_mirror, const Status& last) {
+  return failures >= (is_mirror ? kMaxMirrorFailures : kMaxFailures) ||
+         AskedWaitOf(last) > kMostAskedWait;
 }
 
 // A server of HTTPS answers so what comes without TLS.
 bool SeemsToSpeakTls(const StatusOr<HttpResponse>& response) {
   if (response.ok()) return response->status == 400;
   return DetailOf(response.status()) == http_detail::kNoHttp;
-}
-
-Duration RetryAfter(const HttpResponse& response) {
-  int64_t seconds = 0;
-  if (!absl::SimpleAtoi(response.Header("retry-after"), &seconds)) return Duration::zero();
-  return std::chrono::seconds(std::clamp<int64_t>(seconds, 0, 3600));
 }
 
 }  // namespace
@@ -105,7 +105,7 @@ StatusOr<RegistrySession::Document> RegistrySession::AskForManifest(const std::s
       return document;
     }
     if (!absl::IsUnavailable(response.status())) return response.status();
-    if (IsEnough(failures, endpoint().is_mirror)) return response.status();
+    if (IsEnough(failures, endpoint().is_mirror, response.status())) return response.status();
     CTR_RETURN_IF_ERROR(Sleep(failures, response.status()));
   }
 }
@@ -128,7 +128,7 @@ Status RegistrySession::FetchBlob(const BlobDescriptor& blob, const Sink& sink) 
     if (!response.ok() && !is_here) failure = response.status();
     if (failure.ok() || absl::IsCancelled(failure)) return failure;
     if (transfer.HasProgressed()) failures = 1;
-    if (!absl::IsUnavailable(failure) || IsEnough(failures, endpoint().is_mirror)) {
+    if (!absl::IsUnavailable(failure) || IsEnough(failures, endpoint().is_mirror, failure)) {
       if (!NextEndpoint()) return failure;
       is_mixed_ = transfer.received() > 0;
       failures = 0;
@@ -219,37 +219,41 @@ std::string RegistrySession::CaFileFor(const std::string& url) {
 
 Status RegistrySession::MeaningOf(const HttpResponse& response) {
   const std::string& host = endpoint().host;
+  const std::string words = ItsWords(response);
+  const Duration wait = AskedWait(response);
+  const auto unavailable = [&](const std::string& message) {
+    return WithRetryAfter(absl::UnavailableError(message + words), wait);
+  };
   switch (response.status) {
     case 401:
     case 403:
-      return Denied(response.status);
+      return Denied(response);
     case 404:
       return Error(absl::StatusCode::kNotFound, code::kUnknownImage,
-                   absl::StrCat("registry ", host, " does not have it; check name and tag"));
+                   absl::StrCat("registry ", host, " does not have it; check name and tag", words));
     case 408:
+      return unavailable(absl::StrCat("registry ", host, " was too slow (408)"));
     case 429:
-      return WithRetryAfter(absl::UnavailableError(absl::StrCat(
-                                "registry ", host,
-                                response.status == 429 ? " limits how much is pulled (429); wait, "
-                                                         "or log in: docker login "
-                                                       : " was too slow (408): ",
-                                host)),
-                            RetryAfter(response));
+      return unavailable(absl::StrCat("registry ", host, " limits how much is pulled (429): wait",
+                                      wait > Duration::zero() ? " " + FormatDuration(wait) : "",
+                                      ", or log in: docker login ", host));
     default:
       break;
   }
   const std::string answer = absl::StrCat("registry ", host, " answers with ", response.status);
   if (response.status >= 500) {
-    return WithRetryAfter(absl::UnavailableError(answer), RetryAfter(response));
+    return unavailable(wait > kMostAskedWait
+                           ? absl::StrCat(answer, ", and asks to wait ", FormatDuration(wait))
+                           : answer);
   }
-  return absl::FailedPreconditionError(absl::StrCat(answer, ", which is no answer to a pull"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(answer, ", which is no answer to a pull", words));
 }
 
 Status RegistrySession::Sleep(int failures, const Status& failure) {
   const double jitter = std::uniform_real_distribution<double>(0.5, 1)(random_);
   const MonoTime until =
-      std::chrono::steady_clock::now() +
-      PullBackoff(failures, jitter, RetryAfterOf(failure).value_or(Duration::zero()));
+      std::chrono::steady_clock::now() + PullBackoff(failures, jitter, AskedWaitOf(failure));
   while (std::chrono::steady_clock::now() < until) {
     if (abandoned_->load()) return absl::CancelledError("the pull was given up");
     std::this_thread::sleep_for(kGlance);

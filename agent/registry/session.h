@@ -87,7 +87,8 @@ class RegistrySession {
   Status Authorize(const HttpResponse& response);
   StatusOr<std::string> FetchToken(const Challenge& challenge, const Login& login);
   StatusOr<Login> LoginOf(Endpoint& endpoint);
-  Status Denied(int status);
+  // A 401 or a 403.
+  Status Denied(const HttpResponse& response);
   std::string CaFileFor(const std::string& url);
   Status Sleep(int failures, const Status& failure);
   const std::string& DockerConfig();
