@@ -142,8 +142,9 @@ std::string Supervisor::NoteOfOldImages(const std::string& class_name) const {
   });
   if (old == 0) return "";
   const std::string whose = old == 1 ? "1 instance runs" : absl::StrCat(old, " instances run");
-  return absl::StrCat(whose,
-                      " what the image's name meant before; what it means now: ctr restart ID");
+  const bool keeps = classes_.at(class_name)->config->disk == Disk::kKeep;
+  return absl::StrCat(whose, " what the image's name meant before; what it means now: ",
+                      keeps ? "ctr destroy ID, with the kept disk" : "ctr restart ID");
 }
 
 // A class file without `disk` must not cost anybody's data: a kept disk stays until destroy, and so

@@ -147,10 +147,16 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::optional<Container>& container() const { return container_; }
   // What it runs with; of one that does not run, what its next start would.
   const ClassConfig& config() const { return container_ ? *running_config_ : *class_->config; }
-  // Whether a start now would give another: of a newer revision, or of what its image's name means
-  // by now.
+  // Whether it is another than the class would give by now: of an older revision, or of what its
+  // image's name meant before. A start gives the newest, but for the image of a kept disk, which
+  // stays until destroy.
   bool Outdated() const;
   bool RunsOldImage() const;
+  // It was stopped for filling the disk, and does not start before there is room again.
+  bool AwaitsRoom() const {
+    return state() == State::kStopped && observed().reason == StopReason::kDiskFull &&
+           services_.disk_low;
+  }
   int visits() const { return visits_; }
   // As it is to be shown: one that is healthy, but for its readiness check, is `running`.
   State shown_state() const {

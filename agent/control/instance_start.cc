@@ -88,7 +88,7 @@ Status Instance::CheckRoom() const {
                      config.name, " are live and max_instances is ", config.max_instances,
                      "; stop one or raise max_instances"));
   }
-  if (observed().reason == StopReason::kDiskFull && services_.disk_low) {
+  if (AwaitsRoom()) {
     return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
                  absl::StrCat("cannot start ", name().ToString(),
                               ": it was stopped when the disk ran full, and it still is; make "
@@ -167,8 +167,10 @@ awaitable<Status> Instance::StartContainer() {
   }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
   created_at_ = services_.clock.Now();
-  // Nobody need have told us that it was moved.
-  if (running_config_ == class_->config) class_->NoteImage(container_->image_digest, permitted_at_);
+  // Nobody need have told us that it was moved. A kept disk's digest need not be what it means.
+  if (running_config_ == class_->config && running_config_->disk != Disk::kKeep) {
+    class_->NoteImage(container_->image_digest, permitted_at_);
+  }
   probe_ = services_.probe(*container_);
   co_return co_await Before(services_.clock, start_deadline_, StartProcess(), StartTimeoutError());
 }

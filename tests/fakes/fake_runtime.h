@@ -61,7 +61,8 @@ class FakeRuntime final : public Runtime {
 
   DiskSpace space = {.total_bytes = int64_t{100} << 30, .free_bytes = int64_t{50} << 30};
 
-  std::map<InstanceName, std::string> disks;  // with their records
+  std::map<InstanceName, std::string> disks;         // with their records
+  std::map<InstanceName, std::string> disk_digests;  // of the images that they were made from
 
   // Record.
   std::map<std::string, Entry> containers;
@@ -107,7 +108,8 @@ class FakeRuntime final : public Runtime {
     entry.container.name = spec.name;
     entry.container.generation = spec.generation;
     entry.container.revision = spec.revision;
-    entry.container.image_digest = digest;
+    entry.container.image_digest =
+        spec.keep_disk ? disk_digests.try_emplace(spec.name, digest).first->second : digest;
     entry.container.record = spec.record;
     entry.spec = spec;
     if (spec.keep_disk) disks.try_emplace(spec.name, spec.record);
@@ -210,6 +212,7 @@ class FakeRuntime final : public Runtime {
   }
   awaitable<Status> RemoveDisk(InstanceName name) override {
     disks.erase(name);
+    disk_digests.erase(name);
     co_return absl::OkStatus();
   }
   awaitable<StatusOr<std::vector<std::string>>> Sweep(IsAlive) override {

@@ -115,6 +115,34 @@ TEST_CASE("who runs the image that had the name before is outdated until it star
   CHECK(alice->container()->image_digest == "sha256:second");
 }
 
+TEST_CASE("who has a kept disk of the image before stays outdated until it is destroyed") {
+  const std::string demo = "docker.io/library/demo:latest";
+  const std::string keep = std::string(kWebClass) + "disk = \"keep\"\n";
+  World world;
+  world.runtime.digests[demo] = "sha256:first";
+  world.Apply(keep);
+  auto alice = world.Started("web", "alice");
+  CHECK_FALSE(alice->Outdated());
+  world.runtime.digests[demo] = "sha256:second";
+  CHECK(world.Await(world.supervisor->ImportImages(UniqueFd(), demo)).ok());
+  CHECK(world.Await(world.supervisor->Restart(alice, true, world.Deadline(), "")).ok());
+  CHECK(alice->RunsOldImage());
+  CHECK(alice->container()->image_digest == "sha256:first");
+  CHECK(alice->class_state()->image_digest == "sha256:second");
+  auto applied = world.Await(world.supervisor->ApplyClass(keep, "web.toml", ""));
+  REQUIRE(applied.ok());
+  CHECK(applied->note.find("ctr destroy ID") != std::string::npos);
+  // That it is outdated starts nothing again.
+  const uint64_t starts = alice->observed().generation;
+  world.Advance(std::chrono::minutes(1));
+  CHECK(alice->observed().generation == starts);
+
+  CHECK(world.Await(world.supervisor->Destroy(alice, world.Deadline(), "")).ok());
+  alice = world.Started("web", "alice");
+  CHECK_FALSE(alice->RunsOldImage());
+  CHECK(alice->container()->image_digest == "sha256:second");
+}
+
 TEST_CASE("who is being made of an image while its name moves is outdated from the start") {
   const std::string demo = "docker.io/library/demo:latest";
   World world;
