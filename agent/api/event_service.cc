@@ -95,6 +95,7 @@ awaitable<Status> AgentService::DoExplain(const v1::ExplainInstanceRequest* requ
   view.passing = instance->shown_state() == instance->state();
   view.outdated = instance->Outdated();
   view.old_image = instance->RunsOldImage();
+  view.awaits_room = instance->AwaitsRoom();
   view.behind = instance->container() && supervisor_.ranks().IsBehind(instance->container()->id);
   if (instance->state() == State::kHealthy) {
     const auto wall = [&](MonoTime time) {

@@ -212,7 +212,11 @@ class Explanation {
     if (observed_.failures > 1) {
       Say("It is in a crash loop: it failed ", observed_.failures, " times in a row.");
     }
-    if (observed_.next_start) {
+    if (observed_.next_start && view_.awaits_room) {
+      Say("It is to start again, and waits for room on the disk.");
+    } else if (observed_.next_start && *observed_.next_start <= view_.now) {
+      Say("The next attempt is due now.");
+    } else if (observed_.next_start) {
       Say("The next attempt is due in ", Text(*observed_.next_start - view_.now), " (",
           Clock(*observed_.next_start), "); a request until then gets 502 start_failed.");
     } else if (const Event* gave_up = Newest({event::kGaveUp}, true);
@@ -232,6 +236,10 @@ class Explanation {
   void TellWhatStartsIt() {
     if (view_.record.desired == Desired::kDestroyed) {
       Say("It is being destroyed.");
+    } else if (view_.awaits_room) {
+      Say("Until there is room, requests and ctr start are refused: make room on that disk, or let "
+          "it go with what it wrote: ctr destroy ",
+          name_);
     } else if (observed_.next_start) {
       Say("ctr start ", name_, " starts it now.");
     } else if (view_.config.manual_start) {
@@ -320,7 +328,10 @@ class Explanation {
     }
     TellLimits();
     if (view_.behind) Say("It keeps a CPU busy, and gets it only when no other instance wants it.");
-    if (view_.outdated) {
+    if (view_.old_image && view_.config.disk == Disk::kKeep) {
+      Say("Its kept disk is of an older revision of its class's image, and stays so; ctr destroy ",
+          name_, " makes way for the newest, and removes what it wrote.");
+    } else if (view_.outdated) {
       Say("It runs an older revision of its class", view_.old_image ? "'s image" : "",
           "; ctr restart ", name_, " gives it the newest.");
     }

@@ -24,6 +24,7 @@ struct WhyView {
   bool passing = true;                    // its readiness check
   bool outdated = false;                  // as Instance::Outdated
   bool old_image = false;                 // as Instance::RunsOldImage
+  bool awaits_room = false;               // as Instance::AwaitsRoom
   bool behind = false;                    // as CpuRanks::IsBehind
 };
 

@@ -186,6 +186,30 @@ TEST_CASE("why: host lost and disk full") {
   WhyView full = Stopped(StopReason::kDiskFull);
   full.record.observed.message = "no space on /var";
   Says(full, "because a disk is full: no space on /var.");
+  Says(full, "The next request, or ctr get web/alice, starts it.");
+}
+
+TEST_CASE(
+    "why: who waits for room says so and what to do, not when it was due, or what is refused") {
+  WhyView full = Stopped(StopReason::kDiskFull);
+  full.awaits_room = true;
+  full.record.observed.next_start = kNow - 30s;
+  Says(full, "It is to start again, and waits for room on the disk.");
+  Says(full, "make room on that disk, or let it go with what it wrote: ctr destroy web/alice");
+  CHECK(IsSilentAbout(full, "The next attempt"));
+  CHECK(IsSilentAbout(full, "starts it now"));
+  // As after a stop.
+  full.record.observed.next_start.reset();
+  full.config.ports.clear();
+  Says(full, "Until there is room, requests and ctr start are refused");
+  CHECK(IsSilentAbout(full, "It is a job"));
+  CHECK(IsSilentAbout(full, "It is to start again"));
+}
+
+TEST_CASE("why: an attempt that is overdue is not said to be due at a time that is past") {
+  WhyView view = Stopped(StopReason::kExited);
+  view.record.observed.next_start = kNow - 30s;
+  Says(view, "The next attempt is due now.");
 }
 
 TEST_CASE("why: healthy since when, woken by what, and when it sleeps") {
@@ -215,6 +239,8 @@ TEST_CASE("why: healthy and busy, never sleeping, kept awake, outdated") {
   Says(view, "It keeps a CPU busy, and gets it only when no other instance wants it.");
   view.old_image = true;
   Says(view, "an older revision of its class's image; ctr restart web/alice gives it the newest.");
+  view.config.disk = Disk::kKeep;
+  Says(view, "ctr destroy web/alice makes way for the newest, and removes what it wrote.");
 }
 
 TEST_CASE("why: starting, in the queue or being made, and by when") {
