@@ -1,5 +1,6 @@
 #include "agent/control/disk_floor.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -31,6 +32,13 @@ std::string ShortageText(const DiskSpace& space, const DiskSpace& floor) {
 
 }  // namespace
 
+awaitable<void> DiskFloor::Begin() {
+  const StatusOr<DiskSpace> space = co_await Space();
+  if (!space.ok()) co_return;
+  const DiskSpace floor = policy::FloorOf(*space, min_free_);
+  NoteLow(policy::DecideDiskFloor(*space, floor, base_, clock_.Now()).low, *space, floor);
+}
+
 awaitable<void> DiskFloor::Run() {
   for (;;) {
     const Duration pause = co_await Look();
@@ -46,8 +54,17 @@ DiskFloor::Live DiskFloor::LiveInstances() const {
   return live;
 }
 
+// Whoever filled the disk would fill the agent's reserve as well.
+awaitable<StatusOr<DiskSpace>> DiskFloor::Space() {
+  StatusOr<DiskSpace> space = co_await runtime_.Space();
+  if (space.ok()) {
+    space->free_bytes = std::max<int64_t>(space->free_bytes - guard_.GivenUpOn(*space), 0);
+  }
+  co_return space;
+}
+
 awaitable<Duration> DiskFloor::Look() {
-  const StatusOr<DiskSpace> space = co_await runtime_.Space();
+  const StatusOr<DiskSpace> space = co_await Space();
   if (!space.ok()) co_return kFloorInterval;
   const Live live = LiveInstances();
   co_await NoteKeptDisks(live);

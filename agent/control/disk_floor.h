@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "agent/control/disk_guard.h"
 #include "agent/control/event_log.h"
 #include "agent/control/instance.h"
 #include "agent/policy/disk_floor.h"
@@ -14,17 +15,20 @@ namespace ctr {
 // filled it, as the kernel does for memory. What it is given outlives it. Home: the control loop.
 class DiskFloor {
  public:
-  // `min_free` in bytes: see policy::FloorOf.
+  // `min_free` in bytes: see policy::FloorOf. `guard`: what its reserve gives free counts as taken.
   DiskFloor(Clock& clock, Runtime& runtime, EventLog& events,
             const std::map<InstanceName, std::shared_ptr<Instance>>& instances,
-            std::optional<int64_t> min_free)
+            const DiskGuard& guard, std::optional<int64_t> min_free)
       : clock_(clock),
         runtime_(runtime),
         events_(events),
         instances_(instances),
+        guard_(guard),
         min_free_(min_free) {}
   DiskFloor(const DiskFloor&) = delete;
 
+  // Whether it is below the floor, before anything starts.
+  awaitable<void> Begin();
   // Never returns; may be cancelled.
   awaitable<void> Run();
 
@@ -34,6 +38,7 @@ class DiskFloor {
  private:
   using Live = std::map<std::string, std::shared_ptr<Instance>>;  // by container ID
 
+  awaitable<StatusOr<DiskSpace>> Space();
   awaitable<Duration> Look();
   awaitable<void> NoteKeptDisks(const Live& live);
   void Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor);
@@ -44,6 +49,7 @@ class DiskFloor {
   Runtime& runtime_;
   EventLog& events_;
   const std::map<InstanceName, std::shared_ptr<Instance>>& instances_;
+  const DiskGuard& guard_;
   const std::optional<int64_t> min_free_;
   bool low_ = false;
   std::optional<policy::DiskSample> base_;

@@ -61,7 +61,7 @@ awaitable<void> DiskGuard::Look() {
   struct Done {
     Status status;
     policy::DiskPlan plan;
-    int64_t free_bytes = 0;
+    DiskSpace space = {};
   };
   const bool refused = std::exchange(refused_, false);
   const bool first = std::exchange(first_, false);
@@ -76,16 +76,20 @@ awaitable<void> DiskGuard::Look() {
         if (plan.step == policy::DiskPlan::Step::kReserve) {
           status = functions.reserve(policy::ReserveBytes(space->total_bytes));
         }
-        return {status, plan, space->free_bytes};
+        return {status, plan, *space};
       });
   if (!done.status.ok()) spdlog::warn("{}", std::string(done.status.message()));
+  if (done.space.total_bytes > 0) {
+    space_ = done.space;
+    given_up_ = done.plan.given_up_bytes;
+  }
   if (full_ == done.plan.full) co_return;
   full_ = done.plan.full;
   if (full_) {
     spdlog::error("the disk of {} is full; changes are refused until there is room", folder_);
     events_.Record(
         {.type = event::kDiskFull,
-         .message = absl::StrCat("the disk of ", folder_, " is full (", done.free_bytes >> 20,
+         .message = absl::StrCat("the disk of ", folder_, " is full (", done.space.free_bytes >> 20,
                                  " MiB free): changes are refused, "
                                  "instances go on and wake")});
   } else {
@@ -107,11 +111,21 @@ awaitable<void> DiskGuard::NoteRefused() {
   co_await Look();
 }
 
-Status DiskGuard::CheckMayChange() const {
-  if (!full_) return absl::OkStatus();
-  return Error(absl::StatusCode::kResourceExhausted, code::kDiskFull,
-               absl::StrCat("the disk of ", folder_,
-                            " is full: nothing new is taken until there is room; make some there"));
+awaitable<Status> DiskGuard::CheckMayChange() {
+  // Somebody may have made room since.
+  if (full_) co_await Look();
+  if (!full_) co_return absl::OkStatus();
+  co_return Error(
+      absl::StatusCode::kResourceExhausted, code::kDiskFull,
+      absl::StrCat("the disk of ", folder_,
+                   " is full: nothing new is taken until there is room; make some there"));
+}
+
+// A file system is known by its size: its path need not be.
+int64_t DiskGuard::GivenUpOn(const DiskSpace& disk) const {
+  const bool is_same =
+      disk.total_bytes == space_.total_bytes && disk.total_files == space_.total_files;
+  return is_same ? given_up_ : 0;
 }
 
 awaitable<Status> CommitWithReserve(Store& store, DiskGuard& disk, std::vector<Change> changes) {

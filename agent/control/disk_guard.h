@@ -51,9 +51,11 @@ class DiskGuard {
   // far as that goes.
   awaitable<void> NoteRefused();
 
-  // RESOURCE_EXHAUSTED (`disk_full`) while the disk is full.
-  Status CheckMayChange() const;
+  // RESOURCE_EXHAUSTED (`disk_full`) while the disk is full, as far as a look now tells.
+  awaitable<Status> CheckMayChange();
   bool full() const { return full_; }
+  // How much of what is free on that file system is free only because the reserve was given up.
+  int64_t GivenUpOn(const DiskSpace& disk) const;
 
  private:
   const asio::any_io_executor work_;
@@ -64,6 +66,8 @@ class DiskGuard {
 
   Semaphore turn_;  // of a look
   bool full_ = false;
+  DiskSpace space_;  // as it was at the last look
+  int64_t given_up_ = 0;
   bool refused_ = false;
   bool first_ = true;
 };

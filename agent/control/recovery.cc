@@ -47,6 +47,9 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   if (!state.lost.empty()) co_await Rebuild(state, containers, disks);
   std::map<InstanceName, Observed> last_seen;
   CTR_CO_RETURN_IF_ERROR(Load(std::move(state), last_seen));
+  // Whoever waits for room is not to start because nobody has looked yet.
+  co_await disk_.Look();
+  co_await floor_.Begin();
   Adopt(std::move(containers), last_seen);
   for (const auto& [name, instance] : instances_) {
     if (instance->record().desired == Desired::kDestroyed) instance->RequestDestroy("");
@@ -59,7 +62,6 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   if (steps.loaded) steps.loaded();
   Publish();
   SettlePools();
-  co_await disk_.Look();
   SpawnOrDie(executor_, KeepReconciled(), "reconciliation");
   SpawnOrDie(executor_, disk_.KeepLooking(), "disk guard");
   SpawnOrDie(executor_, meter_.Run(), "class meter");

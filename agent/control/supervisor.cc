@@ -73,7 +73,7 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       events_(services.store, services.clock, services.executor),
       disk_(executor_, services.work, services.clock, events_, options_.disk, options_.data_dir),
       meter_(services.clock, services.runtime, events_, classes_, instances_),
-      floor_(services.clock, services.runtime, events_, instances_, options_.min_free_bytes),
+      floor_(services.clock, services.runtime, events_, instances_, disk_, options_.min_free_bytes),
       ranks_(services.clock, services.runtime, held_, instances_),
       services_{services.executor,
                 services.work,
@@ -238,7 +238,7 @@ awaitable<Status> Supervisor::Commit(std::vector<Change> changes, Use use) {
   if (use == Use::kReserve) {
     status = co_await CommitWithReserve(store_, disk_, std::move(changes));
   } else {
-    CTR_CO_RETURN_IF_ERROR(disk_.CheckMayChange());
+    CTR_CO_RETURN_IF_ERROR(co_await disk_.CheckMayChange());
     status = co_await store_.Commit(std::move(changes));
     if (IsDiskFull(status)) co_await disk_.NoteRefused();
   }

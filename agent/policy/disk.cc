@@ -20,6 +20,9 @@ DiskPlan DecideDisk(const DiskView& view) {
   plan.full = full || (view.full && !room);
   if (full && view.reserved) plan.step = DiskPlan::Step::kRelease;
   if (room && !view.reserved) plan.step = DiskPlan::Step::kReserve;
+  // One that is full no longer has its reserve again, or can't have one.
+  const bool lacks_reserve = !view.reserved || plan.step == DiskPlan::Step::kRelease;
+  if (plan.full && lacks_reserve) plan.given_up_bytes = reserve;
   return plan;
 }
 

@@ -17,6 +17,7 @@ struct DiskView {
 struct DiskPlan {
   bool full = false;  // changes are refused: what room there is belongs to wakes
   enum class Step { kNone, kRelease, kReserve } step = Step::kNone;
+  int64_t given_up_bytes = 0;  // of the reserve: free then, and to be held back again
 };
 
 // How much is held back: 64 MiB, which many starts need less than, or a tenth of a small disk.

@@ -89,6 +89,39 @@ TEST_CASE("it starts again by its restart policy, but not while the disk is as f
   CHECK(world.writer->state() == State::kHealthy);
 }
 
+TEST_CASE("room that the agent's reserve gave free is none for the one that filled the disk") {
+  FullDisk world;
+  world.runtime.space.total_bytes = int64_t{1} << 40;  // the data directory's
+  world.Write(*world.writer, 2500);
+  world.Advance(250ms);
+  REQUIRE(world.writer->state() == State::kStopped);
+  world.disk_free = 0;
+  world.Advance(5s);
+  REQUIRE_FALSE(world.disk_reserved);
+  world.SetFree(1050);  // 64 of it
+  world.Advance(30s);
+  CHECK(world.writer->state() == State::kStopped);
+  CHECK(world.writer->AwaitsRoom());
+  world.SetFree(1100);
+  world.Advance(3s);
+  CHECK(world.writer->state() == State::kHealthy);
+}
+
+TEST_CASE("it does not start because another agent has begun, while the disk is as full") {
+  FullDisk world;
+  world.Write(*world.writer, 2500);
+  world.Advance(250ms);
+  REQUIRE(world.writer->state() == State::kStopped);
+  world.Advance(2s);
+  const uint64_t starts = world.writer->observed().generation;
+  World later(world.store, &world.runtime);
+  later.Advance(30s);
+  auto writer = later.supervisor->Find({"web", "writer"});
+  REQUIRE(writer.ok());
+  CHECK((*writer)->observed().generation == starts);
+  CHECK((*writer)->AwaitsRoom());
+}
+
 TEST_CASE("what others than instances write stops none of them") {
   FullDisk world;
   world.SetFree(100);

@@ -40,6 +40,7 @@ class World {
     if (before != nullptr) {
       runtime.containers = before->containers;
       runtime.disks = before->disks;
+      runtime.space = before->space;
     }
     SupervisorOptions options;
     options.instance_range = {0x7F4D0000, 16};

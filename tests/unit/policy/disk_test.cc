@@ -45,6 +45,15 @@ TEST_CASE("what the reserve gave free does not end the shortage; room for it and
   CHECK(plan.step == DiskPlan::Step::kReserve);
 }
 
+TEST_CASE("the reserve counts as given up from when the disk is full until it is made again") {
+  CHECK(DecideDisk(View(8, true, false)).given_up_bytes == 0);
+  CHECK(DecideDisk(View(7, true, false)).given_up_bytes == 64 * kMiB);
+  CHECK(DecideDisk(View(71, false, true)).given_up_bytes == 64 * kMiB);
+  CHECK(DecideDisk(View(80, false, true)).given_up_bytes == 0);
+  // Where none could be made.
+  CHECK(DecideDisk(View(50, false, false)).given_up_bytes == 0);
+}
+
 TEST_CASE("a disk without room for the reserve at the start is full, as an earlier agent left it") {
   DiskView view = View(63, false, false);
   CHECK_FALSE(DecideDisk(view).full);
