@@ -24,6 +24,12 @@ Finding AboutInternet(const Status& status) {
       "see to that; the agent tries again within half a minute"};
 }
 
+Finding AboutRoom(const Status& room) {
+  if (room.ok()) return {"disk room", Outcome::kOk, "changes are taken", ""};
+  return {"disk room", Outcome::kWarning, std::string(room.message()),
+          "make room: ctr destroy of what fills it, ctr image prune"};
+}
+
 v1::Finding::Outcome ToProto(Outcome outcome) {
   switch (outcome) {
     case Outcome::kOk:
@@ -46,6 +52,7 @@ grpc::ServerUnaryReactor* AgentService::Diagnose(grpc::CallbackServerContext* co
         co_await OnWork(work_, [data_dir = facts_.data_dir] { return CheckHost(data_dir); });
     findings.push_back({"agent", Outcome::kOk, absl::StrCat("version ", facts_.version), ""});
     findings.push_back({"runtime", Outcome::kOk, runtime_.Describe(), ""});
+    findings.push_back(AboutRoom(co_await supervisor_.CheckRoom()));
     findings.push_back(AboutSteering(facts_.steering));
     findings.push_back(AboutInternet(facts_.internet()));
     for (const Finding& finding : findings) {

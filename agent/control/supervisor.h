@@ -145,6 +145,10 @@ class Supervisor final : public Waker {
   // FAILED_PRECONDITION (in_use) if a class uses it.
   awaitable<Status> RemoveImage(std::string reference);
 
+  // RESOURCE_EXHAUSTED (disk_full) while the data directory's disk is so full that changes are
+  // refused.
+  awaitable<Status> CheckRoom() { co_return co_await disk_.CheckMayChange(); }
+
   EventLog& events() { return events_; }
   const ClassMeter& meter() const { return meter_; }
   CpuRanks& ranks() { return ranks_; }

@@ -21,30 +21,32 @@ using Outcome = Finding::Outcome;
 
 constexpr rlim_t kEnoughFiles = 65536;
 
-// The nth word of what `NAME --version` prints first.
-std::string VersionOf(const std::string& program, size_t word) {
-  const StatusOr<std::string> output = RunCommand({program, "--version"});
-  if (!output.ok()) return "";
-  const std::vector<std::string> words =
-      absl::StrSplit(output->substr(0, output->find('\n')), ' ', absl::SkipEmpty());
-  return word < words.size() ? words[word] : "";
-}
-
-Finding CheckProgram(const std::string& name, const std::string& package, size_t version_word) {
+// `version`: the option by which it tells its version, as the nth word of what it prints first; 0:
+// anywhere.
+Finding CheckProgram(const std::string& name, const std::string& package,
+                     const std::string& version, size_t nth) {
   const std::string path = FindProgram(name);
   if (path.empty()) {
     return {name, Outcome::kMissing, "there is no program " + name,
             absl::StrCat("install it: apt-get install ", package)};
   }
-  const std::string version = version_word == 0 ? "" : VersionOf(path, version_word);
-  return {name, Outcome::kOk, version.empty() ? path : absl::StrCat(path, ", ", version), ""};
+  const StatusOr<std::string> output = RunCommand({path, version});
+  if (!output.ok()) {
+    return {name, Outcome::kMissing,
+            absl::StrCat(path, " does not run: ", std::string(output.status().message())),
+            absl::StrCat("install it anew: apt-get install --reinstall ", package)};
+  }
+  const std::vector<std::string> words =
+      absl::StrSplit(output->substr(0, output->find('\n')), ' ', absl::SkipEmpty());
+  const bool told = nth > 0 && nth < words.size();
+  return {name, Outcome::kOk, told ? absl::StrCat(path, ", ", words[nth]) : path, ""};
 }
 
 Finding CheckNft() {
-  Finding finding = CheckProgram("nft", "nftables", 1);
+  Finding finding = CheckProgram("nft", "nftables", "--version", 1);
   if (finding.outcome == Outcome::kMissing) {
     finding.outcome = Outcome::kWarning;
-    finding.detail = "there is no nft: classes with internet = true do not start";
+    absl::StrAppend(&finding.detail, ": classes with internet = true do not start");
   }
   return finding;
 }
@@ -82,9 +84,9 @@ Finding JudgeContainerd(Finding program, const std::string& socket) {
 }
 
 std::vector<Finding> CheckPrograms() {
-  return {CheckProgram("containerd", "containerd", 2),
-          CheckProgram("containerd-shim-runc-v2", "containerd", 0),
-          CheckProgram("runc", "runc", 2),
+  return {CheckProgram("containerd", "containerd", "--version", 2),
+          CheckProgram("containerd-shim-runc-v2", "containerd", "-v", 0),
+          CheckProgram("runc", "runc", "--version", 2),
           CheckNft(),
           CheckGroup(),
           CheckOpenFiles()};
