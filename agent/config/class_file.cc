@@ -21,6 +21,7 @@ using config::TomlEntry;
 constexpr int64_t kMaxPort = 65535;
 constexpr int64_t kMaxInstances = 1'000'000;
 constexpr int64_t kMaxConcurrency = 1'000'000;
+constexpr int kMinOpenFiles = 16;             // no program starts with but a few
 constexpr int64_t kMaxOpenFiles = 1'048'576;  // the kernel's fs.nr_open
 constexpr int64_t kMaxPids = 4'194'304;       // the kernel's PID_MAX_LIMIT
 constexpr double kMinCpus = 0.01;             // the least CFS quota is 1 ms of 100
@@ -117,8 +118,8 @@ void ReadProcess(TableReader& file, ClassConfig& config) {
   config.labels = file.StringMap("labels").value_or(config.labels);
   if (config.labels.contains("")) file.Fail("labels", "a label needs a name");
   config.read_only = file.Bool("read_only").value_or(config.read_only);
-  config.nofile =
-      static_cast<int>(file.Integer("nofile", 1, kMaxOpenFiles).value_or(config.nofile));
+  config.nofile = static_cast<int>(
+      file.Integer("nofile", kMinOpenFiles, kMaxOpenFiles).value_or(config.nofile));
   config.dial =
       file.Choice<Dial>("dial", {{"private", Dial::kPrivate}, {"loopback", Dial::kLoopback}})
           .value_or(config.dial);

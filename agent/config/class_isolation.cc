@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -29,12 +30,10 @@ std::optional<std::string> ReadPath(TableReader& table, std::string_view key) {
   std::optional<std::string> text = table.String(key);
   if (!text) return std::nullopt;
   std::optional<std::string> path = PlainPath(*text);
-  if (!path) table.Fail(key, "must be an absolute path without \".\" and \"..\"");
+  const bool odd = path && std::any_of(path->begin(), path->end(), absl::ascii_iscntrl);
+  if (odd) table.Fail(key, "must have no control characters, such as a line's end");
+  if (!path) table.Fail(key, "must be an absolute path without \".\", \"..\" and \"//\"");
   return path;
-}
-
-bool IsBelow(const std::string& path, const std::string& folder) {
-  return path == folder || absl::StartsWith(path, folder + "/");
 }
 
 void ReadVolumePath(TableReader& table, Volume& volume, const std::vector<Volume>& others) {
@@ -49,9 +48,9 @@ void ReadVolumePath(TableReader& table, Volume& volume, const std::vector<Volume
   const bool same = std::any_of(others.begin(), others.end(),
                                 [&](const Volume& other) { return other.path == *path; });
   if (same) table.Fail("path", absl::StrCat(*path, " is mounted twice"));
-  // What the runtime itself puts there keeps the host apart.
-  if (*path == "/" || *path == "/dev" || IsBelow(*path, "/proc") || IsBelow(*path, "/sys")) {
-    table.Fail("path", absl::StrCat(*path, " can't be a volume"));
+  if (const std::string why = WhyNoVolume(*path); !why.empty()) {
+    table.Fail("path",
+               absl::StrCat(*path, " can't be a volume: ", why, "; choose another, such as /data"));
   }
 }
 
@@ -111,7 +110,8 @@ void ReadSecurity(TableReader& file, Security& security) {
 void ReadUser(TableReader& file, ClassConfig& config) {
   std::optional<std::string> user = file.String("user");
   if (!user) return;
-  const bool odd = user->empty() || std::count(user->begin(), user->end(), ':') > 1 ||
+  const bool odd = user->empty() || *user == ":" ||
+                   std::count(user->begin(), user->end(), ':') > 1 ||
                    user->find_first_of(" \t\r\n") != std::string::npos;
   if (odd) file.Fail("user", "must be written like \"app\", \"app:web\" or \"1000:1000\"");
   config.user = *std::move(user);

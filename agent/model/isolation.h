@@ -22,6 +22,10 @@ struct Volume {
   bool operator==(const Volume&) const = default;
 };
 
+// Why nothing of a class is mounted at `path`, which is absolute and has no links in it; "" if it
+// may be. A part of a sentence: "the kernel's own files are there".
+std::string WhyNoVolume(const std::string& path);
+
 // What a class has changed of an instance's default isolation.
 struct Security {
   std::vector<std::string> cap_add;   // "CAP_NET_RAW" …, or "ALL"

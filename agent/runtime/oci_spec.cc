@@ -32,7 +32,10 @@ Status Refused(absl::string_view message) {
 bool HasNul(const std::string& text) { return text.find('\0') != std::string::npos; }
 
 StatusOr<std::vector<std::string>> Args(const OciSpecInput& input) {
-  std::vector<std::string> args = input.entrypoint.value_or(input.image.entrypoint);
+  // As with Docker, one that is empty is none: so a Dockerfile takes back its base image's.
+  const bool has_none = input.image.entrypoint == std::vector<std::string>{""};
+  std::vector<std::string> args =
+      input.entrypoint.value_or(has_none ? std::vector<std::string>() : input.image.entrypoint);
   if (input.command) {
     args.insert(args.end(), input.command->begin(), input.command->end());
   } else if (!input.entrypoint) {
@@ -194,8 +197,8 @@ bool IsTaken(const std::string& path, const std::vector<Volume>& volumes) {
          });
 }
 
-json EtcMount(const char* name, const std::string& source, bool read_only) {
-  return {{"destination", absl::StrCat("/etc/", name)},
+json EtcMount(const std::string& path, const std::string& source, bool read_only) {
+  return {{"destination", path},
           {"type", "bind"},
           {"source", source},
           {"options", {"bind", "rprivate", "nosuid", "noexec", "nodev", read_only ? "ro" : "rw"}}};
@@ -205,10 +208,13 @@ json EtcMount(const char* name, const std::string& source, bool read_only) {
 std::vector<json> EtcMounts(const OciSpecInput& input) {
   std::vector<json> mounts;
   for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
+    const auto found = input.etc_paths.find(name);
+    if (found == input.etc_paths.end()) continue;
+    const std::string& path = found->second;
     if (name == kResolvConfFile && !input.resolv_conf.empty()) {
-      mounts.push_back(EtcMount(name, input.resolv_conf, true));
+      mounts.push_back(EtcMount(path, input.resolv_conf, true));
     } else if (!input.etc_folder.empty()) {
-      mounts.push_back(EtcMount(name, absl::StrCat(input.etc_folder, "/", name), input.read_only));
+      mounts.push_back(EtcMount(path, absl::StrCat(input.etc_folder, "/", name), input.read_only));
     }
   }
   return mounts;
@@ -358,6 +364,12 @@ StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& hos
   text.replace(text.find(kSeccompPlace), kSeccompPlace.size(),
                absl::StrCat(R"("seccomp":)", Seccomp(host, bounding)));
   return text;
+}
+
+std::vector<std::string> MountDestinations(const OciSpecInput& input, const OciHost& host) {
+  std::vector<std::string> destinations;
+  for (const json& mount : Mounts(input, host)) destinations.push_back(mount["destination"]);
+  return destinations;
 }
 
 }  // namespace ctr

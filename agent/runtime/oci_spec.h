@@ -61,12 +61,16 @@ struct OciSpecInput {
   int nofile = 1024;  // soft limit, capped by OciHost::nofile_hard
   bool read_only = false;
   std::optional<std::string> workdir;  // over the image's
+  // No path where something is mounted has a link in it.
   std::vector<Volume> volumes;
-  std::vector<std::string> image_volumes;  // folders of the root file system, paths without links
+  std::vector<std::string> image_volumes;  // folders of the root file system
   Security security;
   std::string etc_folder;  // on the host, with an instance's EtcFiles; "": the image's own files
+  // Where those that are wanted are seen.
+  std::map<std::string, std::string> etc_paths = {
+      {"hosts", "/etc/hosts"}, {"hostname", "/etc/hostname"}, {"resolv.conf", "/etc/resolv.conf"}};
   std::string network_namespace;  // the path of one to join; "" for a new one
-  std::string resolv_conf;        // a file on the host, to be seen as /etc/resolv.conf; "" for none
+  std::string resolv_conf;        // a file on the host, in place of etc_folder's; "" for none
   std::map<std::string, std::string> annotations;
 };
 
@@ -79,5 +83,8 @@ OciHost DetectOciHost(const std::string& root = "/");
 // argument or a variable can't be passed to a process (NUL), or if this machine can't give what
 // `security` asks for.
 StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& host);
+
+// Where something is mounted by that spec.
+std::vector<std::string> MountDestinations(const OciSpecInput& input, const OciHost& host);
 
 }  // namespace ctr

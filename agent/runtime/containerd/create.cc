@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "agent/base/project_quota.h"
+#include "agent/base/read_file.h"
 #include "agent/base/signal_name.h"
 #include "agent/base/work.h"
 #include "agent/runtime/containerd/disk.h"
@@ -27,14 +28,15 @@ using std::chrono::seconds;
 constexpr milliseconds kLateTask(2000);
 constexpr int kUndoAttempts = 60;
 
-StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
-                               const ResolvedImage& image, InstanceFiles files,
-                               const std::optional<Internet>& internet) {
+OciSpecInput SpecInput(const Core& core, const ContainerSpec& spec, const ResolvedImage& image,
+                       InstanceFiles files, const std::optional<Internet>& internet) {
   OciSpecInput input;
   input.image = image.config;
   input.user = std::move(files.user);
-  input.image_volumes = std::move(files.image_volumes);
+  input.volumes = std::move(files.mount_points.volumes);
+  input.image_volumes = std::move(files.mount_points.image_volumes);
   input.etc_folder = std::move(files.etc_folder);
+  input.etc_paths = std::move(files.mount_points.etc);
   input.entrypoint = spec.entrypoint;
   input.command = spec.command;
   input.env = spec.env;
@@ -44,13 +46,21 @@ StatusOr<std::string> SpecText(const Core& core, const ContainerSpec& spec,
   input.resources = spec.resources;
   input.nofile = spec.nofile;
   input.read_only = spec.read_only;
-  input.volumes = spec.volumes;
   input.security = spec.security;
   if (internet) {
     input.network_namespace = internet->NamespacePath();
     input.resolv_conf = internet->resolv_conf;
   }
-  return BuildOciSpec(input, core.host);
+  return input;
+}
+
+// What is mounted in a container whose process waits to be started, and its network. Blocks.
+Status CheckAndPrepare(const OpenedProcess& opened, const std::vector<std::string>& mount_points) {
+  const std::string mountinfo =
+      ReadFileText(absl::StrCat("/proc/", opened.process->pid(), "/mountinfo"));
+  // One that has exited runs nothing.
+  if (!opened.process->HasExited()) CTR_RETURN_IF_ERROR(CheckMountPoints(mountinfo, mount_points));
+  return opened.netns->PrepareLoopback();
 }
 
 containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpec& spec,
@@ -183,8 +193,8 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
       co_await OnWork(core->work, [core, spec, config = image.config, mounts = rootfs.mounts] {
         return LimitAndPrepareFiles(*core, spec, config, mounts);
       }));
-  CTR_CO_ASSIGN_OR_RETURN(std::string text,
-                          SpecText(*core, spec, image, std::move(files), internet));
+  const OciSpecInput input = SpecInput(*core, spec, image, std::move(files), internet);
+  CTR_CO_ASSIGN_OR_RETURN(std::string text, BuildOciSpec(input, core->host));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
   StatusOr<containers::CreateContainerResponse> record = co_await core->client.Call(
       &ContainersApi::Create, RecordOf(*core, spec, image_digest, stop_signal, std::move(text)));
@@ -197,7 +207,9 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   if (!pid.ok()) co_return pid.status();
   CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, *pid));
   CTR_CO_RETURN_IF_ERROR(
-      co_await OnWork(core->work, [netns = opened.netns] { return netns->PrepareLoopback(); }));
+      co_await OnWork(core->work, [opened, paths = MountDestinations(input, core->host)] {
+        return CheckAndPrepare(opened, paths);
+      }));
   core->processes[spec.id] = opened.process;
 
   Container container;

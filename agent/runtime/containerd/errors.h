@@ -14,8 +14,8 @@ std::string CleanContainerdMessage(std::string message);
 // Where a container has its programs from.
 struct ProgramSource {
   std::string image;  // its name
-  std::string old_disk =
-      {};  // the instance, if it has a kept disk of another image than that name means
+  // The instance, if it has a kept disk of another image than that name means.
+  std::string old_disk = {};
 };
 
 // What is wrong with a container that runc would not create or start, as FAILED_PRECONDITION: a

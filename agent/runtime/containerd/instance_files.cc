@@ -14,7 +14,6 @@
 #include "agent/base/ipv4.h"
 #include "agent/base/netns.h"
 #include "agent/runtime/apparmor.h"
-#include "agent/runtime/containerd/image_volumes.h"
 #include "agent/runtime/containerd/user.h"
 #include "agent/runtime/etc_files.h"
 
@@ -83,9 +82,8 @@ StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfi
   InstanceFiles files;
   CTR_RETURN_IF_ERROR(CheckAccountFiles(AllDirs(mounts)));
   CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
-  CTR_ASSIGN_OR_RETURN(
-      files.image_volumes,
-      MakeImageVolumes(mounts, image.volumes, spec.read_only ? Links::kOfImage : Links::kAll));
+  CTR_ASSIGN_OR_RETURN(files.mount_points,
+                       MakeMountPoints(mounts, {image.volumes, spec.volumes, spec.read_only}));
   EtcFilesInput etc;
   etc.hostname = spec.hostname;
   etc.addresses = {FormatIpv4(ntohl(NetworkNamespace::kInstanceAddress))};

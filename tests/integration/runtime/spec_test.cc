@@ -1,75 +1,16 @@
 // What the OCI spec gives to the processes of a real container, and what it keeps from them.
 
-#include <fcntl.h>
-
 #include <filesystem>
 
 #include <doctest/doctest.h>
-#include <nlohmann/json.hpp>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "tests/integration/runtime/image_archives.h"
-#include "tests/integration/runtime/runtime_fixture.h"
+#include "tests/integration/runtime/spec_fixture.h"
 
 namespace ctr {
-namespace {
 
 using nlohmann::json;
-
-class SpecFixture : public RuntimeFixture {
- public:
-  // What a shell in a container says.
-  std::string OutputOf(ContainerSpec spec) {
-    Container container = Create(std::move(spec));
-    REQUIRE(Run(runtime_->Start(container.id)).ok());
-    WaitExit(container.id);
-    REQUIRE(Run(runtime_->Remove(container.id)).ok());
-    return Output(container.id);
-  }
-
-  ContainerSpec Shell(const std::string& script) {
-    return Spec({"/bin/sh", "-c", "exec 2>&1; " + script + "; exit 0"});
-  }
-
-  // Imports an image of busybox and `more` whose process is `process`.
-  void Import(const std::string& name, const json& process, std::vector<TarEntry> more = {}) {
-    more.insert(more.end(),
-                {{"bin/busybox", ReadWholeFile("/bin/busybox"), "", 0755},
-                 {"etc/passwd", "root:x:0:0::/:/bin/sh\napp:x:1000:1001::/home:/bin/sh\n"},
-                 {"etc/group", "web:x:1001:\nextra:x:1002:app\n"}});
-    std::string layer = MakeTar(more);
-    json config = json::parse(MakeConfig({layer}));
-    config["config"] = process;
-    std::string path = folder_ + "/image.tar";
-    WriteWholeFile(path, MakeDockerArchive({layer}, config.dump(), name));
-    auto imported = Run(
-        runtime_->ImportImages(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), "", nullptr));
-    REQUIRE_MESSAGE(imported.ok(), imported.status().ToString());
-  }
-
-  // The refusal of a start from an image, which leaves nothing.
-  Status RefusalOf(const std::string& image) {
-    ContainerSpec spec = Spec({"/bin/busybox"});
-    spec.image = "docker.io/library/" + image;
-    const std::string id = spec.id;
-    const Status refused = Run(runtime_->Create(std::move(spec))).status();
-    CHECK(refused.code() == absl::StatusCode::kFailedPrecondition);
-    CHECK(PartsOf(id).empty());
-    return refused;
-  }
-
-  // The next container on the same disk.
-  ContainerSpec Again(ContainerSpec spec, const std::string& script) {
-    const ContainerSpec fresh = Shell(script);
-    spec.id = fresh.id;
-    spec.log = fresh.log;
-    spec.entrypoint = fresh.entrypoint;
-    return spec;
-  }
-};
-
-}  // namespace
 
 TEST_CASE_FIXTURE(SpecFixture, "an instance can't make namespaces, mount, or reach the host") {
   std::string output = OutputOf(
@@ -186,111 +127,6 @@ TEST_CASE_FIXTURE(SpecFixture, "an instance has its own hosts, hostname and reso
   CHECK(absl::StrContains(output, "Read-only file system"));
 }
 
-TEST_CASE_FIXTURE(SpecFixture, "volumes: a folder of the host, read-only or not, and memory") {
-  std::filesystem::create_directories(folder_ + "/shared/sub");
-  ContainerSpec spec = Shell(
-      "echo in > /shared/file; echo x > /seen/file; cat /seen/file; echo y > /mem/y && cat /mem/y; "
-      "head -c 2000000 /dev/zero > /mem/big; df -k /mem | tail -n 1; mount | grep ' /mem '");
-  spec.volumes = {{"/shared", folder_ + "/shared", false, 0},
-                  {"/seen", folder_ + "/shared", true, 0},
-                  {"/mem", "", false, 1 << 20}};
-  std::string output = OutputOf(spec);
-  CAPTURE(output);
-  CHECK(ReadWholeFile(folder_ + "/shared/file") == "in\n");
-  CHECK(absl::StrContains(output, "Read-only file system"));
-  CHECK(absl::StrContains(output, "\nin\ny\n"));
-  CHECK(absl::StrContains(output, " 100% /mem\n"));
-  CHECK(absl::StrContains(output, "nosuid,nodev,noexec"));
-
-  spec = Spec({"/bin/true"});
-  spec.volumes = {{"/data", folder_ + "/nowhere", false, 0}};
-  std::string id = spec.id;
-  auto refused = Run(runtime_->Create(std::move(spec)));
-  CHECK(refused.status().code() == absl::StatusCode::kFailedPrecondition);
-  CHECK(absl::StrContains(refused.status().message(), "/nowhere"));
-  CHECK(PartsOf(id).empty());
-}
-
-TEST_CASE_FIXTURE(SpecFixture,
-                  "an image's VOLUMEs can be written, have its files, and are its disk's") {
-  json process = {
-      {"Volumes",
-       {{"/etc", json::object()}, {"/data/new/", json::object()}, {"/link", json::object()}}},
-      {"Entrypoint", json::array({"/bin/busybox", "sh", "-c"})},
-      {"Cmd",
-       json::array({"exec 2>&1; cd /etc; echo x >> passwd; busybox wc -l < passwd; echo y >> "
-                    "/data/new/y; busybox cat /data/new/y; busybox stat -c %a /data/new; "
-                    "echo z > /z; echo w > /link/w; busybox ls /usr/w; exit 0"})}};
-  Import("volumes:1", process, {{"link", "", "/usr", 0777}, {"usr/here", "x"}});
-  for (bool read_only : {false, true}) {
-    CAPTURE(read_only);
-    ContainerSpec spec = Spec({});
-    spec.image = "docker.io/library/volumes:1";
-    spec.entrypoint.reset();
-    spec.read_only = read_only;
-    std::string output = OutputOf(spec);
-    CAPTURE(output);
-    CHECK(absl::StartsWith(output, "3\ny\n755\n"));
-    CHECK(absl::StrContains(output, "/z: Read-only file system") == read_only);
-    CHECK(absl::EndsWith(output, "/usr/w\n"));
-  }
-  ContainerSpec kept = Spec({});
-  kept.image = "docker.io/library/volumes:1";
-  kept.entrypoint.reset();
-  kept.read_only = true;
-  kept.keep_disk = true;
-  CHECK(absl::StartsWith(OutputOf(kept), "3\n"));
-  ContainerSpec again = kept;
-  const ContainerSpec fresh = Spec({});
-  again.id = fresh.id;
-  again.log = fresh.log;
-  CHECK(absl::StartsWith(OutputOf(again), "4\ny\ny\n"));
-  CHECK(Run(runtime_->RemoveDisk(kept.name)).ok());
-}
-
-TEST_CASE_FIXTURE(SpecFixture, "no VOLUME of an image leads out of its own file system") {
-  Import(
-      "escape:1",
-      {{"Volumes", {{"/up/../../out", json::object()}, {"/p", json::object()}}},
-       {"Entrypoint", json::array({"/bin/busybox", "sh", "-c"})},
-       {"Cmd", json::array({"busybox ls -d /out; busybox mount | busybox grep -c /proc; exit 0"})}},
-      {{"p", "", "/proc/1", 0777}, {"up", "", "/", 0777}});
-  for (bool read_only : {false, true}) {
-    CAPTURE(read_only);
-    ContainerSpec spec = Spec({});
-    spec.image = "docker.io/library/escape:1";
-    spec.entrypoint.reset();
-    spec.read_only = read_only;
-    std::string output = OutputOf(spec);
-    CAPTURE(output);
-    CHECK(absl::StartsWith(output, "/out\n"));
-    CHECK(!std::filesystem::exists("/out"));
-  }
-}
-
-TEST_CASE_FIXTURE(SpecFixture, "a VOLUME whose links lead on and on is refused, in bounded steps") {
-  // Each link leads through a thousand folders that are not there, to the next: all of them made
-  // by recursion were more than a stack holds.
-  std::vector<TarEntry> links;
-  const auto name = [](int i) { return "l" + std::to_string(i); };
-  for (int i = 0; i < 20; ++i) {
-    std::string target = "/" + name(i + 1);
-    for (int k = 0; k < 1000; ++k) target += "/d";
-    links.push_back({name(i), "", target, 0777});
-  }
-  Import("far:1", {{"Volumes", {{"/l0", json::object()}}}}, links);
-  CHECK(absl::StrContains(RefusalOf("far:1").message(), "VOLUME /l0"));
-
-  Import("loop:1", {{"Volumes", {{"/a/data", json::object()}}}},
-         {{"a", "", "/b", 0777}, {"b", "", "a", 0777}});
-  CHECK(absl::StrContains(RefusalOf("loop:1").message(), "VOLUME /a/data"));
-
-  std::string deep;
-  for (int i = 0; i < 300; ++i) deep += "/d";
-  Import("deep:1", {{"Volumes", {{deep, json::object()}}}});
-  CHECK(absl::StrContains(RefusalOf("deep:1").message(), "too many folders"));
-}
-
 TEST_CASE_FIXTURE(SpecFixture, "a FIFO for /etc/passwd holds up no start: the next is refused") {
   ContainerSpec spec = Shell("rm /etc/passwd; /bin/busybox mkfifo /etc/passwd");
   spec.keep_disk = true;
@@ -302,24 +138,6 @@ TEST_CASE_FIXTURE(SpecFixture, "a FIFO for /etc/passwd holds up no start: the ne
   CHECK(refused.code() == absl::StatusCode::kFailedPrecondition);
   CHECK(absl::StrContains(refused.message(), "/etc/passwd"));
   CHECK(PartsOf(id).empty());
-  CHECK(Run(runtime_->RemoveDisk(name)).ok());
-}
-
-TEST_CASE_FIXTURE(SpecFixture, "below a read-only root no instance leads a VOLUME elsewhere") {
-  Import("inner:1", {{"Volumes", {{"/data", json::object()}, {"/data/sub", json::object()}}}},
-         {{"bin/sh", "", "busybox", 0777}});
-  ContainerSpec spec = Shell("cd /data; busybox mv sub old; busybox ln -s /etc sub; echo done");
-  spec.image = "docker.io/library/inner:1";
-  spec.keep_disk = true;
-  const InstanceName name = spec.name;
-  CHECK(OutputOf(spec) == "done\n");
-  // Where all can be written it is its own affair.
-  CHECK(OutputOf(Again(spec, "echo x > /etc/x && echo written")) == "written\n");
-  ContainerSpec read_only = Again(spec, "echo x > /etc/y && echo written");
-  read_only.read_only = true;
-  const Status refused = Run(runtime_->Create(read_only)).status();
-  CHECK(refused.code() == absl::StatusCode::kFailedPrecondition);
-  CHECK(absl::StrContains(refused.message(), "/data/sub"));
   CHECK(Run(runtime_->RemoveDisk(name)).ok());
 }
 

@@ -253,7 +253,7 @@ TEST_CASE("impossible values are refused") {
            "stop_signal = true",
            "dial = \"public\"",
            "max_concurrency = 0",
-           "nofile = 0",
+           "nofile = 3",
            "restart = \"sometimes\"",
            "disk = 1",
            "autoscale = 1",

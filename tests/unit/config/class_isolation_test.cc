@@ -82,8 +82,8 @@ TEST_CASE("impossible volumes are refused with their line and what to do") {
   CHECK(RefusalOf(volume + "path = \"/a\"") ==
         "web.toml:3: volume.host: is missing; write it like host = \"/srv/data\", or tmpfs = true");
   CHECK(RefusalOf(volume + "host = \"/a\"").find("volume.path: is missing") != std::string::npos);
-  for (const char* path :
-       {"data", "", "/a/../b", "/./a", "//a", "/", "/proc", "/proc/self", "/sys/fs", "/dev"}) {
+  for (const char* path : {"data", "", "/a/../b", "/./a", "//a", "/", "/proc", "/proc/self",
+                           "/sys/fs", "/dev", "/dev/null", "/dev/pts/1", "/a\\nb"}) {
     CHECK(RefusalOf(volume + "host = \"/a\"\npath = \"" + path + "\"")
               .starts_with("web.toml:5: volume.path: "));
   }
@@ -105,7 +105,7 @@ TEST_CASE("impossible volumes are refused with their line and what to do") {
 }
 
 TEST_CASE("impossible users, folders and security are refused") {
-  for (const char* user : {"", "a b", "a:b:c"}) {
+  for (const char* user : {"", ":", "a b", "a:b:c"}) {
     CHECK(RefusalOf(std::string("user = \"") + user + "\"").starts_with("web.toml:3: user: "));
   }
   CHECK(RefusalOf("user = 1000").starts_with("web.toml:3: user: "));

@@ -133,8 +133,10 @@ TEST_CASE(
 
 TEST_CASE("nothing to run is a refusal that says what to set") {
   OciSpecInput input = TestInput();
-  input.image.entrypoint.clear();
-  CHECK(ArgsOf(input) == json({"--port", "8080"}));
+  for (auto entrypoint : {Strings{}, Strings{""}}) {
+    input.image.entrypoint = entrypoint;
+    CHECK(ArgsOf(input) == json({"--port", "8080"}));
+  }
   for (auto entrypoint : {Strings{}, Strings{""}}) {
     input.entrypoint = entrypoint;
     auto refused = BuildOciSpec(input, TestHost());
@@ -304,6 +306,11 @@ TEST_CASE("the files of /etc can be written unless the root is read-only") {
   CHECK(MountAt(Build(input), "/etc/hosts")["options"].back() == "rw");
   input.read_only = true;
   CHECK(MountAt(Build(input), "/etc/hosts")["options"].back() == "ro");
+  input.etc_paths = {{"hosts", "/usr/etc/hosts"}};
+  CHECK(MountAt(Build(input), "/usr/etc/hosts")["source"] == "/etc-of-alice/hosts");
+  for (const char* path : {"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}) {
+    CHECK(MountAt(Build(input), path).is_null());
+  }
 }
 
 TEST_CASE("limits: cpus become a quota, memory allows no swap, open files are capped") {

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "agent/model/isolation.h"
+#include "agent/runtime/containerd/disk.h"
+
+namespace ctr {
+
+// What is to be mounted into a root file system, beside what every container has.
+struct WantedMounts {
+  std::vector<std::string> image_volumes;  // as the image writes them
+  std::vector<Volume> volumes;             // the class's
+  bool read_only = false;                  // the root
+};
+
+// Where that will be: no path has a link in it.
+struct MountPoints {
+  // Folders of the root file system, with what the image has there; they live as long as that.
+  std::vector<std::string> image_volumes;
+  std::vector<Volume> volumes;             // an outer one before what is in it
+  std::map<std::string, std::string> etc;  // "hosts": "/etc/hosts"; without what a volume has
+};
+
+// An image, or an instance whose disk is kept, may have put links in the way of what is mounted.
+// runc would follow them when the container has no root of its own yet: a volume would become its
+// /dev, and through what is /dev/null there it would write to the host (CVE-2025-31133). This
+// follows them first, in a root file system that is not in use, and makes what is missing. As with
+// Docker, a link at /dev, /proc, /sys or one of our files of /etc is replaced.
+// FAILED_PRECONDITION says what is in the way. Blocks.
+StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const WantedMounts& wanted);
+
+// Looks that each of `paths` is a mount point in `mountinfo`, a container's (proc(5)): who shares
+// the host's folder that is one volume may have put a link in the way of another inside it since.
+Status CheckMountPoints(const std::string& mountinfo, const std::vector<std::string>& paths);
+
+}  // namespace ctr
