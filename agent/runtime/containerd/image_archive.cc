@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -24,13 +25,37 @@ constexpr size_t kBlockBytes = 1 << 20;
 // Of the file: packed, they can be a thousand times as much.
 constexpr size_t kReadBytes = 64 << 10;
 
+// What the file is, which is no tar, as far as its first bytes tell.
+Status NoTar(int fd) {
+  struct Packing {
+    std::string_view start;
+    const char* name;
+  };
+  constexpr Packing kPackings[] = {
+      {"\x28\xb5\x2f\xfd", "zstd"}, {"\xfd\x37zXZ", "xz"}, {"BZh", "bzip2"}};
+  char bytes[8];
+  const ssize_t size = ::pread(fd, bytes, sizeof(bytes), 0);
+  const std::string_view start(bytes, std::max<ssize_t>(size, 0));
+  for (const Packing& packing : kPackings) {
+    if (!start.starts_with(packing.start)) continue;
+    return MalformedImage(absl::StrCat("it is packed with ", packing.name, ": unpack it first (",
+                                       packing.name, " -d)"));
+  }
+  return MalformedImage("it is not a tar archive");
+}
+
 Status ReadError(archive* handle) {
   absl::string_view message = archive_error_string(handle) ? archive_error_string(handle) : "";
-  if (absl::StrContains(message, "Unrecognized archive format")) {
-    return MalformedImage("it is not a tar archive");
-  }
   if (archive_errno(handle) == EIO) return MalformedImage("reading it failed: input/output error");
   return MalformedImage(absl::StrCat("it is damaged or cut short (", message, ")"));
+}
+
+// Where an entry should begin. `fd`: the file that `handle` reads.
+Status EntryError(archive* handle, int fd) {
+  const char* message = archive_error_string(handle);
+  const bool is_tar =
+      message == nullptr || !absl::StrContains(message, "Unrecognized archive format");
+  return is_tar ? ReadError(handle) : NoTar(fd);
 }
 
 StatusOr<std::string_view> ReadBlock(archive* handle, std::string& buffer) {
@@ -126,7 +151,7 @@ StatusOr<ImageArchive::Handle> ImageArchive::Rewind(Source& source) {
   archive_read_support_format_tar(handle.get());
   if (archive_read_open2(handle.get(), &source, nullptr, Source::Read, Source::Skip, nullptr) !=
       ARCHIVE_OK) {
-    return source.refused.ok() ? ReadError(handle.get()) : source.refused;
+    return source.refused.ok() ? EntryError(handle.get(), source.fd) : source.refused;
   }
   return handle;
 }
@@ -142,7 +167,8 @@ Status ImageArchive::ForEachEntry(
     if (result == ARCHIVE_EOF) return CheckWhole();
     const bool is_read = result == ARCHIVE_OK || result == ARCHIVE_WARN;
     if (is_read && archive_entry_pathname(entry) == nullptr) continue;
-    StatusOr<bool> more = is_read ? visit(handle.get(), entry) : ReadError(handle.get());
+    StatusOr<bool> more =
+        is_read ? visit(handle.get(), entry) : EntryError(handle.get(), source.fd);
     if (!source.refused.ok()) return source.refused;
     if (!more.ok()) return more.status();
     if (!*more) return absl::OkStatus();

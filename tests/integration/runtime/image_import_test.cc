@@ -274,6 +274,11 @@ TEST_CASE_FIXTURE(ImageFixture, "a damaged layer is refused, and nothing of the 
   CheckRefused(MakeDockerArchive({kLayer1, MakeLayer("two", "3")}, config, "demo:1"),
                "the image's config says");
 
+  // Also where the layer that it should be is unpacked already.
+  REQUIRE(Import(MakeDockerArchive({kLayer1, kLayer2}, config, "good:1")).ok());
+  CheckRefused(MakeDockerArchive({kLayer1, MakeLayer("two", "3")}, config, "demo:1"),
+               "make the archive again");
+
   // A layer that is no tar.
   OciLayout no_tar({kLayer1, "no tar"}, "demo:1");
   Kept before = List();
@@ -297,6 +302,9 @@ TEST_CASE_FIXTURE(ImageFixture, "what is cut short, or no image, is refused in o
   CheckRefused("hello", "not a tar");
   CheckRefused(std::string(100000, 'x'), "not a tar");
   CheckRefused(Gzip("hello"), "not a tar");
+  CheckRefused("\x28\xb5\x2f\xfdpacked", "packed with zstd: unpack it first (zstd -d)");
+  CheckRefused(absl::StrCat("\xfd\x37zXZ", "packed"), "packed with xz: unpack it first (xz -d)");
+  CheckRefused("BZh91AYpacked", "packed with bzip2");
   CheckRefused(MakeTar({{"README", "hello"}}), "neither index.json");
   CheckRefused(OciLayout({kLayer1}, "").Archive(), "no name");
   UniqueFd folder(::open(folder_.c_str(), O_RDONLY | O_CLOEXEC));
