@@ -78,22 +78,27 @@ StatusOr<Pipe> MakePipe() {
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-// What the other end writes until it closes it; false if it takes too long or writes too much.
-bool ReadUntilClosed(int fd, std::string& text) {
+// Reads what the helper `program` writes until it closes its end.
+Status ReadAnswer(const std::string& program, int fd, std::string& text) {
+  const auto failed = [&](std::string_view how) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the credential helper ", program, std::string(how)));
+  };
   const MonoTime deadline = std::chrono::steady_clock::now() + kHelperTime;
   std::array<char, 4096> buffer;
   while (text.size() <= kMaxAnswerBytes) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) return false;
+    if (left.count() <= 0) return failed(" did not answer within 10 seconds");
     pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
     if (::poll(&ready, 1, static_cast<int>(left.count())) <= 0) continue;
     const ssize_t size = ::read(fd, buffer.data(), buffer.size());
     if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return size == 0;
+    if (size == 0) return absl::OkStatus();
+    if (size < 0) return failed("'s answer can't be read");
     text.append(buffer.data(), static_cast<size_t>(size));
   }
-  return false;
+  return failed(" wrote more than 64 KiB, which is no login");
 }
 
 StatusOr<Login> AskHelper(const LoginSource& source) {
@@ -122,14 +127,11 @@ StatusOr<Login> AskHelper(const LoginSource& source) {
       ::write(question.writing.get(), line.data(), line.size());
   question.writing.Reset();
   std::string text;
-  const bool whole = ReadUntilClosed(answer.reading.get(), text);
-  if (!whole) ::kill(-*pid, SIGKILL);
+  const Status read = ReadAnswer(program, answer.reading.get(), text);
+  if (!read.ok()) ::kill(-*pid, SIGKILL);
   int status = 0;
   while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) continue;
-  if (!whole) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the credential helper ", program, " did not answer within 10 seconds"));
-  }
+  if (!read.ok()) return read;
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return ParseHelperAnswer(text);
   // So it says that it knows no login.
   if (absl::StrContains(text, "credentials not found")) return Login();
