@@ -3,6 +3,7 @@
 What it costs the others in time is scripts/bench abuse's."""
 
 import os
+import time
 import unittest
 
 import abuse
@@ -81,6 +82,29 @@ class SmallDisk(unittest.TestCase):
         self.assertEqual(agent.ctr("get", "abuse/a", check=False).returncode, 4)
         agent.ctr("destroy", "abuse/a")
         wait_for(lambda: agent.ctr("get", "abuse/a", check=False).returncode == 0, "a start with room")
+
+    def test_one_that_is_restarted_gets_none_of_what_the_agents_reserve_gave_free(self):
+        agent = self.agent()
+        agent.apply('name = "hog"\nimage = "demo:latest"\ndisk = "keep"\nrestart = "always"\n'
+                    'entrypoint = ["/bin/sh", "-c", "cat /dev/zero >> /big; sleep 1000"]\n')
+        agent.ctr("start", "hog/a")
+        wait_for(lambda: agent.json("inspect", "hog/a")["reason"] == "disk_full", "the hog to be stopped")
+        with open(agent.root + "/filler", "wb") as filler, self.assertRaises(OSError):
+            while True:
+                os.write(filler.fileno(), bytes(1 << 16))
+        wait_for(lambda: not os.path.exists(agent.data + "/reserve"), "the reserve to be given up")
+        generation = agent.json("inspect", "hog/a")["generation"]
+        why = agent.ctr("why", "hog/a")
+        self.assertIn("waits for room on the disk", why)
+        self.assertIn("ctr destroy hog/a", why)
+        self.assertIn("is full", {f["check"]: f for f in agent.json("doctor")["findings"]}["disk room"]["detail"])
+        self.assertEqual(agent.ctr("start", "hog/a", check=False).returncode, 4)
+        time.sleep(3)  # by then it would have been started by its restart policy
+        shown = agent.json("inspect", "hog/a")
+        self.assertEqual((shown["state"], shown["generation"]), ("stopped", generation))
+        os.unlink(agent.root + "/filler")
+        agent.ctr("destroy", "hog/a")
+        wait_for(lambda: agent.ctr("get", "other/new", check=False).returncode == 0, "changes to be taken again")
 
 
 class Limits(Case):
