@@ -1,14 +1,23 @@
 """The isolation of a default instance, from inside: see isolation.py."""
 
+import ctypes
 import os
 import re
 import shutil
 import tempfile
+import threading
 import unittest
 
 import images
 import isolation
 from harness import Agent, Case, read, wait_for
+
+
+def exchange(one, other):
+    """renameat2(2) with RENAME_EXCHANGE: no moment has neither."""
+    at_cwd = -100
+    if ctypes.CDLL(None, use_errno=True).renameat2(at_cwd, one.encode(), at_cwd, other.encode(), 2) != 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
 
 
 class Isolation(Case):
@@ -44,6 +53,33 @@ class Isolation(Case):
         self.assertEqual(loosened, ["it may have more capabilities (cap_add): SYS_PTRACE", "no system call is filtered (seccomp)",
                                     "it writes the host's /srv (volume)"])
         self.assertIn(loosened[1], self.agent.ctr("class", "show", "loose"))
+
+    def test_who_changes_a_shared_folder_meanwhile_leads_no_volume_over_an_instances_devices(self):
+        root = self.enterContext(tempfile.TemporaryDirectory(prefix="ctr-shared-"))
+        for folder in ("outer/inner", "other"):
+            os.makedirs(f"{root}/{folder}")
+        os.symlink("/dev", f"{root}/outer/link")
+        self.agent.apply('name = "nested"\nimage = "demo:latest"\nrestart = "never"\n'
+                         f'[[volume]]\npath = "/outer"\nhost = "{root}/outer"\n'
+                         f'[[volume]]\npath = "/outer/inner"\nhost = "{root}/other"\n')
+        stopped = threading.Event()
+
+        def swap():
+            while not stopped.wait(0.003):
+                exchange(f"{root}/outer/inner", f"{root}/outer/link")
+
+        swapper = threading.Thread(target=swap)
+        swapper.start()
+        try:
+            for n in range(10):
+                start = self.agent.ctr("start", f"nested/x{n}", check=False)
+                if start.returncode == 0:
+                    mounts = self.agent.ctr("exec", f"nested/x{n}", "--", "/bin/sh", "-c", "grep -c ' /dev ' /proc/mounts")
+                    self.assertEqual(mounts, "1")
+                self.agent.ctr("destroy", f"nested/x{n}", check=False)
+        finally:
+            stopped.set()
+            swapper.join()
 
     def test_a_capability_that_nobody_knows_is_refused(self):
         refused = self.agent.ctr("class", "apply", "-f", "-", check=False,

@@ -82,8 +82,9 @@ StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfi
   InstanceFiles files;
   CTR_RETURN_IF_ERROR(CheckAccountFiles(AllDirs(mounts)));
   CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
-  CTR_ASSIGN_OR_RETURN(files.mount_points,
-                       MakeMountPoints(mounts, {image.volumes, spec.volumes, spec.read_only}));
+  CTR_ASSIGN_OR_RETURN(
+      files.mount_points,
+      MakeMountPoints(mounts, AllDirs(mounts), {image.volumes, spec.volumes, spec.read_only}));
   EtcFilesInput etc;
   etc.hostname = spec.hostname;
   etc.addresses = {FormatIpv4(ntohl(NetworkNamespace::kInstanceAddress))};

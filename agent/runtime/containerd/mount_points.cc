@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -20,6 +21,7 @@
 #include "agent/base/fd.h"
 #include "agent/runtime/containerd/root_walk.h"
 #include "agent/runtime/etc_files.h"
+#include "agent/runtime/oci_spec.h"
 
 namespace ctr {
 namespace {
@@ -208,6 +210,28 @@ StatusOr<MountPoints> FindMounted(const Mounts& mounts, const std::string& snaps
   return found;
 }
 
+// Whether no layer has a link, or what would give a folder another one's files, where every
+// container has something mounted: then neither has what they are merged to, and to mount that
+// (some 2 ms) is not worth it.
+bool ArePlain(const std::vector<std::string>& layers) {
+  const auto is = [](const std::string& path, mode_t type) {
+    struct stat info{};
+    if (::lstat(path.c_str(), &info) != 0) return errno == ENOENT;
+    return (info.st_mode & S_IFMT) == type;
+  };
+  return std::all_of(layers.begin(), layers.end(), [&](const std::string& layer) {
+    for (const char* folder : {"/dev", "/proc", "/sys", "/etc"}) {
+      const std::string path = layer + folder;
+      if (!is(path, S_IFDIR)) return false;
+      if (::lgetxattr(path.c_str(), "trusted.overlay.redirect", nullptr, 0) >= 0) return false;
+    }
+    for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
+      if (!is(absl::StrCat(layer, "/etc/", name), S_IFREG)) return false;
+    }
+    return true;
+  });
+}
+
 // "\040" is a space: so the kernel writes what would end a field.
 std::string Unescaped(absl::string_view field) {
   std::string text;
@@ -225,7 +249,11 @@ std::string Unescaped(absl::string_view field) {
 
 }  // namespace
 
-StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const WantedMounts& wanted) {
+StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const std::vector<std::string>& layers,
+                                      const WantedMounts& wanted) {
+  if (wanted.image_volumes.empty() && wanted.volumes.empty() && ArePlain(layers)) {
+    return MountPoints{.image_volumes = {}, .volumes = {}, .etc = OciSpecInput().etc_paths};
+  }
   CTR_ASSIGN_OR_RETURN(std::string snapshot, SnapshotFolder(mounts));
   StatusOr<MountPoints> found = absl::InternalError("");
   std::thread thread([&] { found = FindMounted(mounts, snapshot, wanted); });

@@ -28,9 +28,10 @@ struct MountPoints {
 // runc would follow them when the container has no root of its own yet: a volume would become its
 // /dev, and through what is /dev/null there it would write to the host (CVE-2025-31133). This
 // follows them first, in a root file system that is not in use, and makes what is missing. As with
-// Docker, a link at /dev, /proc, /sys or one of our files of /etc is replaced.
-// FAILED_PRECONDITION says what is in the way. Blocks.
-StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const WantedMounts& wanted);
+// Docker, a link at /dev, /proc, /sys or one of our files of /etc is replaced. `layers`: the
+// folders that `mounts` merges. FAILED_PRECONDITION says what is in the way. Blocks.
+StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const std::vector<std::string>& layers,
+                                      const WantedMounts& wanted);
 
 // Looks that each of `paths` is a mount point in `mountinfo`, a container's (proc(5)): who shares
 // the host's folder that is one volume may have put a link in the way of another inside it since.
