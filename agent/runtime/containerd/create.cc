@@ -205,12 +205,18 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
                           ? co_await CreateWithInternet(core, spec.id, *internet, std::move(task))
                           : co_await std::move(task);
   if (!pid.ok()) co_return pid.status();
-  CTR_CO_ASSIGN_OR_RETURN(OpenedProcess opened, OpenProcess(*core, spec.id, *pid));
+  StatusOr<OpenedProcess> opened = OpenProcess(*core, spec.id, *pid);
+  if (absl::IsNotFound(opened.status())) {
+    co_return Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed,
+                    "its process was gone before the program could be started: look whether the "
+                    "class's resources (pids, memory) are enough, and whether the host has memory");
+  }
+  if (!opened.ok()) co_return opened.status();
   CTR_CO_RETURN_IF_ERROR(
-      co_await OnWork(core->work, [opened, paths = MountDestinations(input, core->host)] {
+      co_await OnWork(core->work, [opened = *opened, paths = MountDestinations(input, core->host)] {
         return CheckAndPrepare(opened, paths);
       }));
-  core->processes[spec.id] = opened.process;
+  core->processes[spec.id] = opened->process;
 
   Container container;
   container.id = std::move(spec.id);
@@ -220,7 +226,7 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   container.image_digest = image_digest;
   container.phase = ContainerPhase::kCreated;
   container.pid = *pid;
-  container.netns = std::move(opened.netns);
+  container.netns = std::move(opened->netns);
   container.stop_signal = stop_signal;
   container.record = std::move(spec.record);
   co_return container;

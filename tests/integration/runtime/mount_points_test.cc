@@ -243,8 +243,9 @@ TEST_CASE_FIXTURE(SpecFixture, "a volume inside another is in it, and led nowher
                           "/bin/busybox is a file, no folder"));
 }
 
-TEST_CASE_FIXTURE(SpecFixture,
-                  "a volume at /etc has its own files there, be they links or missing") {
+TEST_CASE_FIXTURE(
+    SpecFixture,
+    "a volume has its own files at /etc, be they links or missing, and may be one, or in /dev") {
   std::filesystem::create_directories(folder_ + "/etc");
   std::filesystem::create_symlink("/nowhere", folder_ + "/etc/resolv.conf");
   WriteWholeFile(folder_ + "/etc/hosts", "own\n");
@@ -253,6 +254,16 @@ TEST_CASE_FIXTURE(SpecFixture,
   spec.volumes = {{"/etc", folder_ + "/etc", true, 0}};
   CHECK(OutputOf(spec) == "hosts\nresolv.conf\n2\n");
   CHECK(std::filesystem::is_symlink(folder_ + "/etc/resolv.conf"));
+
+  ContainerSpec files =
+      Shell("/bin/busybox cat /etc/hosts /dev/app/file; /bin/busybox df -k /dev/shm | tail -n 1");
+  files.volumes = {{"/etc/hosts", folder_ + "/etc/hosts", true, 0},
+                   {"/dev/app/file", folder_ + "/etc/hosts", true, 0},
+                   {"/dev/shm", "", false, 1 << 20}};
+  const std::string output = OutputOf(files);
+  CAPTURE(output);
+  CHECK(absl::StartsWith(output, "own\nown\n"));
+  CHECK(absl::StrContains(output, " 1024 "));
 }
 
 }  // namespace ctr
