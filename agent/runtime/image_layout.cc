@@ -36,6 +36,7 @@ std::vector<std::string> All(const Images& images, std::vector<std::string> Imag
   for (const ImagePlan& image : images) {
     all.insert(all.end(), (image.*member).begin(), (image.*member).end());
   }
+  std::sort(all.begin(), all.end());  // the images come by digest, which tells a reader nothing
   return all;
 }
 

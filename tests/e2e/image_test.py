@@ -412,6 +412,20 @@ class Pull(ImageCase):
         self.apply("job", "multi:1", 'pull_policy = "never"\n')
         self.assertEqual(self.agent.ctr("run", "job/a", "--", "/bin/echo", "runs"), "runs")
 
+    def test_a_layout_of_bare_tags_is_told_of_what_they_are(self):
+        layout = self.folder + "/tags"
+        for tag in ("v1", "v2"):
+            image = Image(layers=1, size=1000)
+            self.addCleanup(image.close)
+            run("skopeo", "copy", "--quiet", image.source, f"oci:{layout}:{tag}")
+        archive = self.folder + "/tags.tar"
+        run("tar", "-C", layout, "-cf", archive, ".")
+        self.assertRefused(self.agent.ctr("image", "import", archive, check=False), 2, "(v1, v2)", "--name demo")
+        self.assertRefused(self.agent.ctr("image", "import", archive, "--name", "u:1", check=False), 2, "(v1, v2)",
+                           "without a tag")
+        imported = self.agent.ctr("image", "import", archive, "--name", "u")
+        self.assertEqual(set(imported.split()), {"docker.io/library/u:v1", "docker.io/library/u:v2"})
+
 
 class Login(ImageCase):
     """Registries that want to know who asks."""

@@ -144,7 +144,7 @@ awaitable<StatusOr<std::vector<std::string>>> ImageStore::Import(UniqueFd archiv
                                                                  MakeImageRoom make_room) {
   using Names = StatusOr<std::vector<std::string>>;
   if (!name.empty()) {
-    CTR_CO_ASSIGN_OR_RETURN(name, NormalizeReference(name));
+    CTR_CO_ASSIGN_OR_RETURN(name, NormalizeAsSaid(name));
   }
   // However this coroutine ends, the import goes on only while somebody waits for it.
   struct GiveUp {
