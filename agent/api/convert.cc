@@ -57,7 +57,9 @@ void ToProto(const Instance& instance, v1::Instance* proto) {
   proto->set_in_flight(instance.slot()->in_flight());
   proto->set_revision(observed.revision);
   proto->set_failures(static_cast<uint32_t>(observed.failures));
-  if (observed.next_start) proto->set_next_start_at_ms(UnixMilliseconds(*observed.next_start));
+  // Who waits for room starts when there is some, not at that time.
+  if (observed.next_start && !instance.AwaitsRoom())
+    proto->set_next_start_at_ms(UnixMilliseconds(*observed.next_start));
   proto->set_overloaded(observed.state == State::kHealthy && instance.slot()->load().overloaded());
   proto->set_outdated(instance.Outdated());
   proto->set_old_image(instance.RunsOldImage());

@@ -101,7 +101,7 @@ class SmallDisk(unittest.TestCase):
         self.assertEqual(agent.ctr("start", "hog/a", check=False).returncode, 4)
         time.sleep(3)  # by then it would have been started by its restart policy
         shown = agent.json("inspect", "hog/a")
-        self.assertEqual((shown["state"], shown["generation"]), ("stopped", generation))
+        self.assertEqual((shown["state"], shown["generation"], shown["next_start"]), ("stopped", generation, None))
         os.unlink(agent.root + "/filler")
         agent.ctr("destroy", "hog/a")
         wait_for(lambda: agent.ctr("get", "other/new", check=False).returncode == 0, "changes to be taken again")
