@@ -66,6 +66,7 @@ void Fuzz(std::string_view input) {
   const ArchiveContents contents = ContentsOf(input);
   CheckPlans(PlanImport(contents, "", platform), contents);
   CheckPlans(PlanImport(contents, "docker.io/library/demo:latest", platform), contents);
+  CheckPlans(PlanImport(contents, "docker.io/library/demo", platform), contents);
   const std::string name = CleanArchiveName(input);
   CTR_HOLDS(CleanArchiveName(name) == name && !name.starts_with('/'));
   CTR_HOLDS(absl::StrCat("/", name, "/").find("/../") == std::string::npos);
