@@ -32,13 +32,6 @@ std::string ShortageText(const DiskSpace& space, const DiskSpace& floor) {
 
 }  // namespace
 
-awaitable<void> DiskFloor::Begin() {
-  const StatusOr<DiskSpace> space = co_await Space();
-  if (!space.ok()) co_return;
-  const DiskSpace floor = policy::FloorOf(*space, min_free_);
-  NoteLow(policy::DecideDiskFloor(*space, floor, base_, clock_.Now()).low, *space, floor);
-}
-
 awaitable<void> DiskFloor::Run() {
   for (;;) {
     const Duration pause = co_await Look();

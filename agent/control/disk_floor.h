@@ -27,8 +27,6 @@ class DiskFloor {
         min_free_(min_free) {}
   DiskFloor(const DiskFloor&) = delete;
 
-  // Whether it is below the floor, before anything starts.
-  awaitable<void> Begin();
   // Never returns; may be cancelled.
   awaitable<void> Run();
 

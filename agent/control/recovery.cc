@@ -45,10 +45,6 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
     state.lost = "the state file misses what runs or is kept";
   }
   if (!state.lost.empty()) co_await Rebuild(state, containers, disks);
-  // Whoever waits for room is not to start because nobody has looked yet. Nothing is awaited from
-  // Load to Adopt: an instance that is woken in between would start beside its own container.
-  co_await disk_.Look();
-  co_await floor_.Begin();
   std::map<InstanceName, Observed> last_seen;
   CTR_CO_RETURN_IF_ERROR(Load(std::move(state), last_seen));
   Adopt(std::move(containers), last_seen);
@@ -63,6 +59,7 @@ awaitable<Status> Supervisor::Recover(RecoverySteps steps) {
   if (steps.loaded) steps.loaded();
   Publish();
   SettlePools();
+  co_await disk_.Look();
   SpawnOrDie(executor_, KeepReconciled(), "reconciliation");
   SpawnOrDie(executor_, disk_.KeepLooking(), "disk guard");
   SpawnOrDie(executor_, meter_.Run(), "class meter");

@@ -107,21 +107,6 @@ TEST_CASE("room that the agent's reserve gave free is none for the one that fill
   CHECK(world.writer->state() == State::kHealthy);
 }
 
-TEST_CASE("it does not start because another agent has begun, while the disk is as full") {
-  FullDisk world;
-  world.Write(*world.writer, 2500);
-  world.Advance(250ms);
-  REQUIRE(world.writer->state() == State::kStopped);
-  world.Advance(2s);
-  const uint64_t starts = world.writer->observed().generation;
-  World later(world.store, &world.runtime);
-  later.Advance(30s);
-  auto writer = later.supervisor->Find({"web", "writer"});
-  REQUIRE(writer.ok());
-  CHECK((*writer)->observed().generation == starts);
-  CHECK((*writer)->AwaitsRoom());
-}
-
 TEST_CASE("what others than instances write stops none of them") {
   FullDisk world;
   world.SetFree(100);
