@@ -25,6 +25,15 @@ inline size_t Utf8SequenceLength(std::string_view text) {
   return length;
 }
 
+inline bool IsUtf8(std::string_view text) {
+  while (!text.empty()) {
+    const size_t length = Utf8SequenceLength(text);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
 // Somebody else's words as a part of one line: control characters, and what is no UTF-8, become
 // "?".
 inline std::string Printable(std::string_view text) {

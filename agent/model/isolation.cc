@@ -35,17 +35,18 @@ std::vector<std::string> Added(const Security& security) {
 
 }  // namespace
 
+bool IsBelow(const std::string& path, const std::string& folder) {
+  return path == folder || absl::StartsWith(path, folder + "/");
+}
+
 std::string WhyNoVolume(const std::string& path) {
-  const auto is_below = [&](const std::string& folder) {
-    return path == folder || absl::StartsWith(path, folder + "/");
-  };
   if (path == "/") return "it would hide the image";
-  if (is_below("/proc") || is_below("/sys")) return "the kernel's own files are there";
+  if (IsBelow(path, "/proc") || IsBelow(path, "/sys")) return "the kernel's own files are there";
   if (path == "/dev") return "the instance's own devices are there";
   // What the runtime makes, and masks paths with.
   for (const char* name : {"null", "zero", "full", "random", "urandom", "tty", "console", "ptmx",
                            "pts", "fd", "stdin", "stdout", "stderr"}) {
-    if (is_below(absl::StrCat("/dev/", name))) return "the instance's own devices are there";
+    if (IsBelow(path, absl::StrCat("/dev/", name))) return "the instance's own devices are there";
   }
   return "";
 }

@@ -22,6 +22,9 @@ struct Volume {
   bool operator==(const Volume&) const = default;
 };
 
+// Whether an absolute path is in that folder, or the folder itself.
+bool IsBelow(const std::string& path, const std::string& folder);
+
 // Why nothing of a class is mounted at `path`, which is absolute and has no links in it; "" if it
 // may be. A part of a sentence: "the kernel's own files are there".
 std::string WhyNoVolume(const std::string& path);

@@ -173,10 +173,6 @@ json VolumeMount(const Volume& volume, const OciHost& host) {
           {"options", std::move(options)}};
 }
 
-bool IsBelow(const std::string& path, const std::string& folder) {
-  return path == folder || absl::StartsWith(path, folder + "/");
-}
-
 // The part of a read-only root that can be written: a mount of the same folder, which the runtime
 // makes before it makes the root's own mount read-only. No link is in the path, or it could lead
 // anywhere on the host.
@@ -366,10 +362,16 @@ StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& hos
   return text;
 }
 
-std::vector<std::string> MountDestinations(const OciSpecInput& input, const OciHost& host) {
-  std::vector<std::string> destinations;
-  for (const json& mount : Mounts(input, host)) destinations.push_back(mount["destination"]);
-  return destinations;
+ContainerMounts MountsOf(const OciSpecInput& input, const OciHost& host) {
+  ContainerMounts mounts;
+  const json own = DefaultMounts();
+  for (const json& mount : Mounts(input, host)) {
+    const bool is_own = std::find(own.begin(), own.end(), mount) != own.end();
+    (is_own ? mounts.own : mounts.wanted).push_back(mount["destination"]);
+  }
+  if (input.security.masked_paths) mounts.covered = MaskedPaths(host);
+  for (const json& path : ReadOnlyPaths(input.security, host)) mounts.covered.push_back(path);
+  return mounts;
 }
 
 }  // namespace ctr

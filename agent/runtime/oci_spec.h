@@ -85,6 +85,11 @@ OciHost DetectOciHost(const std::string& root = "/");
 StatusOr<std::string> BuildOciSpec(const OciSpecInput& input, const OciHost& host);
 
 // Where something is mounted by that spec.
-std::vector<std::string> MountDestinations(const OciSpecInput& input, const OciHost& host);
+struct ContainerMounts {
+  std::vector<std::string> own;      // what every container has, but for what a volume replaces
+  std::vector<std::string> wanted;   // volumes, and files of /etc
+  std::vector<std::string> covered;  // paths of /proc and /sys, masked or made read-only
+};
+ContainerMounts MountsOf(const OciSpecInput& input, const OciHost& host);
 
 }  // namespace ctr

@@ -15,6 +15,7 @@
 #include "agent/runtime/containerd/errors.h"
 #include "agent/runtime/containerd/instance_files.h"
 #include "agent/runtime/containerd/internet.h"
+#include "agent/runtime/containerd/mount_check.h"
 #include "agent/runtime/containerd/remove.h"
 #include "github.com/containerd/containerd/runtime/v2/runc/options/oci.pb.h"
 
@@ -55,11 +56,11 @@ OciSpecInput SpecInput(const Core& core, const ContainerSpec& spec, const Resolv
 }
 
 // What is mounted in a container whose process waits to be started, and its network. Blocks.
-Status CheckAndPrepare(const OpenedProcess& opened, const std::vector<std::string>& mount_points) {
+Status CheckAndPrepare(const OpenedProcess& opened, const ContainerMounts& mounts) {
   const std::string mountinfo =
       ReadFileText(absl::StrCat("/proc/", opened.process->pid(), "/mountinfo"));
   // One that has exited runs nothing.
-  if (!opened.process->HasExited()) CTR_RETURN_IF_ERROR(CheckMountPoints(mountinfo, mount_points));
+  if (!opened.process->HasExited()) CTR_RETURN_IF_ERROR(CheckMountPoints(mountinfo, mounts));
   return opened.netns->PrepareLoopback();
 }
 
@@ -94,10 +95,10 @@ containers::CreateContainerRequest RecordOf(const Core& core, const ContainerSpe
 
 // Blocks. The root file system is not in use.
 StatusOr<InstanceFiles> LimitAndPrepareFiles(const Core& core, const ContainerSpec& spec,
-                                             const ImageConfig& image, const Mounts& mounts) {
-  CTR_ASSIGN_OR_RETURN(std::string folder, SnapshotFolder(mounts));
+                                             const ImageConfig& image, const Rootfs& rootfs) {
+  CTR_ASSIGN_OR_RETURN(std::string folder, SnapshotFolder(rootfs.mounts));
   CTR_RETURN_IF_ERROR(LimitSnapshot(folder, core.options.agent_id, spec.resources.disk_bytes));
-  return PrepareFiles(spec, image, mounts);
+  return PrepareFiles(spec, image, rootfs);
 }
 
 // Percent-encoded, for the path and for a value of the query alike.
@@ -188,11 +189,10 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   const std::string image_digest = rootfs.image_digest.empty() ? image.digest : rootfs.image_digest;
   ProgramSource source{.image = spec.image,
                        .old_disk = rootfs.of_old_image ? spec.name.ToString() : ""};
-  CTR_CO_ASSIGN_OR_RETURN(
-      InstanceFiles files,
-      co_await OnWork(core->work, [core, spec, config = image.config, mounts = rootfs.mounts] {
-        return LimitAndPrepareFiles(*core, spec, config, mounts);
-      }));
+  CTR_CO_ASSIGN_OR_RETURN(InstanceFiles files,
+                          co_await OnWork(core->work, [core, spec, config = image.config, rootfs] {
+                            return LimitAndPrepareFiles(*core, spec, config, rootfs);
+                          }));
   const OciSpecInput input = SpecInput(*core, spec, image, std::move(files), internet);
   CTR_CO_ASSIGN_OR_RETURN(std::string text, BuildOciSpec(input, core->host));
   std::optional<int> stop_signal = ParseSignal(image.config.stop_signal);
@@ -213,8 +213,8 @@ awaitable<StatusOr<Container>> Make(std::shared_ptr<Core> core, ContainerSpec sp
   }
   if (!opened.ok()) co_return opened.status();
   CTR_CO_RETURN_IF_ERROR(
-      co_await OnWork(core->work, [opened = *opened, paths = MountDestinations(input, core->host)] {
-        return CheckAndPrepare(opened, paths);
+      co_await OnWork(core->work, [opened = *opened, mounts = MountsOf(input, core->host)] {
+        return CheckAndPrepare(opened, mounts);
       }));
   core->processes[spec.id] = opened->process;
 

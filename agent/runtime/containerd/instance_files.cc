@@ -74,7 +74,8 @@ Status CheckVolumes(const std::vector<Volume>& volumes) {
 }  // namespace
 
 StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
-                                     const Mounts& mounts) {
+                                     const Rootfs& rootfs) {
+  const Mounts& mounts = rootfs.mounts;
   CTR_RETURN_IF_ERROR(CheckVolumes(spec.volumes));
   if (spec.security.apparmor.empty()) {
     CTR_RETURN_IF_ERROR(HoldAppArmor());
@@ -82,9 +83,9 @@ StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfi
   InstanceFiles files;
   CTR_RETURN_IF_ERROR(CheckAccountFiles(AllDirs(mounts)));
   CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
-  CTR_ASSIGN_OR_RETURN(
-      files.mount_points,
-      MakeMountPoints(mounts, AllDirs(mounts), {image.volumes, spec.volumes, spec.read_only}));
+  CTR_ASSIGN_OR_RETURN(files.mount_points, MakeMountPoints(mounts, AllDirs(mounts),
+                                                           {image.volumes, spec.volumes,
+                                                            spec.read_only, rootfs.is_new}));
   EtcFilesInput etc;
   etc.hostname = spec.hostname;
   etc.addresses = {FormatIpv4(ntohl(NetworkNamespace::kInstanceAddress))};

@@ -18,9 +18,9 @@ struct InstanceFiles {
 
 // Looks up the user (the class's, else the image's), makes the files of /etc anew and where all
 // is mounted, and looks that the hosts' sides of volumes and the AppArmor profile are there.
-// FAILED_PRECONDITION says what is missing or in the way. Blocks. The root file system, `mounts`,
-// is not in use.
+// FAILED_PRECONDITION says what is missing or in the way. Blocks. The root file system is not in
+// use.
 StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
-                                     const Mounts& mounts);
+                                     const Rootfs& rootfs);
 
 }  // namespace ctr

@@ -7,13 +7,13 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <set>
 #include <system_error>
 #include <thread>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -26,17 +26,11 @@
 namespace ctr {
 namespace {
 
-constexpr char kAdvice[] =
-    "choose another `path` in the class, change the image, or destroy the instance if it has made "
-    "that";
+constexpr char kImageAdvice[] = "change the image, or destroy the instance if it has made that";
 
 Status CannotBe(absl::string_view what, absl::string_view why) {
   return Error(absl::StatusCode::kFailedPrecondition, code::kStartFailed,
                absl::StrCat(what, " can't be made: ", why));
-}
-
-WalkTarget TargetOf(const Volume& volume) {
-  return {absl::StrCat("the volume ", volume.path), kAdvice};
 }
 
 StatusOr<UniqueFd> OpenFolder(const std::string& path) {
@@ -56,25 +50,27 @@ class Finder {
 
   StatusOr<MountPoints> Run() {
     for (const char* name : {"dev", "proc", "sys"}) CTR_RETURN_IF_ERROR(MakeRealFolder(name));
-    for (const std::string& volume : wanted_.image_volumes) {
-      const WalkTarget target = {absl::StrCat("the image's VOLUME ", volume), "change the image"};
-      CTR_ASSIGN_OR_RETURN(std::string place, WalkToFolder(root_, target, volume, links_));
-      found_.image_volumes.push_back(std::move(place));
-    }
-    const WalkTarget etc = {"/etc", "change the image"};
-    CTR_ASSIGN_OR_RETURN(etc_, WalkToFolder(root_, etc, "/etc", links_));
+    CTR_ASSIGN_OR_RETURN(etc_, WalkTo(root_, {"/etc", kImageAdvice}, "/etc",
+                                      {.links = links_, .make = WalkRules::Make::kFolders}));
     if (const std::string why = WhyNoVolume(etc_ + "/hosts"); !why.empty()) {
-      return CannotBe("/etc", absl::StrCat("it leads to ", etc_, ", and ", why));
+      return CannotBe("/etc",
+                      absl::StrCat("it leads to ", etc_, ", and ", why, ": ", kImageAdvice));
     }
     CTR_RETURN_IF_ERROR(FindVolumes());
-    for (const Volume& volume : found_.volumes) CTR_RETURN_IF_ERROR(MountVolume(volume));
-    for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
-      CTR_RETURN_IF_ERROR(FindEtcFile(name));
+    CTR_RETURN_IF_ERROR(MakeImageVolumes());
+    if (!found_.volumes.empty()) {
+      // What the container has there is new, too.
+      CTR_RETURN_IF_ERROR(Mount("tmpfs", "/dev", "tmpfs", 0, "size=64k"));
     }
+    for (const Volume& volume : found_.volumes) CTR_RETURN_IF_ERROR(MountVolume(volume));
+    for (const char* name : kEtcFiles) CTR_RETURN_IF_ERROR(FindEtcFile(name));
     return std::move(found_);
   }
 
  private:
+  static constexpr std::array<const char*, 3> kEtcFiles = {kHostsFile, kHostnameFile,
+                                                           kResolvConfFile};
+
   Status MakeRealFolder(const char* name) const {
     struct stat info{};
     const bool exists = ::fstatat(root_.fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
@@ -84,28 +80,24 @@ class Finder {
     return ErrnoError(errno, absl::StrCat("cannot make /", name, " in the root file system"));
   }
 
-  // By the root file system's own links; then each is looked at once more where the others are
-  // mounted.
+  // By the root file system's own links, and nothing is made yet: one may hide what another is in.
   Status FindVolumes() {
-    if (wanted_.volumes.empty()) return absl::OkStatus();
-    // What the container has there is new, too.
-    CTR_RETURN_IF_ERROR(Mount("tmpfs", "/dev", "tmpfs", 0, "size=64k"));
-    std::set<std::string> places;
     for (const Volume& volume : wanted_.volumes) {
-      CTR_ASSIGN_OR_RETURN(std::string place, Find(volume, volume.path, links_));
-      if (const std::string why = WhyNoVolume(place); !why.empty()) {
-        return CannotBe(TargetOf(volume).what,
-                        absl::StrCat("links lead it to ", place, ", and ", why, ": ", kAdvice));
+      const WalkTarget target = {
+          absl::StrCat("the volume ", volume.path),
+          absl::StrCat("choose another `path` in the class, ", kImageAdvice)};
+      CTR_ASSIGN_OR_RETURN(std::string place,
+                           WalkTo(root_, target, volume.path, {.links = links_}));
+      std::string why = WhyNoVolume(place);
+      if (places_.contains(place)) why = "another one is there";
+      if (!why.empty()) {
+        return CannotBe(target.what, absl::StrCat("links lead it to ", place, ", and ", why, ": ",
+                                                  target.advice));
       }
-      if (!places.insert(place).second) {
-        return CannotBe(TargetOf(volume).what, absl::StrCat("links lead it to ", place,
-                                                            ", where another one is: ", kAdvice));
+      for (const char* name : kEtcFiles) {
+        if (volume.path == absl::StrCat("/etc/", name)) found_.etc[name] = place;
       }
-      if (volume.path == absl::StrCat("/etc/", kHostsFile)) found_.etc[kHostsFile] = place;
-      if (volume.path == absl::StrCat("/etc/", kHostnameFile)) found_.etc[kHostnameFile] = place;
-      if (volume.path == absl::StrCat("/etc/", kResolvConfFile)) {
-        found_.etc[kResolvConfFile] = place;
-      }
+      places_.insert(place);
       found_.volumes.push_back(volume);
       found_.volumes.back().path = std::move(place);
     }
@@ -114,19 +106,38 @@ class Finder {
     return absl::OkStatus();
   }
 
-  StatusOr<std::string> Find(const Volume& volume, const std::string& path, Links links) const {
-    struct stat info{};
-    if (!volume.host.empty() && ::stat(volume.host.c_str(), &info) != 0) {
-      return CannotBe(TargetOf(volume).what, std::generic_category().message(errno));
+  // What the class or we have at such a place goes before.
+  Status MakeImageVolumes() {
+    // Nothing is mounted there: what the instance has made of it is its own affair.
+    if (!wanted_.read_only && !wanted_.is_new) return absl::OkStatus();
+    WalkRules rules = {.links = links_, .make = WalkRules::Make::kFolders, .stops = places_};
+    for (const char* name : kEtcFiles) rules.stops.insert(EtcPlace(name));
+    for (const std::string& volume : wanted_.image_volumes) {
+      const WalkTarget target = {absl::StrCat("the image's VOLUME ", volume), kImageAdvice};
+      CTR_ASSIGN_OR_RETURN(std::string place, WalkTo(root_, target, volume, rules));
+      if (!rules.stops.contains(place)) found_.image_volumes.push_back(std::move(place));
     }
-    const bool file = !volume.host.empty() && !S_ISDIR(info.st_mode);
-    return file ? WalkToFile(root_, TargetOf(volume), path, links)
-                : WalkToFolder(root_, TargetOf(volume), path, links);
+    return absl::OkStatus();
   }
 
-  // For what will be inside it.
+  // Where the outer ones are mounted, for what will be inside it.
   Status MountVolume(const Volume& volume) const {
-    CTR_RETURN_IF_ERROR(Find(volume, volume.path, Links::kNone).status());
+    const bool is_inner =
+        std::any_of(found_.volumes.begin(), found_.volumes.end(), [&](const Volume& outer) {
+          return outer.path != volume.path && IsBelow(volume.path, outer.path);
+        });
+    const WalkTarget target = {
+        absl::StrCat("the volume ", volume.path),
+        absl::StrCat("choose another `path` in the class, or ",
+                     is_inner ? "make it there in the volume that it is in" : kImageAdvice)};
+    struct stat info{};
+    if (!volume.host.empty() && ::stat(volume.host.c_str(), &info) != 0) {
+      return CannotBe(target.what, std::generic_category().message(errno));
+    }
+    const bool file = !volume.host.empty() && !S_ISDIR(info.st_mode);
+    CTR_RETURN_IF_ERROR(WalkTo(root_, target, volume.path,
+                               {.make = file ? WalkRules::Make::kFile : WalkRules::Make::kFolders})
+                            .status());
     if (volume.host.empty()) return Mount("tmpfs", volume.path, "tmpfs", 0, "size=64k");
     CTR_RETURN_IF_ERROR(Mount(volume.host.c_str(), volume.path, nullptr, MS_BIND | MS_REC, ""));
     if (!volume.read_only) return absl::OkStatus();
@@ -141,21 +152,24 @@ class Finder {
     return ErrnoError(errno, absl::StrCat("cannot mount ", source, " at ", place));
   }
 
+  std::string EtcPlace(const char* name) const {
+    return absl::StrCat(etc_ == "/" ? "" : etc_, "/", name);
+  }
+
   Status FindEtcFile(const char* name) {
     if (found_.etc.contains(name)) return absl::OkStatus();
-    const std::string place = absl::StrCat(etc_ == "/" ? "" : etc_, "/", name);
+    const std::string place = EtcPlace(name);
     const bool in_volume =
-        std::any_of(found_.volumes.begin(), found_.volumes.end(), [&](const Volume& volume) {
-          return place == volume.path || absl::StartsWith(place, volume.path + "/");
-        });
+        std::any_of(found_.volumes.begin(), found_.volumes.end(),
+                    [&](const Volume& volume) { return IsBelow(place, volume.path); });
     struct stat info{};
     const bool exists = ::fstatat(root_.fd, place.c_str() + 1, &info, AT_SYMLINK_NOFOLLOW) == 0;
     const bool is_link = exists && S_ISLNK(info.st_mode);
     // The volume has its own, wherever that is.
     if (in_volume && is_link) return absl::OkStatus();
     if (is_link) ::unlinkat(root_.fd, place.c_str() + 1, 0);
-    const WalkTarget target = {place, "change the image"};
-    const StatusOr<std::string> found = WalkToFile(root_, target, place, Links::kNone);
+    const StatusOr<std::string> found =
+        WalkTo(root_, {place, kImageAdvice}, place, {.make = WalkRules::Make::kFile});
     if (found.ok()) {
       found_.etc[name] = place;
     } else if (!in_volume) {
@@ -169,12 +183,13 @@ class Finder {
   const WantedMounts& wanted_;
   const Links links_;
   std::string etc_;
+  std::set<std::string> places_;  // of the class's volumes
   MountPoints found_;
 };
 
 // Mounts the root file system over its own snapshot's folder, works in it, and unmounts it. In a
 // mount namespace of the calling thread's own, so that nobody sees it and nothing is left if we
-// are killed.
+// are killed; what the host mounts is seen there, as an automounter has it.
 StatusOr<MountPoints> FindMounted(const Mounts& mounts, const std::string& snapshot,
                                   const WantedMounts& wanted) {
   // An image without layers has no overlay.
@@ -192,7 +207,7 @@ StatusOr<MountPoints> FindMounted(const Mounts& mounts, const std::string& snaps
                    : ::mount(place.c_str(), place.c_str(), nullptr, MS_BIND, nullptr);
   };
   if (::unshare(CLONE_NEWNS | CLONE_FS) != 0 ||
-      ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 || ::chdir(all.c_str()) != 0 ||
+      ::mount("", "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0 || ::chdir(all.c_str()) != 0 ||
       mount() != 0) {
     return ErrnoError(errno, "cannot mount the root file system to look at it");
   }
@@ -232,21 +247,6 @@ bool ArePlain(const std::vector<std::string>& layers) {
   });
 }
 
-// "\040" is a space: so the kernel writes what would end a field.
-std::string Unescaped(absl::string_view field) {
-  std::string text;
-  for (size_t i = 0; i < field.size(); ++i) {
-    if (field[i] != '\\' || i + 3 >= field.size()) {
-      text.push_back(field[i]);
-      continue;
-    }
-    text.push_back(static_cast<char>((field[i + 1] - '0') * 64 + (field[i + 2] - '0') * 8 +
-                                     (field[i + 3] - '0')));
-    i += 3;
-  }
-  return text;
-}
-
 }  // namespace
 
 StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const std::vector<std::string>& layers,
@@ -259,19 +259,6 @@ StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const std::vector<st
   std::thread thread([&] { found = FindMounted(mounts, snapshot, wanted); });
   thread.join();
   return found;
-}
-
-Status CheckMountPoints(const std::string& mountinfo, const std::vector<std::string>& paths) {
-  std::set<std::string> there;
-  for (absl::string_view line : absl::StrSplit(mountinfo, '\n')) {
-    const std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
-    if (fields.size() > 4) there.insert(Unescaped(fields[4]));
-  }
-  for (const std::string& path : paths) {
-    if (there.contains(path)) continue;
-    return CannotBe(path, "a link has led it elsewhere while the instance was made");
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace ctr

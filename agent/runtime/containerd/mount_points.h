@@ -14,6 +14,7 @@ struct WantedMounts {
   std::vector<std::string> image_volumes;  // as the image writes them
   std::vector<Volume> volumes;             // the class's
   bool read_only = false;                  // the root
+  bool is_new = true;                      // the disk: no instance has changed it
 };
 
 // Where that will be: no path has a link in it.
@@ -32,9 +33,5 @@ struct MountPoints {
 // folders that `mounts` merges. FAILED_PRECONDITION says what is in the way. Blocks.
 StatusOr<MountPoints> MakeMountPoints(const Mounts& mounts, const std::vector<std::string>& layers,
                                       const WantedMounts& wanted);
-
-// Looks that each of `paths` is a mount point in `mountinfo`, a container's (proc(5)): who shares
-// the host's folder that is one volume may have put a link in the way of another inside it since.
-Status CheckMountPoints(const std::string& mountinfo, const std::vector<std::string>& paths);
 
 }  // namespace ctr

@@ -13,18 +13,19 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "agent/base/fd.h"
+#include "agent/base/utf8.h"
 #include "agent/runtime/containerd/layers.h"
 
 namespace ctr {
 namespace {
 
-enum class Last { kFolder, kFile };
+using Make = WalkRules::Make;
 
 // Nobody else uses the root file system meanwhile.
 class Walk {
  public:
-  Walk(WalkRoot root, const WalkTarget& target, Links links, Last last)
-      : root_(root), target_(target), links_(links), last_(last) {}
+  Walk(WalkRoot root, const WalkTarget& target, const WalkRules& rules)
+      : root_(root), target_(target), rules_(rules) {}
 
   StatusOr<std::string> Run(const std::string& path) {
     Prepend(path);
@@ -68,32 +69,63 @@ class Walk {
 
   Status Return() {
     place_.clear();
+    missing_ = 0;
     return Open(root_.fd, ".");
   }
 
   Status Leave() {
     if (place_.empty()) return absl::OkStatus();  // above the root is the root
     place_.pop_back();
+    if (missing_ > 0) {
+      --missing_;
+      return absl::OkStatus();
+    }
     return Open(folder_.get(), "..");
   }
 
   Status Enter(const std::string& name) {
-    const bool to_file = rest_.empty() && last_ == Last::kFile;
-    struct stat info{};
-    if (::fstatat(folder_.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
-      if (errno != ENOENT || !Make(name, to_file)) return CannotBe(name, errno);
-    } else if (S_ISLNK(info.st_mode)) {
-      return Follow(name);
-    } else if (S_ISDIR(info.st_mode) == to_file) {
-      return CannotBe(
-          absl::StrCat(PathOf(name), " is a ", to_file ? "folder, no file" : "file, no folder"));
+    // The spec is JSON: runc would get another path than the one that was walked.
+    if (!IsUtf8(name) || name.find('\0') != std::string::npos) {
+      return CannotBe("a name on its way is not UTF-8");
     }
-    CTR_RETURN_IF_ERROR(to_file ? absl::OkStatus() : Open(folder_.get(), name));
+    struct stat info{};
+    const int error = missing_ > 0 ? ENOENT
+                      : ::fstatat(folder_.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0
+                          ? 0
+                          : errno;
+    if (error == 0 && S_ISLNK(info.st_mode)) return Follow(name);
+    if (rules_.stops.contains(PathOf(name))) {
+      rest_.clear();
+    } else if (rules_.make == Make::kNothing) {
+      CTR_RETURN_IF_ERROR(Pass(name, error, info.st_mode));
+    } else {
+      CTR_RETURN_IF_ERROR(MakeOne(name, error, info.st_mode));
+    }
     place_.push_back(name);
     return absl::OkStatus();
   }
 
-  bool Make(const std::string& name, bool file) const {
+  // What is no folder will be hidden by one.
+  Status Pass(const std::string& name, int error, mode_t mode) {
+    if (error != 0 && error != ENOENT) return CannotBe(name, error);
+    if (error == 0 && S_ISDIR(mode)) return Open(folder_.get(), name);
+    ++missing_;
+    return absl::OkStatus();
+  }
+
+  Status MakeOne(const std::string& name, int error, mode_t mode) {
+    const bool to_file = rest_.empty() && rules_.make == Make::kFile;
+    if (error != 0) {
+      if (error != ENOENT) return CannotBe(name, error);
+      if (!Create(name, to_file)) return CannotBe(name, errno);
+    } else if (S_ISDIR(mode) == to_file) {
+      return CannotBe(
+          absl::StrCat(PathOf(name), " is a ", to_file ? "folder, no file" : "file, no folder"));
+    }
+    return to_file ? absl::OkStatus() : Open(folder_.get(), name);
+  }
+
+  bool Create(const std::string& name, bool file) const {
     if (!file) return ::mkdirat(folder_.get(), name.c_str(), 0755) == 0;
     return UniqueFd(::openat(folder_.get(), name.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0644))
         .valid();
@@ -101,11 +133,11 @@ class Walk {
 
   Status Follow(const std::string& name) {
     const std::string link = PathOf(name);
-    if (links_ == Links::kNone) {
+    if (rules_.links == Links::kNone) {
       return CannotBe(absl::StrCat(link, " is a link inside another volume"));
     }
     struct stat info{};
-    if (links_ == Links::kOfImage &&
+    if (rules_.links == Links::kOfImage &&
         ::fstatat(root_.own_files, link.c_str() + 1, &info, AT_SYMLINK_NOFOLLOW) == 0) {
       return CannotBe(absl::StrCat("the instance has made the link ", link,
                                    ", which may not lead a part of a read-only root elsewhere: "
@@ -122,24 +154,19 @@ class Walk {
 
   const WalkRoot root_;
   const WalkTarget& target_;
-  const Links links_;
-  const Last last_;
+  const WalkRules& rules_;
   std::vector<std::string> rest_;   // the next component last
   std::vector<std::string> place_;  // where we are
-  UniqueFd folder_;                 // the same
+  UniqueFd folder_;                 // the same, without its last `missing_` components
+  int missing_ = 0;
   int followed_ = 0;
 };
 
 }  // namespace
 
-StatusOr<std::string> WalkToFolder(WalkRoot root, const WalkTarget& target, const std::string& path,
-                                   Links links) {
-  return Walk(root, target, links, Last::kFolder).Run(path);
-}
-
-StatusOr<std::string> WalkToFile(WalkRoot root, const WalkTarget& target, const std::string& path,
-                                 Links links) {
-  return Walk(root, target, links, Last::kFile).Run(path);
+StatusOr<std::string> WalkTo(WalkRoot root, const WalkTarget& target, const std::string& path,
+                             const WalkRules& rules) {
+  return Walk(root, target, rules).Run(path);
 }
 
 }  // namespace ctr

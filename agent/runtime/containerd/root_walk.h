@@ -1,5 +1,6 @@
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "agent/base/error.h"
@@ -21,14 +22,17 @@ struct WalkTarget {
   std::string advice;  // "choose another `path` in the class"
 };
 
-// The way of `path` through a root file system, a component at a time: no link leads out of it, and
-// how far it sends us is bounded. Makes the folders that are missing, and gives the place, which
-// has no links in it: "/" or "/var/lib". FAILED_PRECONDITION says what is in the way. Blocks.
-StatusOr<std::string> WalkToFolder(WalkRoot root, const WalkTarget& target, const std::string& path,
-                                   Links links);
+struct WalkRules {
+  Links links = Links::kNone;
+  enum class Make { kNothing, kFolders, kFile } make = Make::kNothing;
+  std::set<std::string> stops = {};  // what is there does not matter, nor what is below
+};
 
-// The same to a file, of any kind but a folder.
-StatusOr<std::string> WalkToFile(WalkRoot root, const WalkTarget& target, const std::string& path,
-                                 Links links);
+// The way of `path` through a root file system, a component at a time: no link leads out of it, and
+// how far it sends us is bounded. Gives the place, which has no links in it ("/" or "/var/lib"), or
+// the stop on its way there. With kFolders, or kFile of any kind but a folder, it is there then;
+// with kNothing it need not be. FAILED_PRECONDITION says what is in the way. Blocks.
+StatusOr<std::string> WalkTo(WalkRoot root, const WalkTarget& target, const std::string& path,
+                             const WalkRules& rules);
 
 }  // namespace ctr

@@ -169,6 +169,8 @@ TEST_CASE_FIXTURE(SpecFixture, "an image's links lead a volume within it, but no
           {"data", "", "/x/../dev", 0777},
           {"root", "", "/", 0777},
           {"null", "", "/dev/null", 0777},
+          {"bytes", "", "/d\xff", 0777},
+          {"d\xef\xbf\xbd", "", "/dev", 0777},  // what JSON would make of it
           {"p", "", "/proc/sys", 0777}});
   ContainerSpec spec = Shell("echo x > /run/app/file; echo y > /var/run/mem/y");
   spec.image = "docker.io/library/led:1";
@@ -177,7 +179,7 @@ TEST_CASE_FIXTURE(SpecFixture, "an image's links lead a volume within it, but no
   CHECK(OutputOf(spec).empty());
   CHECK(ReadWholeFile(folder_ + "/shared/file") == "x\n");
 
-  for (const char* path : {"/data", "/data/pts", "/root", "/null", "/p/kernel"}) {
+  for (const char* path : {"/data", "/data/pts", "/root", "/null", "/p/kernel", "/bytes"}) {
     CAPTURE(path);
     ContainerSpec refused = Spec({"/bin/busybox"});
     refused.image = spec.image;
@@ -192,7 +194,7 @@ TEST_CASE_FIXTURE(SpecFixture, "an image's links lead a volume within it, but no
   twice.image = spec.image;
   twice.volumes = {{"/run/app", "", false, 1 << 20}, {"/var/run/app", "", false, 1 << 20}};
   CHECK(absl::StrContains(Run(runtime_->Create(std::move(twice))).status().message(),
-                          "where another one is"));
+                          "another one is there"));
   CHECK(!std::filesystem::exists(folder_ + "/shared/null"));
 }
 
@@ -264,6 +266,50 @@ TEST_CASE_FIXTURE(
   CAPTURE(output);
   CHECK(absl::StartsWith(output, "own\nown\n"));
   CHECK(absl::StrContains(output, " 1024 "));
+}
+
+TEST_CASE_FIXTURE(SpecFixture, "a VOLUME's name that is not UTF-8 is refused") {
+  // In the spec, which is JSON, it would be another name, and its link would lead to the host.
+  Import("bytes:1", {{"Volumes", {{"/v", json::object()}}}},
+         {{"v", "", "/d\xff", 0777}, {"d\xef\xbf\xbd", "", folder_, 0777}});
+  CHECK(absl::StrContains(RefusalOf("bytes:1").message(), "UTF-8"));
+}
+
+TEST_CASE_FIXTURE(SpecFixture, "a class's volume goes before the image's VOLUME, be it a file") {
+  WriteWholeFile(folder_ + "/socket", "there\n");
+  Import("sock:1",
+         {{"Volumes", {{"/var/run/app.sock", json::object()}, {"/etc/hosts", json::object()}}}},
+         {{"bin/sh", "", "busybox", 0777}, {"var/run", "", "/run", 0777}});
+  for (bool read_only : {false, true}) {
+    CAPTURE(read_only);
+    ContainerSpec spec = Shell("/bin/busybox cat /run/app.sock");
+    spec.image = "docker.io/library/sock:1";
+    spec.read_only = read_only;
+    spec.volumes = {{"/run/app.sock", folder_ + "/socket", true, 0}};
+    CHECK(OutputOf(spec) == "there\n");
+  }
+}
+
+TEST_CASE_FIXTURE(SpecFixture, "what an instance made of its VOLUME holds up no next start") {
+  Import("own:1", {{"Volumes", {{"/data", json::object()}}}}, {{"bin/sh", "", "busybox", 0777}});
+  ContainerSpec spec = Shell("cd /; busybox rmdir data; echo x > data");
+  spec.image = "docker.io/library/own:1";
+  spec.keep_disk = true;
+  CHECK(OutputOf(spec).empty());
+  CHECK(OutputOf(Again(spec, "busybox cat /data")) == "x\n");
+  CHECK(Run(runtime_->RemoveDisk(spec.name)).ok());
+}
+
+TEST_CASE_FIXTURE(SpecFixture, "what an outer volume hides is in no inner one's way") {
+  WriteWholeFile(folder_ + "/file", "seen\n");
+  Import("hidden:1", json::object(),
+         {{"bin/sh", "", "busybox", 0777}, {"cfg/app/x", "y"}, {"cfg/sub", "a file"}});
+  ContainerSpec spec = Shell("/bin/busybox cat /cfg/app; echo z > /cfg/sub/z");
+  spec.image = "docker.io/library/hidden:1";
+  spec.volumes = {{"/cfg", "", false, 1 << 20},
+                  {"/cfg/app", folder_ + "/file", true, 0},
+                  {"/cfg/sub", "", false, 1 << 20}};
+  CHECK(OutputOf(spec) == "seen\n");
 }
 
 }  // namespace ctr
