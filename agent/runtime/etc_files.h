@@ -9,6 +9,7 @@ namespace ctr {
 inline constexpr char kHostsFile[] = "hosts";
 inline constexpr char kHostnameFile[] = "hostname";
 inline constexpr char kResolvConfFile[] = "resolv.conf";
+inline constexpr const char* kEtcFiles[] = {kHostsFile, kHostnameFile, kResolvConfFile};
 
 // What an instance is called, and how it finds others.
 struct EtcFilesInput {

@@ -203,7 +203,7 @@ json EtcMount(const std::string& path, const std::string& source, bool read_only
 // Our files of /etc; with a way out, the nameservers are those that all instances share.
 std::vector<json> EtcMounts(const OciSpecInput& input) {
   std::vector<json> mounts;
-  for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
+  for (const char* name : kEtcFiles) {
     const auto found = input.etc_paths.find(name);
     if (found == input.etc_paths.end()) continue;
     const std::string& path = found->second;

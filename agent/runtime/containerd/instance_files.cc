@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <system_error>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -58,32 +57,19 @@ StatusOr<std::string> WriteEtcFiles(const Mounts& mounts, const EtcFiles& files)
   return folder;
 }
 
-Status CheckVolumes(const std::vector<Volume>& volumes) {
-  for (const Volume& volume : volumes) {
-    struct stat info{};
-    if (volume.host.empty() || ::stat(volume.host.c_str(), &info) == 0) continue;
-    return Error(
-        absl::StatusCode::kFailedPrecondition, code::kStartFailed,
-        absl::StrCat("the volume ", volume.path, " is ", volume.host,
-                     " on the host, which can't be had (", std::generic_category().message(errno),
-                     "): make it there, or change `host` in the class"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 StatusOr<InstanceFiles> PrepareFiles(const ContainerSpec& spec, const ImageConfig& image,
                                      const Rootfs& rootfs) {
   const Mounts& mounts = rootfs.mounts;
-  CTR_RETURN_IF_ERROR(CheckVolumes(spec.volumes));
   if (spec.security.apparmor.empty()) {
     CTR_RETURN_IF_ERROR(HoldAppArmor());
   }
   InstanceFiles files;
-  CTR_RETURN_IF_ERROR(CheckAccountFiles(AllDirs(mounts)));
+  const std::vector<std::string> layers = AllDirs(mounts);
+  CTR_RETURN_IF_ERROR(CheckAccountFiles(layers));
   CTR_ASSIGN_OR_RETURN(files.user, ResolveUser(spec.user.value_or(image.user), LowerDirs(mounts)));
-  CTR_ASSIGN_OR_RETURN(files.mount_points, MakeMountPoints(mounts, AllDirs(mounts),
+  CTR_ASSIGN_OR_RETURN(files.mount_points, MakeMountPoints(mounts, layers,
                                                            {image.volumes, spec.volumes,
                                                             spec.read_only, rootfs.is_new}));
   EtcFilesInput etc;

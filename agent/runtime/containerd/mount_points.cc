@@ -7,7 +7,6 @@
 #include <sys/xattr.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <set>
 #include <system_error>
@@ -68,9 +67,6 @@ class Finder {
   }
 
  private:
-  static constexpr std::array<const char*, 3> kEtcFiles = {kHostsFile, kHostnameFile,
-                                                           kResolvConfFile};
-
   Status MakeRealFolder(const char* name) const {
     struct stat info{};
     const bool exists = ::fstatat(root_.fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
@@ -132,7 +128,11 @@ class Finder {
                      is_inner ? "make it there in the volume that it is in" : kImageAdvice)};
     struct stat info{};
     if (!volume.host.empty() && ::stat(volume.host.c_str(), &info) != 0) {
-      return CannotBe(target.what, std::generic_category().message(errno));
+      return Error(
+          absl::StatusCode::kFailedPrecondition, code::kStartFailed,
+          absl::StrCat(target.what, " is ", volume.host, " on the host, which can't be had (",
+                       std::generic_category().message(errno),
+                       "): make it there, or change `host` in the class"));
     }
     const bool file = !volume.host.empty() && !S_ISDIR(info.st_mode);
     CTR_RETURN_IF_ERROR(WalkTo(root_, target, volume.path,
@@ -240,7 +240,7 @@ bool ArePlain(const std::vector<std::string>& layers) {
       if (!is(path, S_IFDIR)) return false;
       if (::lgetxattr(path.c_str(), "trusted.overlay.redirect", nullptr, 0) >= 0) return false;
     }
-    for (const char* name : {kHostsFile, kHostnameFile, kResolvConfFile}) {
+    for (const char* name : kEtcFiles) {
       if (!is(absl::StrCat(layer, "/etc/", name), S_IFREG)) return false;
     }
     return true;
