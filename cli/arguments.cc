@@ -55,14 +55,8 @@ StatusOr<std::map<std::string, std::string>> ParseVariables(const std::vector<st
 }
 
 Status CheckUtf8(std::string_view text, std::string_view what) {
-  while (!text.empty()) {
-    size_t length = Utf8SequenceLength(text);
-    if (length == 0) {
-      return absl::InvalidArgumentError(absl::StrCat(View(what), " is not UTF-8 text"));
-    }
-    text.remove_prefix(length);
-  }
-  return absl::OkStatus();
+  if (IsUtf8(text)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(View(what), " is not UTF-8 text"));
 }
 
 Status CannotRead(const std::string& path, int error_number) {
