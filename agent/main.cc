@@ -145,7 +145,12 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   Supervisor supervisor({executor, work.get_executor(), clock, *runtime, *store, cluster}, routes,
                         supervision);
   WakerRelay waker(executor, clock, supervisor);
-  Ingress ingress(IngressFor(config), publisher, waker, clock, fd_store);
+  IngressConfig ingress_config = IngressFor(config);
+  ingress_config.begin_thread = [&runtime] {
+    const Status joined = runtime->JoinInstances();
+    if (!joined.ok()) spdlog::warn("{}", std::string(joined.message()));
+  };
+  Ingress ingress(std::move(ingress_config), publisher, waker, clock, fd_store);
   ingress_pointer = &ingress;
   CTR_CO_RETURN_IF_ERROR(ingress.Open());
   UniqueFd metrics;

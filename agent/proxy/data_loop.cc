@@ -52,11 +52,12 @@ DataLoop::DataLoop(const RoutePublisher& routes, Waker& waker, Clock& clock, Ses
 
 DataLoop::~DataLoop() { Stop(); }
 
-void DataLoop::Start() {
+void DataLoop::Start(std::function<void()> begin) {
   asio::post(*io_, [this] { Turn(); });
-  thread_ = std::thread([this] {
+  thread_ = std::thread([this, begin = std::move(begin)] {
     ::pthread_setname_np(::pthread_self(), "ctr-data");
     AskForShortSlice();
+    if (begin) begin();
     auto work = asio::make_work_guard(*io_);
     io_->run();
   });

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -17,7 +18,8 @@ class DataLoop {
   ~DataLoop();
   DataLoop(const DataLoop&) = delete;
 
-  void Start();
+  // `begin` is called first, on the loop's thread.
+  void Start(std::function<void()> begin);
   asio::any_io_executor executor() { return io_->get_executor(); }
 
   // Any thread, below. Takes over a connection.

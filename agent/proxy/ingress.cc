@@ -58,7 +58,7 @@ void Ingress::Start() {
   for (size_t i = 0; i < LoopCount(config_.data_loops); ++i) {
     loops_.push_back(
         std::make_unique<DataLoop>(routes_, waker_, clock_, config_.limits, i, config_.access_log));
-    loops_.back()->Start();
+    loops_.back()->Start(config_.begin_thread);
   }
   for (const std::shared_ptr<Listener>& listener : listeners_) Accept(listener);
   steering_->Serve([this](std::shared_ptr<Listener> listener) { Accept(std::move(listener)); });

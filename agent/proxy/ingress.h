@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,7 +19,8 @@ struct IngressConfig {
   int data_loops = 0;  // 0: one a core, 8 at most
   SessionLimits limits = {};
   ConnectionLimits::Limits connections = {};
-  std::string access_log = {};  // a file; "": none
+  std::string access_log = {};              // a file; "": none
+  std::function<void()> begin_thread = {};  // the first thing on each loop's thread
 };
 
 // What a drain does with connections on which nothing happens: ends them soon, or keeps them for

@@ -131,6 +131,21 @@ class Limits(Case):
         self.agent.ctr("stop", "abuse/a")
         self.assertEqual(self.agent.json("inspect", "abuse/a")["state"], "stopped")
 
+    def test_what_carries_traffic_is_ranked_among_the_instances_where_threads_can_be(self):
+        def cpu_cgroup(folder):
+            """The thread's in version 1's hierarchy of the CPU; none without that."""
+            lines = [line.split(":", 2) for line in read(folder + "/cgroup").splitlines()]
+            return [path for _, controllers, path in lines if "cpu" in controllers.split(",")]
+
+        agent_id = read(self.agent.data + "/agent-id").strip()
+        tasks = [f"/proc/{self.agent.process.pid}/task/{task}" for task in os.listdir(f"/proc/{self.agent.process.pid}/task")]
+        carry = [task for task in tasks if read(task + "/comm").strip() == "ctr-data"]
+        self.assertTrue(carry)
+        expected = [f"/ctr/{agent_id}/agent"] if cpu_cgroup("/proc/self") else []
+        for task in tasks:
+            cgroup = cpu_cgroup(task)
+            self.assertEqual(cgroup, expected if task in carry else cpu_cgroup("/proc/self"))
+
     def test_one_that_keeps_a_cpu_busy_goes_behind_the_others_until_it_does_so_no_longer(self):
         agent_id = read(self.agent.data + "/agent-id").strip()
 

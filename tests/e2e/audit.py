@@ -67,7 +67,8 @@ def cgroups(agent_id):
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
         if folder.endswith(f"/ctr/{agent_id}"):
             for name in folders:
-                found[name].append(os.path.join(folder, name))
+                if name != "agent":  # its threads that carry traffic
+                    found[name].append(os.path.join(folder, name))
             folders.clear()
     return found
 

@@ -171,9 +171,10 @@ class Agent:
         if os.path.exists(self.data + "/agent-id"):  # not after a purge
             self.agent_id = read(self.data + "/agent-id").strip()
         found = []
+        own = "agent" if self.process.poll() is None else None
         for folder, folders, _ in os.walk("/sys/fs/cgroup"):
             if folder.endswith(f"/ctr/{self.agent_id}"):
-                found += [os.path.join(folder, name) for name in folders]
+                found += [os.path.join(folder, name) for name in folders if name != own]
                 folders.clear()
         with open("/proc/mounts") as mounts:
             found += [line.split()[1] for line in mounts if self.root in line]

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <limits>
 #include <optional>
 #include <string>
@@ -83,6 +84,15 @@ std::optional<double> ReadPressure(const std::string& path, absl::string_view wh
   return std::nullopt;
 }
 
+Status WriteFile(const std::string& path, absl::string_view text) {
+  const UniqueFd opened(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!opened.valid() ||
+      ::write(opened.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+    return ErrnoError(errno, absl::StrCat("cannot write ", path));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 StatusOr<Duration> Cgroups::CpuTime(const std::string& path) const {
@@ -97,13 +107,17 @@ StatusOr<Duration> Cgroups::CpuTime(const std::string& path) const {
 }
 
 Status Cgroups::SetIdle(const std::string& path, bool idle) const {
-  const std::string file =
-      absl::StrCat(cpu_mount_.empty() ? unified_mount_ : cpu_mount_, path, "/cpu.idle");
-  const UniqueFd opened(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!opened.valid() || ::write(opened.get(), idle ? "1" : "0", 1) != 1) {
-    return ErrnoError(errno, absl::StrCat("cannot write ", file));
-  }
-  return absl::OkStatus();
+  const std::string& mount = cpu_mount_.empty() ? unified_mount_ : cpu_mount_;
+  return WriteFile(absl::StrCat(mount, path, "/cpu.idle"), idle ? "1" : "0");
+}
+
+Status Cgroups::JoinCpu(const std::string& path, int shares) const {
+  if (cpu_mount_.empty()) return absl::OkStatus();
+  const std::string folder = cpu_mount_ + path;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);  // if it fails, so does what follows
+  CTR_RETURN_IF_ERROR(WriteFile(folder + "/cpu.shares", absl::StrCat(shares)));
+  return WriteFile(folder + "/tasks", "0");  // 0 is who writes
 }
 
 StatusOr<ResourceUsage> Cgroups::Usage(const std::string& path) const {

@@ -23,6 +23,9 @@
 namespace ctr {
 namespace {
 
+// Of the CPU; an instance has 1024. What an agent's threads need of it they need at once.
+constexpr int kAgentShares = 10 * 1024;
+
 // Debian's "1.6.20~ds1" is containerd 1.6.20.
 std::string ShortVersion(const std::string& version) {
   return version.substr(0, version.find('~'));
@@ -262,6 +265,10 @@ StatusOr<Duration> ContainerdRuntime::CpuTime(const std::string& id) const {
 
 Status ContainerdRuntime::SetBehind(const std::string& id, bool behind) {
   return core_->cgroups.SetIdle(core_->CgroupPath(id), behind);
+}
+
+Status ContainerdRuntime::JoinInstances() const {
+  return core_->cgroups.JoinCpu(core_->CgroupPath(Core::kAgentCgroup), kAgentShares);
 }
 
 awaitable<StatusOr<DiskSpace>> ContainerdRuntime::Space() { return SpaceOfDisk(core_); }

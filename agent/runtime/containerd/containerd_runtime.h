@@ -36,6 +36,10 @@ class ContainerdRuntime final : public Runtime {
   // OK if they can; what is in the way, or that it is not known yet.
   Status InternetStatus() const;
 
+  // Any thread: the calling one competes for the CPU as one of the instances, so that those that
+  // are behind (SetBehind) are behind it, too. Nothing is done with cgroups of version 2.
+  Status JoinInstances() const;
+
   // For an agent that takes over: begins no change from now on, and leaves the private containerd
   // to it. What only looks, and exec, go on. Returns once nothing of the way out is being changed.
   awaitable<void> LetGo();

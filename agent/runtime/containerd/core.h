@@ -28,6 +28,8 @@ struct Core {
 
   // Of all containers together for "".
   std::string CgroupPath(const std::string& id) const;
+  // The name of the agent's own cgroup among the containers'; no ID.
+  static constexpr char kAgentCgroup[] = "agent";
 
   // Constant.
   const ContainerdOptions options;

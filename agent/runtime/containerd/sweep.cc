@@ -17,8 +17,8 @@ namespace {
 std::set<std::string> FindAll(const Core& core) {
   std::set<std::string> found;
   for (std::string& id : FindRemains(core)) found.insert(std::move(id));
-  for (std::string& id : core.cgroups.Children(absl::StrCat("/ctr/", core.options.agent_id))) {
-    found.insert(std::move(id));
+  for (std::string& id : core.cgroups.Children(core.CgroupPath(""))) {
+    if (id != Core::kAgentCgroup) found.insert(std::move(id));
   }
   return found;
 }

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include <doctest/doctest.h>
 
@@ -222,6 +223,8 @@ TEST_CASE("sweeping removes what is left of containers that are gone, and nothin
   REQUIRE(t.Run(PlantSnapshot(&client, "foreign-snapshot", "somebody-else")).ok());
   REQUIRE_FALSE(MakeCgroup(ours + "/left-cgroup").empty());
   REQUIRE_FALSE(MakeCgroup(ours + "/making-cgroup").empty());
+  const std::vector<std::string> agent = MakeCgroup(ours + "/agent");
+  std::thread([&t] { CHECK(t.runtime_->JoinInstances().ok()); }).join();
   const std::vector<std::string> foreign = MakeCgroup(ours + "x/foreign-cgroup");
   const std::string tasks = t.options_.Paths().state + "/io.containerd.runtime.v2.task/";
   const std::string rootfs = tasks + "ctr-" + t.options_.agent_id + "/left-mount/rootfs";
@@ -245,6 +248,7 @@ TEST_CASE("sweeping removes what is left of containers that are gone, and nothin
   CHECK(t.PartsOf("making-cgroup") == std::vector<std::string>{"cgroup"});
   CHECK(t.PartsOf("foreign-snapshot") == std::vector<std::string>{"snapshot"});
   for (const std::string& folder : foreign) CHECK(fs::exists(folder));
+  for (const std::string& folder : agent) CHECK(fs::exists(folder));
   CHECK(absl::StrContains(ReadWholeFile("/proc/self/mountinfo"), foreign_rootfs));
   CHECK(::kill(running.pid, 0) == 0);
   CHECK(Sweep(t, {running.id, "making-snapshot", "making-cgroup"}).empty());
