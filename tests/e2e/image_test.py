@@ -225,6 +225,17 @@ class Pull(ImageCase):
         pulled = self.agent.json("image", "pull", f"{self.registry.host}/demo@{digest}")
         self.assertEqual(pulled, {"reference": f"{self.registry.host}/demo@{digest}", "digest": digest})
 
+    def test_what_was_pulled_by_a_tag_is_here_by_its_digest_too(self):
+        tagged, digest = self.registry.host + "/demo:1", digest_of(self.registry.manifest("demo", "1"))
+        self.assertPulls(tagged)
+        never = 'pull_policy = "never"\n'
+        self.apply("job", f"{self.registry.host}/demo@{digest}", never)
+        self.agent.ctr("image", "rm", tagged)
+        self.assertWhole("job")
+        self.assertEqual(self.references(), {f"{self.registry.host}/demo@{digest}"})
+        for other in (f"demo@sha256:{'0' * 64}", f"other@{digest}"):
+            self.assertRefused(self.apply("none", f"{self.registry.host}/{other}", never, check=False), 3, "ctr image pull")
+
     def test_a_class_whose_image_is_missing_pulls_it_and_so_does_a_start(self):
         reference = self.registry.host + "/demo:1"
         self.apply("job", reference)
