@@ -23,6 +23,14 @@ std::unique_ptr<grpc::ClientContext> WithoutDeadline(const ContainerdClient& cli
   return context;
 }
 
+// gzip, and zstd, also behind a skippable frame (RFC 1952, RFC 8878).
+Packing PackingOf(std::string_view start) {
+  if (start.starts_with("\x1f\x8b")) return Packing::kGzip;
+  const bool zstd = start.starts_with("\x28\xb5\x2f\xfd") ||
+                    (start.size() >= 4 && start.substr(1, 3) == "\x2a\x4d\x18");
+  return zstd ? Packing::kZstd : Packing::kNone;
+}
+
 Status SetLabels(const ContainerdClient& client, const BlobToWrite& blob) {
   auto context = client.NewContext({.lease = blob.lease});
   content::UpdateRequest request;
@@ -129,7 +137,7 @@ Status BlobWriter::Append(std::string_view piece) {
   if (static_cast<int64_t>(piece.size()) > blob_.size - offset_) {
     return Damaged(absl::StrCat("it has more than the ", blob_.size, " bytes that it should have"));
   }
-  if (offset_ == 0) gzipped_ = piece.substr(0, 2) == "\x1f\x8b";
+  if (offset_ == 0) packing_ = PackingOf(piece);
   hash_.Update(piece);
   WriteContentRequest request;
   request.set_action(content::WRITE);
@@ -157,7 +165,7 @@ StatusOr<WrittenBlob> BlobWriter::Commit() {
   WrittenBlob written{.digest = blob_.digest};
   if (is_there_) return written;
   if (!is_shared_) {
-    written = {.digest = hash_.Digest(), .gzipped = gzipped_};
+    written = {.digest = hash_.Digest(), .packing = packing_};
     CTR_RETURN_IF_ERROR(Check(written.digest));
   }
   WriteContentRequest request;

@@ -23,9 +23,12 @@ struct BlobToWrite {
   std::string advice = "make the archive again";  // to whom it comes damaged
 };
 
+// What containerd unpacks before it reads it.
+enum class Packing { kNone, kGzip, kZstd };
+
 struct WrittenBlob {
   std::string digest;
-  bool gzipped = false;  // by its first bytes; false if it need not be read
+  Packing packing = Packing::kNone;  // by its first bytes; kNone if it need not be read
 };
 
 class WriteStream;
@@ -61,7 +64,7 @@ class BlobWriter {
   bool committed_ = false;
   Sha256 hash_;
   int64_t offset_ = 0;
-  bool gzipped_ = false;
+  Packing packing_ = Packing::kNone;
 };
 
 // Streams a blob into the store under a lease. `read` gives its content piece by piece, "" at the

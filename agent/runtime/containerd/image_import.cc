@@ -25,12 +25,6 @@ using Names = std::vector<std::string>;
 
 constexpr char kDockerLayer[] = "application/vnd.docker.image.rootfs.diff.tar";
 
-// What containerd unpacks before it reads it: gzip, and zstd, also behind a skippable frame.
-bool IsPacked(std::string_view start) {
-  return start.starts_with("\x1f\x8b") || start.starts_with("\x28\xb5\x2f\xfd") ||
-         (start.size() >= 4 && start.substr(1, 3) == "\x2a\x4d\x18");
-}
-
 // A layer that is not packed has to be what the image's config says: unpacking would tell, but is
 // left out where a layer of that name is unpacked already.
 Status CheckPlainLayer(const LayerPlan& layer, const std::string& digest) {
@@ -44,20 +38,20 @@ Status CheckPlainLayer(const LayerPlan& layer, const std::string& digest) {
 Status StoreLayer(const ImageImport& import, const std::string& lease,
                   const std::vector<LayerPlan*>& users, const ImageArchive::Read& read) {
   BlobToWrite blob{.lease = lease, .digest = users.front()->digest, .size = users.front()->size};
-  std::string start;
   auto read_on = [&]() -> StatusOr<std::string_view> {
     if (import.abandoned->load()) return absl::CancelledError("the import was given up");
     CTR_RETURN_IF_ERROR(CheckDiskRoom(import.folder));
-    CTR_ASSIGN_OR_RETURN(std::string_view block, read());
-    if (start.empty()) start = block.substr(0, 4);
-    return block;
+    return read();
   };
   CTR_ASSIGN_OR_RETURN(WrittenBlob written, WriteBlob(*import.client, blob, read_on));
   for (LayerPlan* layer : users) {
     if (!layer->digest.empty()) continue;
-    if (!IsPacked(start)) CTR_RETURN_IF_ERROR(CheckPlainLayer(*layer, written.digest));
+    if (written.packing == Packing::kNone) {
+      CTR_RETURN_IF_ERROR(CheckPlainLayer(*layer, written.digest));
+    }
     layer->digest = written.digest;
-    layer->media_type = absl::StrCat(kDockerLayer, written.gzipped ? ".gzip" : "");
+    layer->media_type =
+        absl::StrCat(kDockerLayer, written.packing == Packing::kGzip ? ".gzip" : "");
   }
   return absl::OkStatus();
 }
