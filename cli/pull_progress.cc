@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/base/size_text.h"
 #include "cli/render.h"
 
 namespace ctr::cli {

@@ -3,7 +3,6 @@
 #include <time.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "agent/base/size_text.h"
 
 namespace ctr::cli {
 namespace {
@@ -303,18 +303,6 @@ std::string FormatAge(int64_t unix_ms, WallTime now) {
   if (seconds < 3600) return absl::StrCat(seconds / 60, "m");
   if (seconds < 86400) return absl::StrCat(seconds / 3600, "h");
   return absl::StrCat(seconds / 86400, "d");
-}
-
-std::string FormatSize(int64_t bytes) {
-  static constexpr std::array kUnits = {"KiB", "MiB", "GiB", "TiB"};
-  if (bytes < 1024) return absl::StrCat(bytes, "B");
-  double size = static_cast<double>(bytes) / 1024;
-  size_t unit = 0;
-  while (size >= 1023.95 && unit + 1 < kUnits.size()) {
-    size /= 1024;
-    ++unit;
-  }
-  return absl::StrFormat("%.1f%s", size, kUnits[unit]);
 }
 
 }  // namespace ctr::cli

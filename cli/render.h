@@ -54,7 +54,5 @@ std::string NameOfClass(const std::string& name);
 std::string FormatTime(int64_t unix_ms);
 // "0s", "59s", "3m", "2h", "5d": whole units, rounded down. "" if `unix_ms` is 0.
 std::string FormatAge(int64_t unix_ms, WallTime now);
-// "512B", "4.2MiB".
-std::string FormatSize(int64_t bytes);
 
 }  // namespace ctr::cli

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "agent/base/size_text.h"
 
 namespace ctr::cli {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "agent/base/size_text.h"
 #include "agent/base/work.h"
 #include "agent/config/memory_size.h"
 #include "agent/control/supervisor.h"
@@ -111,14 +112,14 @@ awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
   CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
   NotePruned(pruned);
   if (bytes <= limit - pruned.left_bytes) co_return absl::OkStatus();
-  const std::string what = bytes > 0 ? absl::StrCat("it takes ", FormatMemorySize(bytes),
+  const std::string what = bytes > 0 ? absl::StrCat("it takes ", FormatSize(bytes),
                                                     " and more, and the images that are used")
                                      : "with it, the images that are used would take";
-  co_return Error(absl::StatusCode::kResourceExhausted, code::kImagesFull,
-                  absl::StrCat(what, " ", FormatMemorySize(pruned.left_bytes), " of the ",
-                               FormatMemorySize(limit),
-                               " that [images] max_size allows; raise it, or remove classes or "
-                               "images"));
+  co_return Error(
+      absl::StatusCode::kResourceExhausted, code::kImagesFull,
+      absl::StrCat(what, " ", FormatSize(pruned.left_bytes), " of the ", FormatMemorySize(limit),
+                   " that [images] max_size allows; raise it, or remove classes or "
+                   "images"));
 }
 
 awaitable<StatusOr<std::vector<std::string>>> Supervisor::ImportImages(UniqueFd archive,

@@ -1,3 +1,4 @@
+#include "agent/base/size_text.h"
 #include "cli/arguments.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/options.h"

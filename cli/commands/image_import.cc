@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "agent/base/fd.h"
+#include "agent/base/size_text.h"
 #include "cli/arguments.h"
 #include "cli/commands/commands.h"
 #include "cli/commands/options.h"

@@ -240,14 +240,5 @@ TEST_CASE("ages are whole units, rounded down") {
   CHECK(FormatAge(0, kNow) == "");
 }
 
-TEST_CASE("sizes are in binary units") {
-  CHECK(FormatSize(0) == "0B");
-  CHECK(FormatSize(1023) == "1023B");
-  CHECK(FormatSize(1024) == "1.0KiB");
-  CHECK(FormatSize(1024 * 1024 - 1) == "1.0MiB");
-  CHECK(FormatSize(4'404'019) == "4.2MiB");
-  CHECK(FormatSize(int64_t{5} << 40) == "5.0TiB");
-}
-
 }  // namespace
 }  // namespace ctr::cli
