@@ -106,33 +106,14 @@ awaitable<StatusOr<std::shared_ptr<const ImageStore::Loaded>>> ImageStore::Load(
   co_return std::shared_ptr<const Loaded>(loaded);
 }
 
-awaitable<StatusOr<std::string>> ImageStore::DigestOf(std::string reference) {
+awaitable<StatusOr<ResolvedImage>> ImageStore::Resolve(std::string normalized_reference) {
   images::GetImageRequest request;
-  request.set_name(reference);
+  request.set_name(normalized_reference);
   StatusOr<images::GetImageResponse> image =
       co_await client_->Ask(&ImagesApi::Get, std::move(request));
-  if (image.ok()) co_return image->image().target().digest();
-  if (!absl::IsNotFound(image.status())) co_return image.status();
-  const size_t at = reference.find('@');
-  if (at == std::string::npos) co_return Unknown(reference);
-  const std::string digest = reference.substr(at + 1);
-  StatusOr<images::ListImagesResponse> all = co_await client_->Ask(&ImagesApi::List, {});
-  if (!all.ok()) co_return all.status();
-  for (const images::Image& other : all->images()) {
-    if (other.target().digest() != digest) continue;
-    if (AtDigest(other.name(), digest) != AtDigest(reference, digest)) continue;
-    images::CreateImageRequest create;
-    create.mutable_image()->set_name(reference);
-    *create.mutable_image()->mutable_target() = other.target();
-    Status created = (co_await client_->Call(&ImagesApi::Create, std::move(create))).status();
-    if (created.ok() || absl::IsAlreadyExists(created)) co_return digest;
-    co_return created;
-  }
-  co_return Unknown(reference);
-}
-
-awaitable<StatusOr<ResolvedImage>> ImageStore::Resolve(std::string normalized_reference) {
-  CTR_CO_ASSIGN_OR_RETURN(std::string digest, co_await DigestOf(normalized_reference));
+  if (absl::IsNotFound(image.status())) co_return Unknown(normalized_reference);
+  if (!image.ok()) co_return image.status();
+  std::string digest = image->image().target().digest();
   StatusOr<std::shared_ptr<const Loaded>> loaded = co_await Load(digest);
   if (!loaded.ok()) co_return Damaged(loaded.status(), normalized_reference);
   if (!(*loaded)->foreign.empty()) {

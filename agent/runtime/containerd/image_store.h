@@ -55,10 +55,6 @@ class ImageStore {
  private:
   struct Loaded;
 
-  // Of what a name points to. A name with a digest is given to the image that has it by another
-  // name of the same repository: from then on it stays when that one goes.
-  awaitable<StatusOr<std::string>> DigestOf(std::string reference);
-
   // By the digest of what a name points to.
   awaitable<StatusOr<std::shared_ptr<const Loaded>>> Load(std::string digest);
 
