@@ -146,10 +146,7 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
                         supervision);
   WakerRelay waker(executor, clock, supervisor);
   IngressConfig ingress_config = IngressFor(config);
-  ingress_config.begin_thread = [&runtime] {
-    const Status joined = runtime->JoinInstances();
-    if (!joined.ok()) spdlog::warn("{}", std::string(joined.message()));
-  };
+  ingress_config.begin_thread = [&runtime] { runtime->EnlistThread(); };
   Ingress ingress(std::move(ingress_config), publisher, waker, clock, fd_store);
   ingress_pointer = &ingress;
   CTR_CO_RETURN_IF_ERROR(ingress.Open());

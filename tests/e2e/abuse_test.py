@@ -131,20 +131,34 @@ class Limits(Case):
         self.agent.ctr("stop", "abuse/a")
         self.assertEqual(self.agent.json("inspect", "abuse/a")["state"], "stopped")
 
-    def test_what_carries_traffic_is_ranked_among_the_instances_where_threads_can_be(self):
+    def test_what_carries_traffic_is_ranked_among_the_instances_while_one_is_behind(self):
+        """Where threads can be in a cgroup of their own, and nobody has given the agent one."""
         def cpu_cgroup(folder):
             """The thread's in version 1's hierarchy of the CPU; none without that."""
             lines = [line.split(":", 2) for line in read(folder + "/cgroup").splitlines()]
             return [path for _, controllers, path in lines if "cpu" in controllers.split(",")]
 
+        def cgroups():
+            tasks = f"/proc/{self.agent.process.pid}/task"
+            found = {True: set(), False: set()}
+            for task in os.listdir(tasks):
+                carries = read(f"{tasks}/{task}/comm").strip() == "ctr-data"
+                found[carries].add(tuple(cpu_cgroup(f"{tasks}/{task}")))
+            return found
+
+        own = tuple(cpu_cgroup("/proc/self"))
         agent_id = read(self.agent.data + "/agent-id").strip()
-        tasks = [f"/proc/{self.agent.process.pid}/task/{task}" for task in os.listdir(f"/proc/{self.agent.process.pid}/task")]
-        carry = [task for task in tasks if read(task + "/comm").strip() == "ctr-data"]
-        self.assertTrue(carry)
-        expected = [f"/ctr/{agent_id}/agent"] if cpu_cgroup("/proc/self") else []
-        for task in tasks:
-            cgroup = cpu_cgroup(task)
-            self.assertEqual(cgroup, expected if task in carry else cpu_cgroup("/proc/self"))
+        among = (f"/ctr/{agent_id}/agent",) if own == ("/",) else own
+        wait_for(lambda: cgroups() == {True: {own}, False: {own}}, "all threads where the agent was started")
+        for back in (lambda _: self.agent.ctr("destroy", "abuse/a"), abuse.end):
+            self.agent.ctr("get", "abuse/a")
+            process = abuse.begin(self.agent, "while :; do :; done")
+            self.addCleanup(abuse.end, process)
+            wait_for(lambda: "It keeps a CPU busy" in self.agent.ctr("why", "abuse/a"), "it to be behind")
+            self.assertEqual(cgroups(), {True: {among}, False: {own}})
+            back(process)
+            wait_for(lambda: cgroups() == {True: {own}, False: {own}}, "all threads back")
+            self.assertFalse([folder for folder, _, _ in os.walk("/sys/fs/cgroup") if folder.endswith(f"/ctr/{agent_id}/agent")])
 
     def test_one_that_keeps_a_cpu_busy_goes_behind_the_others_until_it_does_so_no_longer(self):
         agent_id = read(self.agent.data + "/agent-id").strip()

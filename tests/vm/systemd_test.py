@@ -126,7 +126,7 @@ class Systemd(unittest.TestCase):
     def test_the_agent_is_beside_the_instances_and_has_more_weight(self):
         self.assertEqual(read(f"/proc/{self.main}/cgroup").strip(), f"0::/{UNIT}")
         weight = {name: int(read(f"/sys/fs/cgroup/{name}/cpu.weight")) for name in (UNIT, "ctr")}
-        self.assertEqual(weight, {UNIT: 400, "ctr": 100})
+        self.assertEqual(weight, {UNIT: 200, "ctr": 100})
 
     def test_a_restart_keeps_clients_waiting_and_instances_running(self):
         self.assertServedThroughout("restart")

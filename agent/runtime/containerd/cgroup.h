@@ -31,10 +31,10 @@ class Cgroups {
   // gone, or the kernel has no such thing (before Linux 5.15).
   Status SetIdle(const std::string& path, bool idle) const;
 
-  // Puts the calling thread into the cgroup, as far as the CPU goes; makes it if there is none. It
-  // gets `shares` where each cgroup beside it has 1024 unless told otherwise. With version 2, where
-  // a process's threads can't be among other processes' cgroups, OK and nothing is done.
-  Status JoinCpu(const std::string& path, int shares) const;
+  // The calling thread's in version 1's hierarchy of the CPU; "" without that.
+  std::string ThreadCpuCgroup() const;
+  // Moves a thread of this process in that hierarchy; makes the cgroup if there is none.
+  Status MoveThread(int thread, const std::string& path) const;
 
   // The processes in the cgroup and in those below it.
   std::vector<int> Processes(const std::string& path) const;

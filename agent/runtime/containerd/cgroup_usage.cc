@@ -10,13 +10,16 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "agent/base/fd.h"
+#include "agent/base/read_file.h"
 #include "agent/runtime/containerd/cgroup.h"
 
 namespace ctr {
@@ -111,13 +114,25 @@ Status Cgroups::SetIdle(const std::string& path, bool idle) const {
   return WriteFile(absl::StrCat(mount, path, "/cpu.idle"), idle ? "1" : "0");
 }
 
-Status Cgroups::JoinCpu(const std::string& path, int shares) const {
-  if (cpu_mount_.empty()) return absl::OkStatus();
+std::string Cgroups::ThreadCpuCgroup() const {
+  if (cpu_mount_.empty()) return "";
+  // 4:cpu,cpuacct:/user.slice
+  const std::string text = ReadFileText("/proc/thread-self/cgroup");
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
+    if (fields.size() != 3) continue;
+    const std::vector<absl::string_view> controllers = absl::StrSplit(fields[1], ',');
+    if (absl::c_linear_search(controllers, "cpu")) return std::string(fields[2]);
+  }
+  return "";
+}
+
+Status Cgroups::MoveThread(int thread, const std::string& path) const {
   const std::string folder = cpu_mount_ + path;
   std::error_code error;
-  std::filesystem::create_directories(folder, error);  // if it fails, so does what follows
-  CTR_RETURN_IF_ERROR(WriteFile(folder + "/cpu.shares", absl::StrCat(shares)));
-  return WriteFile(folder + "/tasks", "0");  // 0 is who writes
+  std::filesystem::create_directories(folder, error);
+  if (error) return ErrnoError(error.value(), absl::StrCat("cannot make ", folder));
+  return WriteFile(folder + "/tasks", absl::StrCat(thread));
 }
 
 StatusOr<ResourceUsage> Cgroups::Usage(const std::string& path) const {

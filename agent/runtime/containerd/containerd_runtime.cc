@@ -23,9 +23,6 @@
 namespace ctr {
 namespace {
 
-// Of the CPU; an instance has 1024. What an agent's threads need of it they need at once.
-constexpr int kAgentShares = 10 * 1024;
-
 // Debian's "1.6.20~ds1" is containerd 1.6.20.
 std::string ShortVersion(const std::string& version) {
   return version.substr(0, version.find('~'));
@@ -169,7 +166,10 @@ awaitable<StatusOr<std::unique_ptr<ContainerdRuntime>>> ContainerdRuntime::Open(
 ContainerdRuntime::ContainerdRuntime(std::shared_ptr<Core> core,
                                      std::shared_ptr<ContainerdProcess> process,
                                      std::string version)
-    : core_(std::move(core)), process_(std::move(process)), version_(std::move(version)) {}
+    : core_(std::move(core)),
+      process_(std::move(process)),
+      version_(std::move(version)),
+      threads_(core_->cgroups, core_->CgroupPath(Core::kAgentCgroup)) {}
 
 ContainerdRuntime::~ContainerdRuntime() {
   StopWatching();
@@ -236,6 +236,8 @@ awaitable<StatusOr<std::unique_ptr<ExecProcess>>> ContainerdRuntime::Exec(std::s
 }
 
 awaitable<Status> ContainerdRuntime::Remove(std::string id) {
+  behind_.erase(id);
+  threads_.Join(!behind_.empty());
   return Shielded<Status>(RemoveInTurn(core_, std::move(id)), [](Status) {});
 }
 
@@ -264,12 +266,17 @@ StatusOr<Duration> ContainerdRuntime::CpuTime(const std::string& id) const {
 }
 
 Status ContainerdRuntime::SetBehind(const std::string& id, bool behind) {
-  return core_->cgroups.SetIdle(core_->CgroupPath(id), behind);
+  const Status set = core_->cgroups.SetIdle(core_->CgroupPath(id), behind);
+  if (set.ok() && behind) {
+    behind_.insert(id);
+  } else if (set.ok() || absl::IsNotFound(set)) {
+    behind_.erase(id);
+  }
+  threads_.Join(!behind_.empty());
+  return set;
 }
 
-Status ContainerdRuntime::JoinInstances() const {
-  return core_->cgroups.JoinCpu(core_->CgroupPath(Core::kAgentCgroup), kAgentShares);
-}
+void ContainerdRuntime::EnlistThread() { threads_.Enlist(); }
 
 awaitable<StatusOr<DiskSpace>> ContainerdRuntime::Space() { return SpaceOfDisk(core_); }
 

@@ -2,11 +2,13 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "agent/base/clock.h"
 #include "agent/model/event.h"
+#include "agent/runtime/containerd/agent_threads.h"
 #include "agent/runtime/containerd/options.h"
 #include "agent/runtime/runtime.h"
 
@@ -36,9 +38,9 @@ class ContainerdRuntime final : public Runtime {
   // OK if they can; what is in the way, or that it is not known yet.
   Status InternetStatus() const;
 
-  // Any thread: the calling one competes for the CPU as one of the instances, so that those that
-  // are behind (SetBehind) are behind it, too. Nothing is done with cgroups of version 2.
-  Status JoinInstances() const;
+  // Any thread: the calling one carries traffic. Whoever is behind (SetBehind) is behind it, too,
+  // where the kernel can have that.
+  void EnlistThread();
 
   // For an agent that takes over: begins no change from now on, and leaves the private containerd
   // to it. What only looks, and exec, go on. Returns once nothing of the way out is being changed.
@@ -82,6 +84,8 @@ class ContainerdRuntime final : public Runtime {
   const std::shared_ptr<Core> core_;
   const std::shared_ptr<ContainerdProcess> process_;  // null: an external one
   const std::string version_;
+  AgentThreads threads_;
+  std::set<std::string> behind_;  // containers
   // Shared with the coroutine, which must not outlive it.
   std::shared_ptr<asio::cancellation_signal> stop_watching_;
 };

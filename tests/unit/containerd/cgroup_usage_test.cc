@@ -30,7 +30,12 @@ class Hierarchies {
   Status SetIdle(bool idle) const {
     return Cgroups::FromMountinfo(mountinfo_).SetIdle(kPath, idle);
   }
-  Status JoinCpu() const { return Cgroups::FromMountinfo(mountinfo_).JoinCpu(kPath, 2048); }
+  Status MoveThread(int thread) const {
+    return Cgroups::FromMountinfo(mountinfo_).MoveThread(thread, kPath);
+  }
+  std::string ThreadCpuCgroup() const {
+    return Cgroups::FromMountinfo(mountinfo_).ThreadCpuCgroup();
+  }
   StatusOr<ResourceUsage> Usage() const { return Cgroups::FromMountinfo(mountinfo_).Usage(kPath); }
 
  private:
@@ -163,18 +168,16 @@ TEST_CASE("who is idle is written where the CPU's controller is, and not where i
   CHECK(v2.Read("unified", "cpu.idle") == "1");
 }
 
-TEST_CASE("a thread joins a cgroup of the CPU's controller of version 1, and none of version 2") {
+TEST_CASE("a thread is moved where the CPU's controller is version 1's") {
   Hierarchies v1;
   FillV1(v1);
-  CHECK(absl::IsNotFound(v1.JoinCpu()));
-  v1.Write("cpu,cpuacct", "cpu.shares", "1024");
+  CHECK(absl::IsNotFound(v1.MoveThread(12)));
   v1.Write("cpu,cpuacct", "tasks", "");
-  REQUIRE(v1.JoinCpu().ok());
-  CHECK(v1.Read("cpu,cpuacct", "cpu.shares") == "2048");
-  CHECK(v1.Read("cpu,cpuacct", "tasks") == "0");
+  REQUIRE(v1.MoveThread(12).ok());
+  CHECK(v1.Read("cpu,cpuacct", "tasks") == "12");
   Hierarchies v2;
   FillV2(v2, "unified");
-  CHECK(v2.JoinCpu().ok());
+  CHECK(v2.ThreadCpuCgroup().empty());
 }
 
 }  // namespace
