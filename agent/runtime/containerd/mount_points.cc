@@ -135,10 +135,16 @@ class Finder {
                        "): make it there, or change `host` in the class"));
     }
     const bool file = !volume.host.empty() && !S_ISDIR(info.st_mode);
+    const char* const in_root = volume.path.c_str() + 1;
+    const bool is_new = ::fstatat(root_.fd, in_root, &info, AT_SYMLINK_NOFOLLOW) != 0;
     CTR_RETURN_IF_ERROR(WalkTo(root_, target, volume.path,
                                {.make = file ? WalkRules::Make::kFile : WalkRules::Make::kFolders})
                             .status());
-    if (volume.host.empty()) return Mount("tmpfs", volume.path, "tmpfs", 0, "size=64k");
+    if (volume.host.empty()) {
+      // runc gives the memory the mode of what was there: whoever the class's user is writes to it.
+      if (is_new) ::fchmodat(root_.fd, in_root, 01777, 0);
+      return Mount("tmpfs", volume.path, "tmpfs", 0, "size=64k");
+    }
     CTR_RETURN_IF_ERROR(Mount(volume.host.c_str(), volume.path, nullptr, MS_BIND | MS_REC, ""));
     if (!volume.read_only) return absl::OkStatus();
     return Mount("", volume.path, nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, "");

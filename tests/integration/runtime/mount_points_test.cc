@@ -75,6 +75,15 @@ TEST_CASE_FIXTURE(SpecFixture,
   CHECK(Run(runtime_->RemoveDisk(kept.name)).ok());
 }
 
+TEST_CASE_FIXTURE(SpecFixture, "memory where the image has nothing is for every user") {
+  Import("tmp:1", json::object(), {{"bin/sh", "", "busybox", 0777}});
+  ContainerSpec spec = Shell("echo x > /new/file && busybox stat -c %a /new");
+  spec.image = "docker.io/library/tmp:1";
+  spec.user = "1000:1000";
+  spec.volumes = {{"/new", "", false, 1 << 20}, {"/new/inner", "", false, 1 << 20}};
+  CHECK(OutputOf(spec) == "1777\n");
+}
+
 TEST_CASE_FIXTURE(SpecFixture, "no VOLUME of an image leads out of its own file system") {
   Import(
       "escape:1",
