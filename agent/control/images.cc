@@ -31,9 +31,9 @@ std::multimap<std::string, std::string> Supervisor::ImagesInUse() const {
     StatusOr<std::string> image = NormalizeReference(state->config->image);
     if (!image.ok()) continue;
     used.emplace(*image, name);
-    if (!state->config->image_digest.empty()) {
-      used.emplace(AtDigest(*image, state->config->image_digest), name);
-    }
+    if (state->config->image_digest.empty()) continue;
+    const std::string pinned = AtDigest(*image, state->config->image_digest);
+    if (pinned != *image) used.emplace(pinned, name);
   }
   return used;
 }

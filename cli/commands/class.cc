@@ -85,6 +85,8 @@ int Show(const std::string& name, Context& context) {
   shown.erase("source");
   if (settings.is_object()) {
     shown.erase("ports");
+    // Where the class names none, the one that the name means now.
+    if (settings["image_digest"].is_null()) settings.erase("image_digest");
     shown.update(settings);
   }
   return context.PrintText(KeyValues(shown));
