@@ -296,7 +296,8 @@ void Instance::RecordPassing() {
 Endpoint Instance::CurrentEndpoint() const {
   return {.netns = container_->netns,
           .dial_loopback = running_config_->dial == Dial::kLoopback,
-          .generation = observed().generation};
+          .generation = observed().generation,
+          .default_port = running_config_->default_port.value_or(0)};
 }
 
 void Instance::MarkHealthy() {

@@ -84,11 +84,16 @@ awaitable<Status> Approach::Enter(Wish wish, Cause cause) {
   co_return absl::OkStatus();
 }
 
+uint16_t Approach::Port() const {
+  const uint16_t own = passage_.endpoint()->default_port;
+  return own != 0 && route_.port == route_.class_route->default_port ? own : route_.port;
+}
+
 bool Approach::TakeKept(Wish wish) {
   upstream_ = nullptr;
   if (wish.pooled) {
-    upstream_ = loop_.upstreams.Take(passage_.endpoint(), route_.port, loop_.clock.Now(),
-                                     wish.can_send_again);
+    upstream_ =
+        loop_.upstreams.Take(passage_.endpoint(), Port(), loop_.clock.Now(), wish.can_send_again);
   }
   reused_ = upstream_ != nullptr;
   return reused_;
@@ -96,7 +101,7 @@ bool Approach::TakeKept(Wish wish) {
 
 awaitable<Status> Approach::Connect(Wish wish) {
   if (TakeKept(wish)) co_return absl::OkStatus();
-  CTR_CO_ASSIGN_OR_RETURN(upstream_, co_await Dial(loop_.poller, passage_.endpoint(), route_.port,
+  CTR_CO_ASSIGN_OR_RETURN(upstream_, co_await Dial(loop_.poller, passage_.endpoint(), Port(),
                                                    loop_.limits.dial_timeout));
   co_return absl::OkStatus();
 }

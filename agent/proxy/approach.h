@@ -67,6 +67,8 @@ class Approach {
   awaitable<Status> Enter(Wish wish, Cause cause);
   awaitable<Status> Connect(Wish wish);
   bool TakeKept(Wish wish);
+  // Of the instance: the class's default port is that of an older one that runs, whatever it is.
+  uint16_t Port() const;
 
   LoopContext& loop_;
   Route route_;

@@ -19,6 +19,7 @@ struct Endpoint {
   std::shared_ptr<const NetworkNamespace> netns;
   bool dial_loopback = false;  // 127.0.0.1 instead of NetworkNamespace::kInstanceAddress
   uint64_t generation = 0;     // upstream connections are pooled per generation
+  uint16_t default_port = 0;   // that it was started with; 0: as the class has it
 };
 
 // The shared point of one instance between control, which opens and closes it, and the data loops,

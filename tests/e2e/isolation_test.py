@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import unittest
+import urllib.parse
 
 import images
 import isolation
@@ -133,6 +134,28 @@ class Changes(Case):
                          [("alice", shown["revision"], False), ("bob", first, True)])
         self.assertEqual(self.agent.ctr("exec", "alice", "--", "sh", "-c", 'pwd; echo "$A"'), "/tmp\n1")
         self.assertEqual(self.agent.ctr("exec", "bob", "--", "sh", "-c", 'pwd; echo "$A"'), "/")
+
+    def test_one_that_runs_with_another_default_port_is_reached_at_the_new_one(self):
+        def at(port):
+            return f'name = "moved"\nimage = "demo:latest"\ndefault_port = {port}\nenv = {{ PORT = "{port}" }}\n[route]\ninstances = 1\n'
+
+        def reached():
+            instance = self.agent.json("inspect", "moved/instance-0")
+            url = urllib.parse.urlsplit(instance["url"])
+            answers = [self.agent.get(host="instance-0.moved.localhost")[0], self.agent.get(address=url.hostname, port=url.port)[0],
+                       self.agent.get(host="moved.localhost")[0]]
+            return url.port, answers, instance["generation"]
+
+        self.agent.apply(at(8080))
+        self.agent.ctr("get", "moved/instance-0")
+        self.assertEqual(reached(), (8080, [200] * 3, 1))
+        self.agent.apply(at(9090))
+        self.assertEqual(reached(), (9090, [200] * 3, 1))
+        self.agent.kill()
+        self.agent.start()
+        self.assertEqual(reached(), (9090, [200] * 3, 1))
+        self.agent.ctr("restart", "moved/instance-0")
+        self.assertEqual(reached(), (9090, [200] * 3, 2))
 
     def test_an_image_that_takes_the_name_of_another_is_told_and_taken_by_a_restart(self):
         def build(word):
