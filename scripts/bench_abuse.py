@@ -3,7 +3,7 @@
 Another instance gets 200 requests a second, on one connection, from a client that the kernel schedules before
 everything else: what it measures is the agent's and the instances' delay, as a client on another machine would.
 
-In turns with these, the client asks a server on the host that is in no container, has nothing before it, and is
+Between these, another such client asks a server on the host that is in no container, has nothing before it, and is
 scheduled before everything else, too. What that loses is the machine's own doing, and nobody's to avoid.
 """
 

@@ -297,7 +297,7 @@ Endpoint Instance::CurrentEndpoint() const {
   return {.netns = container_->netns,
           .dial_loopback = running_config_->dial == Dial::kLoopback,
           .generation = observed().generation,
-          .default_port = running_config_->default_port.value_or(0)};
+          .config = running_config_};
 }
 
 void Instance::MarkHealthy() {

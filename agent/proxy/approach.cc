@@ -85,8 +85,10 @@ awaitable<Status> Approach::Enter(Wish wish, Cause cause) {
 }
 
 uint16_t Approach::Port() const {
-  const uint16_t own = passage_.endpoint()->default_port;
-  return own != 0 && route_.port == route_.class_route->default_port ? own : route_.port;
+  const ClassConfig* const started = passage_.endpoint()->config.get();
+  if (started == nullptr || started->FindPort(route_.port) != nullptr) return route_.port;
+  const bool is_default = route_.port == route_.class_route->default_port;
+  return is_default ? started->default_port.value_or(route_.port) : route_.port;
 }
 
 bool Approach::TakeKept(Wish wish) {

@@ -67,7 +67,7 @@ class Approach {
   awaitable<Status> Enter(Wish wish, Cause cause);
   awaitable<Status> Connect(Wish wish);
   bool TakeKept(Wish wish);
-  // Of the instance: the class's default port is that of an older one that runs, whatever it is.
+  // Of the instance: one that runs and has not declared the class's default port has its own.
   uint16_t Port() const;
 
   LoopContext& loop_;

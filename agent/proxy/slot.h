@@ -9,6 +9,7 @@
 
 #include "agent/base/netns.h"
 #include "agent/base/time.h"
+#include "agent/model/class_config.h"
 #include "agent/model/names.h"
 #include "agent/proxy/slot_load.h"
 
@@ -19,7 +20,7 @@ struct Endpoint {
   std::shared_ptr<const NetworkNamespace> netns;
   bool dial_loopback = false;  // 127.0.0.1 instead of NetworkNamespace::kInstanceAddress
   uint64_t generation = 0;     // upstream connections are pooled per generation
-  uint16_t default_port = 0;   // that it was started with; 0: as the class has it
+  std::shared_ptr<const ClassConfig> config;  // that it was started with; null: the class's
 };
 
 // The shared point of one instance between control, which opens and closes it, and the data loops,

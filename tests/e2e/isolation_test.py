@@ -157,6 +157,20 @@ class Changes(Case):
         self.agent.ctr("restart", "moved/instance-0")
         self.assertEqual(reached(), (9090, [200] * 3, 2))
 
+    def test_a_port_that_one_that_runs_has_is_that_port_whichever_is_the_default_by_now(self):
+        def with_default(port, other):
+            return f'name = "swapped"\nimage = "demo:latest"\ndefault_port = {port}\n[[port]]\nport = {other}\n'
+
+        self.agent.apply(with_default(8080, 9090))
+        self.addCleanup(self.agent.ctr, "class", "rm", "swapped", "--force")
+        self.agent.ctr("get", "swapped/a")
+        self.agent.ctr("exec", "swapped/a", "--", "sh", "-c", "CTR_ID=second PORT=9090 /bin/server > /dev/null 2>&1 &")
+        address = self.agent.json("inspect", "swapped/a")["address"]
+        wait_for(lambda: b"second" in self.agent.get(address=address, port=9090)[2], "the second server")
+        self.agent.apply(with_default(9090, 8080))
+        for port, who in ((8080, b"hello from a,"), (9090, b"hello from second,")):
+            self.assertIn(who, self.agent.get(address=address, port=port)[2])
+
     def test_an_image_that_takes_the_name_of_another_is_told_and_taken_by_a_restart(self):
         def build(word):
             with tempfile.TemporaryDirectory(prefix="ctr-build-") as folder:
