@@ -20,7 +20,8 @@ struct Endpoint {
   std::shared_ptr<const NetworkNamespace> netns;
   bool dial_loopback = false;  // 127.0.0.1 instead of NetworkNamespace::kInstanceAddress
   uint64_t generation = 0;     // upstream connections are pooled per generation
-  std::shared_ptr<const ClassConfig> config;  // that it was started with; null: the class's
+  std::shared_ptr<const ClassConfig> config =
+      nullptr;  // that it was started with; null: the class's
 };
 
 // The shared point of one instance between control, which opens and closes it, and the data loops,
