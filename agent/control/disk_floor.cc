@@ -69,15 +69,22 @@ awaitable<Duration> DiskFloor::Look() {
   std::vector<std::string> ids;
   for (const auto& [id, instance] : live) ids.push_back(id);
   policy::DiskSample sample{clock_.Now(), *space, co_await runtime_.MeasureDisks(std::move(ids))};
-  const std::optional<policy::DiskGrower> grower =
-      plan.choose ? policy::PickDiskGrower(*base_, sample, floor) : std::nullopt;
-  base_ = std::move(sample);
+  const std::optional<policy::DiskGrower> grower = plan.choose ? Pick(sample, floor) : std::nullopt;
+  earlier_ = std::exchange(base_, std::move(sample));
   if (grower) {
     Stop(*live.at(grower->container), *grower, floor);
     // What it gives back is no reason to look at the others.
     base_.reset();
+    earlier_.reset();
   }
   co_return plan.near ? kFloorIntervalNear : kFloorInterval;
+}
+
+std::optional<policy::DiskGrower> DiskFloor::Pick(const policy::DiskSample& sample,
+                                                  const DiskSpace& floor) const {
+  std::optional<policy::DiskGrower> grower = policy::PickDiskGrower(*base_, sample, floor);
+  if (!grower && earlier_) grower = policy::PickDiskGrower(*earlier_, sample, floor);
+  return grower;
 }
 
 // Whoever was started since the newest measurement began with nothing, unless its disk was kept
@@ -90,7 +97,9 @@ awaitable<void> DiskFloor::NoteKeptDisks(const Live& live) {
     if (keeps && base_ && !base_->containers.contains(id)) ids.push_back(id);
   }
   if (ids.empty()) co_return;
-  base_->containers.merge(co_await runtime_.MeasureDisks(std::move(ids)));
+  std::map<std::string, DiskAmount> kept = co_await runtime_.MeasureDisks(std::move(ids));
+  if (earlier_) earlier_->containers.insert(kept.begin(), kept.end());
+  base_->containers.merge(kept);
 }
 
 void DiskFloor::Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor) {

@@ -38,6 +38,8 @@ class DiskFloor {
 
   awaitable<StatusOr<DiskSpace>> Space();
   awaitable<Duration> Look();
+  std::optional<policy::DiskGrower> Pick(const policy::DiskSample& sample,
+                                         const DiskSpace& floor) const;
   awaitable<void> NoteKeptDisks(const Live& live);
   void Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor);
   void NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor);
@@ -50,7 +52,9 @@ class DiskFloor {
   const DiskGuard& guard_;
   const std::optional<int64_t> min_free_;
   bool low_ = false;
-  std::optional<policy::DiskSample> base_;
+  std::optional<policy::DiskSample> base_;  // the newest
+  // The one before it: whoever filled the disk while `base_` was made grows no more from there.
+  std::optional<policy::DiskSample> earlier_;
 };
 
 }  // namespace ctr

@@ -8,10 +8,10 @@ namespace {
 constexpr int64_t kMostFloor = int64_t{1} << 30;
 constexpr int kNear = 4;  // times the floor
 constexpr Duration kStale = std::chrono::minutes(1);
-// Whoever grew by less is not to blame: a start alone takes some files.
+constexpr double kTelling = 1.0 / 32;  // of the floor: enough to tell who it was
+// Less tells nothing, since a start alone takes some; unless the floor itself is that small.
 constexpr int64_t kLeastBytes = int64_t{1} << 20;
 constexpr int64_t kLeastFiles = 1000;
-constexpr double kTelling = 1.0 / 32;  // of the floor: enough to tell who it was
 
 // How much of it went since, as parts of the floor; of bytes or of files, whichever went further.
 double Fallen(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
@@ -20,6 +20,21 @@ double Fallen(const DiskSpace& before, const DiskSpace& now, const DiskSpace& fl
   };
   return std::max(part(before.free_bytes, now.free_bytes, floor.free_bytes),
                   part(before.free_files, now.free_files, floor.free_files));
+}
+
+// Of what is short, bytes or files.
+int64_t Went(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
+  return FilesAreShort(now, floor) ? before.free_files - now.free_files
+                                   : before.free_bytes - now.free_bytes;
+}
+
+// Whether enough of it went to tell who took it.
+bool IsTelling(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
+  const bool by_files = FilesAreShort(now, floor);
+  const int64_t least = by_files ? kLeastFiles : kLeastBytes;
+  const int64_t kept = by_files ? floor.free_files : floor.free_bytes;
+  const auto telling = static_cast<int64_t>(static_cast<double>(kept) * kTelling);
+  return Went(before, now, floor) >= std::max(telling, std::min(least, kept / 4));
 }
 
 }  // namespace
@@ -58,7 +73,7 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
     plan.measure = fallen >= 1;
   } else if (plan.low) {
     // Too little to tell who it was; there is still almost all of the floor.
-    plan.choose = plan.measure = fallen >= kTelling;
+    plan.choose = plan.measure = IsTelling(base->space, space, floor);
   } else {
     // What grew long ago is not what fills the disk now.
     plan.measure = fallen >= 1.0 / 4 || (fallen >= 1.0 / 256 && now - base->at > kStale);
@@ -68,11 +83,12 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
 
 std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSample& after,
                                          const DiskSpace& floor) {
+  if (!IsTelling(before.space, after.space, floor)) return std::nullopt;
   const bool by_files = FilesAreShort(after.space, floor);
   const auto amount = [&](const DiskAmount& it) { return by_files ? it.files : it.bytes; };
   std::optional<DiskGrower> grower;
   std::optional<DiskGrower> uncounted;
-  int64_t most = by_files ? kLeastFiles : kLeastBytes;
+  int64_t most = 0;
   int64_t largest = -1;
   int64_t together = 0;
   for (const auto& [id, now] : after.containers) {
@@ -81,7 +97,7 @@ std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSam
     const DiskGrower grown{id, now.bytes - then.bytes, now.files - then.files};
     const int64_t growth = amount(now) - amount(then);
     together += std::max<int64_t>(growth, 0);
-    if (growth >= most) {
+    if (growth > most) {
       most = growth;
       grower = grown;
     }
@@ -90,8 +106,7 @@ std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSam
       uncounted = grown;
     }
   }
-  const int64_t went = by_files ? before.space.free_files - after.space.free_files
-                                : before.space.free_bytes - after.space.free_bytes;
+  const int64_t went = Went(before.space, after.space, floor);
   if (uncounted && (!grower || went - together > most)) {
     uncounted->is_counted = false;
     return uncounted;

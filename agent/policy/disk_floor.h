@@ -12,7 +12,7 @@ namespace ctr::policy {
 
 struct DiskSample {
   MonoTime at;
-  DiskSpace space;
+  DiskSpace space;                               // looked at before the containers were measured
   std::map<std::string, DiskAmount> containers;  // by ID
 };
 
@@ -43,7 +43,8 @@ struct DiskGrower {
 
 // Who filled the disk between two measurements: the container that grew most, of the ones that
 // together took at least a quarter of what went. Where some can't be counted, and more went
-// unexplained than that one took, the largest of those. Nobody if none of them is to blame.
+// unexplained than that one took, the largest of those. Nobody if none of them is to blame, or too
+// little went to tell.
 std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSample& after,
                                          const DiskSpace& floor);
 

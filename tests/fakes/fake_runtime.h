@@ -60,6 +60,7 @@ class FakeRuntime final : public Runtime {
   std::optional<ContainerExit> exit_at_start;
 
   DiskSpace space = {.total_bytes = int64_t{100} << 30, .free_bytes = int64_t{50} << 30};
+  std::function<void()> before_measuring;  // once, when disks are measured
 
   std::map<InstanceName, std::string> disks;         // with their records
   std::map<InstanceName, std::string> disk_digests;  // of the images that they were made from
@@ -232,6 +233,7 @@ class FakeRuntime final : public Runtime {
   }
   awaitable<StatusOr<DiskSpace>> Space() override { co_return space; }
   awaitable<std::map<std::string, DiskAmount>> MeasureDisks(std::vector<std::string> ids) override {
+    if (auto happens = std::exchange(before_measuring, nullptr)) happens();
     std::map<std::string, DiskAmount> amounts;
     for (const std::string& id : ids) {
       if (auto found = containers.find(id); found != containers.end()) {

@@ -142,6 +142,43 @@ TEST_CASE("nobody goes for what others than instances wrote") {
 TEST_CASE("the files of a start alone make nobody guilty") {
   CHECK_FALSE(PickDiskGrower(Sample(1000, {}), Sample(1000, {{"a", {.bytes = 40'000, .files = 9}}}),
                              kFloor));
+  DiskSample before = Sample(50'000, {});
+  DiskSample after = Sample(50'000, {{"a", {.files = 9}}});
+  before.space.free_files = 5009;
+  after.space.free_files = 5000;
+  CHECK_FALSE(PickDiskGrower(before, after, kFloor));
+}
+
+TEST_CASE("on a small disk somebody goes before the little that is kept free has gone") {
+  const DiskSpace floor = {.free_bytes = 2 * kMiB, .free_files = 200};
+  SUBCASE("of files") {
+    DiskSample before = Sample(500, {{"a", {.files = 19'000}}});
+    DiskSample after = Sample(500, {{"a", {.files = 19'700}}});
+    before.space.free_files = 700;
+    after.space.free_files = 0;
+    CHECK(DecideDiskFloor(after.space, floor, before, kStart).choose);
+    CHECK(PickDiskGrower(before, after, floor));
+  }
+  SUBCASE("of bytes") {
+    const DiskSample before = Sample(2, {});
+    DiskSample after = Sample(2, {{"a", {.bytes = kMiB / 2}}});
+    after.space.free_bytes -= kMiB / 2;
+    CHECK(DecideDiskFloor(after.space, floor, before, kStart).choose);
+    CHECK(PickDiskGrower(before, after, floor));
+  }
+}
+
+TEST_CASE("of very many that each take little one goes as well") {
+  std::map<std::string, DiskAmount> containers;
+  for (int i = 0; i < 100; ++i) containers[std::to_string(i)] = {.bytes = kMiB / 2};
+  CHECK(PickDiskGrower(Sample(1000, {}), Sample(950, containers), kFloor));
+}
+
+TEST_CASE("files that went are no reason to look who took bytes") {
+  const DiskSample base{kStart, Space(900, 900'000), {}};
+  const DiskFloorPlan plan = DecideDiskFloor(Space(900, 890'000), kFloor, base, kStart);
+  CHECK(plan.low);
+  CHECK_FALSE(plan.choose);
 }
 
 TEST_CASE("one that can't be counted goes if nobody else explains what went") {
