@@ -208,6 +208,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // The containers that are this instance's: of its start, and those that are being removed.
   std::vector<std::string> ContainerIds() const;
 
+  // Whether a start of it has to wait, for another of its class to stop or for room on the disk.
+  Status CheckRoom() const;
+
   // Somebody asks for it by name: what failed before no longer counts.
   void ForgiveFailures();
 
@@ -300,8 +303,6 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<void> NoteWoken(std::shared_ptr<Instance> self);
   awaitable<void> FailStart(Status status, StopReason reason = StopReason::kStartFailed);
   awaitable<void> Reap();
-  // Whether a start has to wait, for one of its class to stop or for room on the disk.
-  Status CheckRoom() const;
   // Plans the next start of one that ended by itself.
   void PlanRestart(bool failed);
   awaitable<void> Sleep();

@@ -81,10 +81,11 @@ awaitable<void> Instance::Start() {
 
 Status Instance::CheckRoom() const {
   const ClassConfig& config = *class_->config;
-  if (class_->live >= config.max_instances) {
+  const int others = class_->live - (state() == State::kStopped ? 0 : 1);
+  if (others >= config.max_instances) {
     return Error(
         absl::StatusCode::kResourceExhausted, code::kMaxInstances,
-        absl::StrCat("cannot start ", name().ToString(), ": ", class_->live, " instances of class ",
+        absl::StrCat("cannot start ", name().ToString(), ": ", others, " instances of class ",
                      config.name, " are live and max_instances is ", config.max_instances,
                      "; stop one or raise max_instances"));
   }

@@ -282,6 +282,8 @@ awaitable<Status> Supervisor::Stop(InstancePtr instance, StopRequest request, bo
 
 awaitable<Status> Supervisor::Restart(InstancePtr instance, bool wait, MonoTime deadline,
                                       std::string cause) {
+  // Before it is stopped.
+  CTR_CO_RETURN_IF_ERROR(instance->CheckRoom());
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
   const uint64_t generation = instance->observed().generation;
   instance->RequestStop({.cause = cause});

@@ -265,6 +265,22 @@ TEST_CASE("a restart is a new container of the class as it is now") {
   CHECK(alice->observed().generation == 2);
 }
 
+TEST_CASE("a restart that has no place in its class is refused before anything is stopped") {
+  World world;
+  world.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = world.Started("web", "alice");
+  std::shared_ptr<Instance> bob = world.Started("web", "bob");
+  world.Apply(std::string(kWebClass) + "max_instances = 1\n[route]\ninstances = 1\n");
+  for (const bool wait : {true, false}) {
+    CHECK(ErrorCodeOf(world.Await(world.supervisor->Restart(alice, wait, world.Deadline(), ""))) ==
+          code::kMaxInstances);
+  }
+  CHECK(alice->state() == State::kHealthy);
+  CHECK(alice->observed().generation == 1);
+  CHECK(world.Await(world.supervisor->Stop(bob, {}, true, world.Deadline(), "")).ok());
+  CHECK(world.Await(world.supervisor->Restart(alice, true, world.Deadline(), "")).ok());
+}
+
 TEST_CASE("a job is healthy when its process runs, and its exit is its result") {
   World world;
   world.Apply("name = \"job\"\nimage = \"demo:latest\"\n");
