@@ -5,6 +5,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 
@@ -107,13 +108,27 @@ void ReadSecurity(TableReader& file, Security& security) {
   table->Finish(&file);
 }
 
+// Docker's range, in a "user:group".
+bool HasTooLargeNumber(absl::string_view user) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(user, ':');
+  return std::any_of(parts.begin(), parts.end(), [](absl::string_view part) {
+    int32_t id = 0;
+    return !part.empty() && std::all_of(part.begin(), part.end(), absl::ascii_isdigit) &&
+           !absl::SimpleAtoi(part, &id);
+  });
+}
+
 void ReadUser(TableReader& file, ClassConfig& config) {
   std::optional<std::string> user = file.String("user");
   if (!user) return;
   const bool odd = user->empty() || *user == ":" ||
                    std::count(user->begin(), user->end(), ':') > 1 ||
                    user->find_first_of(" \t\r\n") != std::string::npos;
-  if (odd) file.Fail("user", "must be written like \"app\", \"app:web\" or \"1000:1000\"");
+  if (odd) {
+    file.Fail("user", "must be written like \"app\", \"app:web\" or \"1000:1000\"");
+  } else if (HasTooLargeNumber(*user)) {
+    file.Fail("user", "has a number beyond 2147483647, the highest of users and groups");
+  }
   config.user = *std::move(user);
 }
 

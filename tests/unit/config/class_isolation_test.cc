@@ -109,6 +109,11 @@ TEST_CASE("impossible users, folders and security are refused") {
     CHECK(RefusalOf(std::string("user = \"") + user + "\"").starts_with("web.toml:3: user: "));
   }
   CHECK(RefusalOf("user = 1000").starts_with("web.toml:3: user: "));
+  for (const char* user :
+       {"2147483648", "4294967296", "0:4294967295", "app:99999999999999999999"}) {
+    CHECK(RefusalOf(std::string("user = \"") + user + "\"").find("beyond 2147483647") !=
+          std::string::npos);
+  }
   CHECK(RefusalOf("workdir = \"srv\"").starts_with("web.toml:3: workdir: "));
   CHECK(RefusalOf("[security]\ncap_add = [\"NET_RAWW\"]") ==
         "web.toml:4: security.cap_add: \"NET_RAWW\" is no capability; write it like \"NET_RAW\", "
