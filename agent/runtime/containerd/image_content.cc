@@ -53,12 +53,12 @@ class WriteStream {
         context_(WithoutDeadline(client, lease)),
         stream_(client.content()->Write(context_.get())) {}
 
-  // A stream that is given up is ended by the service, too.
+  // Returns once the service has let go of the blob. Not after a mere TryCancel: it then writes a
+  // last file beside the blob, while an Abort removes that folder.
   ~WriteStream() {
-    if (!finished_) {
-      context_->TryCancel();
-      Finish().IgnoreError();
-    }
+    if (finished_) return;
+    stream_->WritesDone();
+    Finish().IgnoreError();
   }
 
   // The answer, or the stream's error: ALREADY_EXISTS if the store has the blob.

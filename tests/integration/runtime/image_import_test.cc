@@ -432,6 +432,27 @@ TEST_CASE_FIXTURE(ImageFixture, "a layer that is given up while it is unpacked i
   CHECK(List() == before);
 }
 
+TEST_CASE_FIXTURE(ImageFixture, "of a blob that is given up no folder stays in containerd") {
+  const fs::path ingest =
+      fs::path(options_.Paths().root) / "io.containerd.content.v1.content" / "ingest";
+  auto client =
+      std::make_shared<const ContainerdClient>(client_.socket(), client_.containerd_namespace());
+  StatusOr<std::string> lease = Run(CreateLease(client, "import"));
+  REQUIRE(lease.ok());
+  const std::string piece(1 << 20, 'x');
+  for (int i = 0; i < 40; ++i) {
+    {
+      auto writer = BlobWriter::Begin(
+          client_,
+          {.lease = *lease, .digest = Sha256Digest(std::to_string(i)), .size = int64_t{4} << 20});
+      REQUIRE(writer.ok());
+      REQUIRE((*writer)->Append(piece).ok());
+      CHECK(!fs::is_empty(ingest));
+    }
+    CHECK(fs::is_empty(ingest));
+  }
+}
+
 TEST_CASE_FIXTURE(ImageFixture, "what an agent left that was killed during an import is let go") {
   leases::CreateRequest lease;
   lease.set_id("ctr-import-01jd000000000000000000");
