@@ -8,8 +8,8 @@
 
 namespace ctr {
 
-// How long the other side asks to be left alone (Retry-After, in seconds), a day at most; zero if
-// it does not say.
+// How long the other side asks to be left alone (Retry-After, in seconds or until a date, by its
+// own clock), a day at most; zero if it does not say.
 Duration AskedWait(const HttpResponse& response);
 
 // The registry's own first error (Distribution API: {"errors": [{"code", "message"}]}) for the end

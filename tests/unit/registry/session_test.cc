@@ -125,7 +125,7 @@ TEST_CASE("a registry's words are cut, and reach no terminal as they are") {
   }
 }
 
-TEST_CASE("Retry-After counts in seconds, and for a day at most") {
+TEST_CASE("Retry-After counts in seconds or until a date, and for a day at most") {
   const auto wait = [](const std::string& value) {
     HttpResponse response;
     response.headers = {{"retry-after", value}};
@@ -134,8 +134,18 @@ TEST_CASE("Retry-After counts in seconds, and for a day at most") {
   CHECK(wait("5") == std::chrono::seconds(5));
   CHECK(wait("99999999") == std::chrono::hours(24));
   CHECK(wait("-5") == Duration::zero());
-  CHECK(wait("Fri, 31 Dec 1999 23:59:59 GMT") == Duration::zero());
   CHECK(AskedWait(HttpResponse()) == Duration::zero());
+
+  const auto wait_until = [](const std::string& date) {
+    HttpResponse response;
+    response.headers = {{"date", "Fri, 31 Dec 1999 23:59:50 GMT"}, {"retry-after", date}};
+    return AskedWait(response);
+  };
+  CHECK(wait_until("Sat, 01 Jan 2000 00:00:20 GMT") == std::chrono::seconds(30));
+  CHECK(wait_until("Sat, 01 Jan 2050 00:00:00 GMT") == std::chrono::hours(24));
+  CHECK(wait_until("Thu, 30 Dec 1999 00:00:00 GMT") == Duration::zero());
+  CHECK(wait_until("tomorrow") == Duration::zero());
+  CHECK(wait("Sat, 01 Jan 2000 00:00:20 GMT") == Duration::zero());
 }
 
 }  // namespace ctr
