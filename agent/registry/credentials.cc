@@ -27,6 +27,7 @@ namespace {
 constexpr size_t kMaxConfigBytes = 1 << 20;
 constexpr size_t kMaxAnswerBytes = 64 << 10;
 constexpr Duration kHelperTime = std::chrono::seconds(10);
+constexpr int kLookMilliseconds = 100;  // whether anybody still waits for it
 
 std::string HomeOf() {
   const char* home = std::getenv("HOME");
@@ -79,7 +80,8 @@ StatusOr<Pipe> MakePipe() {
 }
 
 // Reads what the helper `program` writes until it closes its end.
-Status ReadAnswer(const std::string& program, int fd, std::string& text) {
+Status ReadAnswer(const std::string& program, int fd, const std::atomic<bool>& abandoned,
+                  std::string& text) {
   const auto failed = [&](std::string_view how) {
     return absl::FailedPreconditionError(
         absl::StrCat("the credential helper ", program, std::string(how)));
@@ -87,11 +89,12 @@ Status ReadAnswer(const std::string& program, int fd, std::string& text) {
   const MonoTime deadline = std::chrono::steady_clock::now() + kHelperTime;
   std::array<char, 4096> buffer;
   while (text.size() <= kMaxAnswerBytes) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        deadline - std::chrono::steady_clock::now());
-    if (left.count() <= 0) return failed(" did not answer within 10 seconds");
+    if (abandoned) return absl::CancelledError("the pull was given up");
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return failed(" did not answer within 10 seconds");
+    }
     pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
-    if (::poll(&ready, 1, static_cast<int>(left.count())) <= 0) continue;
+    if (::poll(&ready, 1, kLookMilliseconds) <= 0) continue;
     const ssize_t size = ::read(fd, buffer.data(), buffer.size());
     if (size < 0 && errno == EINTR) continue;
     if (size == 0) return absl::OkStatus();
@@ -101,7 +104,7 @@ Status ReadAnswer(const std::string& program, int fd, std::string& text) {
   return failed(" wrote more than 64 KiB, which is no login");
 }
 
-StatusOr<Login> AskHelper(const LoginSource& source) {
+StatusOr<Login> AskHelper(const LoginSource& source, const std::atomic<bool>& abandoned) {
   const std::string program = absl::StrCat("docker-credential-", source.helper);
   CTR_ASSIGN_OR_RETURN(Pipe question, MakePipe());
   CTR_ASSIGN_OR_RETURN(Pipe answer, MakePipe());
@@ -127,7 +130,7 @@ StatusOr<Login> AskHelper(const LoginSource& source) {
       ::write(question.writing.get(), line.data(), line.size());
   question.writing.Reset();
   std::string text;
-  const Status read = ReadAnswer(program, answer.reading.get(), text);
+  const Status read = ReadAnswer(program, answer.reading.get(), abandoned, text);
   if (!read.ok()) ::kill(-*pid, SIGKILL);
   int status = 0;
   while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) continue;
@@ -148,12 +151,13 @@ std::string DefaultDockerConfig() {
   return absl::StrCat(HomeOf(), "/.docker/config.json");
 }
 
-StatusOr<Login> LookUpLogin(const std::string& config_file, const std::string& host) {
+StatusOr<Login> LookUpLogin(const std::string& config_file, const std::string& host,
+                            const std::atomic<bool>& abandoned) {
   CTR_ASSIGN_OR_RETURN(std::string text, ReadConfig(config_file));
   if (text.empty()) return Login();
   CTR_ASSIGN_OR_RETURN(LoginSource source, FindLogin(text, host));
   if (source.helper.empty()) return source.login;
-  return AskHelper(source);
+  return AskHelper(source, abandoned);
 }
 
 }  // namespace ctr

@@ -77,7 +77,7 @@ const std::string& RegistrySession::DockerConfig() {
 
 StatusOr<Login> RegistrySession::LoginOf(Endpoint& endpoint) {
   if (!endpoint.login) {
-    CTR_ASSIGN_OR_RETURN(endpoint.login, LookUpLogin(DockerConfig(), endpoint.host));
+    CTR_ASSIGN_OR_RETURN(endpoint.login, LookUpLogin(DockerConfig(), endpoint.host, *abandoned_));
   }
   return *endpoint.login;
 }
