@@ -57,6 +57,10 @@ class SmallDisk(unittest.TestCase):
         message = self.fill(self.agent("size=2g,nr_inodes=20000"), abuse.FILL_BY_FILES)
         self.assertIn("files", message)
 
+    def test_so_is_one_that_uses_them_up_slowly(self):
+        message = self.fill(self.agent("size=2g,nr_inodes=20000"), abuse.FILL_BY_FILES_SLOWLY)
+        self.assertIn("files", message)
+
     def test_why_says_that_and_how_much_it_grew(self):
         agent = self.agent()
         agent.apply(abuse.CLASS + 'restart = "never"\n')
