@@ -17,6 +17,13 @@ std::string DefaultProtocol(const ClassConfig& config) {
   return port != nullptr && port->protocol == Protocol::kTcp ? "tcp" : "http";
 }
 
+// The class's default port is where older instances are reached, too, if it takes requests.
+std::string UrlOfInstance(const Instance& instance) {
+  const ClassConfig& newest = *instance.class_state()->config;
+  const bool takes_requests = newest.default_port && DefaultProtocol(newest) == "http";
+  return UrlOf(instance.record().address, takes_requests ? newest : instance.config());
+}
+
 }  // namespace
 
 std::string AsUtf8(std::string text) {
@@ -50,7 +57,7 @@ void ToProto(const Instance& instance, v1::Instance* proto) {
     proto->set_message(observed.message);
   }
   proto->set_address(FormatIpv4(record.address));
-  proto->set_url(UrlOf(record.address, *instance.class_state()->config));
+  proto->set_url(UrlOfInstance(instance));
   proto->set_generation(observed.generation);
   proto->set_since_ms(UnixMilliseconds(observed.since));
   proto->set_created_at_ms(UnixMilliseconds(record.created_at));

@@ -93,7 +93,7 @@ awaitable<void> DiskFloor::NoteKeptDisks(const Live& live) {
   std::vector<std::string> ids;
   for (const auto& [id, instance] : live) {
     const bool keeps =
-        instance->class_state()->config->disk == Disk::kKeep && instance->observed().generation > 1;
+        instance->config().disk == Disk::kKeep && instance->observed().generation > 1;
     if (keeps && base_ && !base_->containers.contains(id)) ids.push_back(id);
   }
   if (ids.empty()) co_return;

@@ -67,6 +67,9 @@ void Routes::Publish(const std::map<std::string, std::shared_ptr<ClassState>>& c
     uint32_t address = instance->record().address;
     table->instances_by_address[address] = {route, instance->slot()};
     for (const PortConfig& port : route->ports) wanted.emplace(address, port.port);
+    const std::vector<PortConfig>& started_with = instance->config().ports;
+    route->has_older_ports = route->has_older_ports || started_with != route->ports;
+    for (const PortConfig& port : started_with) wanted.emplace(address, port.port);
   }
   for (const auto& [name, route] : routes) route->pool = PoolOf(*route);
   publisher_.Publish(std::move(table));

@@ -30,8 +30,9 @@ class Routes {
   // Steers every declared port of `address`; undoes all if one is refused.
   Status AddAddress(uint32_t address, const ClassConfig& config);
 
-  // Publishes a new snapshot of all classes and instances, and steers exactly what it names. An
-  // address that can't be steered is logged; names still reach it.
+  // Publishes a new snapshot of all classes and instances, and steers exactly what it names, also
+  // the ports that an instance runs with and its class has no more. An address that can't be
+  // steered is logged; names still reach it.
   void Publish(const std::map<std::string, std::shared_ptr<ClassState>>& classes,
                const std::map<InstanceName, std::shared_ptr<Instance>>& instances);
 

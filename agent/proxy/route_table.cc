@@ -100,13 +100,40 @@ bool Disagree(const Choice& a, const Choice& b) {
   return a.class_name != b.class_name || (!a.id.empty() && !b.id.empty() && a.id != b.id);
 }
 
-StatusOr<uint16_t> ChoosePort(const ClassRoute& class_route, std::string_view ctr_port) {
-  if (class_route.ports.empty()) {
+// Of an instance that may run with other ports than its class has by now; else null.
+std::shared_ptr<const ClassConfig> OlderConfig(const ClassRoute& class_route, const Slot* slot) {
+  if (slot == nullptr || !class_route.has_older_ports) return nullptr;
+  const std::shared_ptr<const Endpoint> endpoint = slot->endpoint();
+  return endpoint ? endpoint->config : nullptr;
+}
+
+const PortConfig* FindDeclared(const ClassRoute& class_route, const ClassConfig* older,
+                               uint16_t port) {
+  if (older != nullptr) {
+    if (const PortConfig* declared = older->FindPort(port)) return declared;
+  }
+  const auto found = std::find_if(class_route.ports.begin(), class_route.ports.end(),
+                                  [&](const PortConfig& it) { return it.port == port; });
+  return found == class_route.ports.end() ? nullptr : &*found;
+}
+
+// Where a request goes that says no port. Of an older instance it is the class's, too, if that can
+// take one: an Approach knows what it is there.
+uint16_t DefaultPort(const ClassRoute& class_route, const ClassConfig* older) {
+  if (older == nullptr || !older->default_port) return class_route.default_port;
+  const PortConfig* newest = FindDeclared(class_route, nullptr, class_route.default_port);
+  const bool takes_requests = newest != nullptr && newest->protocol == Protocol::kHttp;
+  return takes_requests ? newest->port : *older->default_port;
+}
+
+StatusOr<uint16_t> ChoosePort(const ClassRoute& class_route, const ClassConfig* older,
+                              std::string_view ctr_port) {
+  if (class_route.ports.empty() && (older == nullptr || older->ports.empty())) {
     return BadRequest(
         absl::StrCat("class ", class_route.name, " is a job: it has no port to send a request to"));
   }
   if (ctr_port.empty()) {
-    if (class_route.default_port != 0) return class_route.default_port;
+    if (const uint16_t port = DefaultPort(class_route, older); port != 0) return port;
     return BadRequest(absl::StrCat("class ", class_route.name,
                                    " has no default_port; send Ctr-Port with one of its ports"));
   }
@@ -118,15 +145,16 @@ StatusOr<uint16_t> ChoosePort(const ClassRoute& class_route, std::string_view ct
   return port;
 }
 
-Status CheckPort(const ClassRoute& class_route, uint16_t port, bool connection) {
-  for (const PortConfig& declared : class_route.ports) {
-    if (declared.port != port) continue;
-    if (declared.protocol == Protocol::kHttp || connection) return absl::OkStatus();
-    return BadRequest(absl::StrCat("port ", port, " of class ", class_route.name,
-                                   " speaks tcp, not http; connect to the instance's address"));
+Status CheckPort(const ClassRoute& class_route, const ClassConfig* older, uint16_t port,
+                 bool connection) {
+  const PortConfig* declared = FindDeclared(class_route, older, port);
+  if (declared == nullptr) {
+    return BadRequest(absl::StrCat("class ", class_route.name, " declares no port ", port,
+                                   "; add it to the class file as [[port]]"));
   }
-  return BadRequest(absl::StrCat("class ", class_route.name, " declares no port ", port,
-                                 "; add it to the class file as [[port]]"));
+  if (declared->protocol == Protocol::kHttp || connection) return absl::OkStatus();
+  return BadRequest(absl::StrCat("port ", port, " of class ", class_route.name,
+                                 " speaks tcp, not http; connect to the instance's address"));
 }
 
 // The request came in on an address of an instance or class: that chooses, and whatever else the
@@ -143,7 +171,8 @@ StatusOr<Route> RouteByAddress(std::shared_ptr<const ClassRoute> class_route,
                      slot ? slot->name().ToString() : "class " + class_route->name,
                      "; the request's Ctr-Instance or Ctr-Class says something else"));
   }
-  CTR_RETURN_IF_ERROR(CheckPort(*class_route, target.local_port, target.connection));
+  const std::shared_ptr<const ClassConfig> older = OlderConfig(*class_route, slot.get());
+  CTR_RETURN_IF_ERROR(CheckPort(*class_route, older.get(), target.local_port, target.connection));
   if (!target.ctr_port.empty() && target.ctr_port != std::to_string(target.local_port)) {
     return BadRequest(absl::StrCat("Ctr-Port: ", Text(target.ctr_port), " on a connection to port ",
                                    target.local_port, "; connect to the port that is meant"));
@@ -165,15 +194,16 @@ StatusOr<Route> RouteByChoice(const RouteTable& table, const Choice& choice,
   }
   Route route;
   route.class_route = found->second;
-  CTR_ASSIGN_OR_RETURN(route.port, ChoosePort(*route.class_route, ctr_port));
-  CTR_RETURN_IF_ERROR(CheckPort(*route.class_route, route.port, false));
+  if (!choice.id.empty()) {
+    const auto slot = route.class_route->slots.find(choice.id);
+    if (slot != route.class_route->slots.end()) route.slot = slot->second;
+  }
+  const auto older = OlderConfig(*route.class_route, route.slot.get());
+  CTR_ASSIGN_OR_RETURN(route.port, ChoosePort(*route.class_route, older.get(), ctr_port));
+  CTR_RETURN_IF_ERROR(CheckPort(*route.class_route, older.get(), route.port, false));
   if (choice.id.empty()) return route;
   route.id = choice.id;
-  if (auto slot = route.class_route->slots.find(choice.id);
-      slot != route.class_route->slots.end()) {
-    route.slot = slot->second;
-    return route;
-  }
+  if (route.slot) return route;
   if (Status valid = CheckDnsLabel(choice.id, "instance ID"); !valid.ok()) {
     return BadRequest(std::string(valid.message()));
   }
@@ -196,10 +226,9 @@ std::string ClassOf(const Status& error) {
 }
 
 Protocol ProtocolOf(const Route& route) {
-  for (const PortConfig& declared : route.class_route->ports) {
-    if (declared.port == route.port) return declared.protocol;
-  }
-  return Protocol::kHttp;
+  const auto older = OlderConfig(*route.class_route, route.slot.get());
+  const PortConfig* declared = FindDeclared(*route.class_route, older.get(), route.port);
+  return declared != nullptr ? declared->protocol : Protocol::kHttp;
 }
 
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target) {

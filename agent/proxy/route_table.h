@@ -23,6 +23,7 @@ struct ClassRoute {
   std::string name;
   uint16_t default_port = 0;  // 0: a job, nothing to reach
   std::vector<PortConfig> ports;
+  bool has_older_ports = false;  // some instance runs that was started with other ones
   bool create_by_request = false;
   RoutePolicy policy = RoutePolicy::kRandom;
   int route_instances = 3;
@@ -113,7 +114,8 @@ struct Route {
 // (`<id>.<class>.<domain>`,
 // `<class>.<domain>`). Errors carry the ingress's codes: unknown_class, unknown_instance (an ID
 // that is not known of a class that `ctr get` creates), bad_request (names that disagree, an
-// undeclared port).
+// undeclared port). Of an instance that runs, the ports that it was started with are declared as
+// well.
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target);
 
 // What the port of a route that was resolved speaks.

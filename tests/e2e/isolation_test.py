@@ -171,6 +171,29 @@ class Changes(Case):
         for port, who in ((8080, b"hello from a,"), (9090, b"hello from second,")):
             self.assertIn(who, self.agent.get(address=address, port=port)[2])
 
+    def test_ports_that_the_class_has_no_more_are_those_of_who_runs_with_them(self):
+        self.agent.apply('name = "shrunk"\nimage = "demo:latest"\ndefault_port = 8080\n[[port]]\nport = 9090\n')
+        self.addCleanup(self.agent.ctr, "class", "rm", "shrunk", "--force")
+        self.agent.ctr("get", "shrunk/a")
+        self.agent.ctr("exec", "shrunk/a", "--", "sh", "-c", "CTR_ID=second PORT=9090 /bin/server > /dev/null 2>&1 &")
+        address = self.agent.json("inspect", "shrunk/a")["address"]
+        wait_for(lambda: b"second" in self.agent.get(address=address, port=9090)[2], "the second server")
+        self.agent.apply('name = "shrunk"\nimage = "demo:latest"\n')
+
+        def check():
+            self.assertIn(b"hello from a,", self.agent.get(host="a.shrunk.localhost")[2])
+            for port, who in ((8080, b"hello from a,"), (9090, b"hello from second,")):
+                self.assertIn(who, self.agent.get(address=address, port=port)[2])
+            self.assertEqual(self.agent.json("inspect", "shrunk/a")["url"], f"http://{address}:8080")
+
+        check()
+        self.agent.kill()
+        self.agent.start()
+        check()
+        self.agent.ctr("restart", "shrunk/a")
+        self.assertEqual(self.agent.get(host="a.shrunk.localhost")[0], 400)
+        self.assertEqual(self.agent.json("inspect", "shrunk/a")["url"], "")
+
     def test_an_image_that_takes_the_name_of_another_is_told_and_taken_by_a_restart(self):
         def build(word):
             with tempfile.TemporaryDirectory(prefix="ctr-build-") as folder:

@@ -193,6 +193,70 @@ TEST_CASE("an instance's address chooses it, and its port the port") {
   CHECK(Resolve(ByAddress(kAlice + 1, 8080)) == "unknown_instance");
 }
 
+// web's alice was started when the class's ports were others.
+class OlderPorts {
+ public:
+  explicit OlderPorts(std::vector<PortConfig> now) : table_(MakeTable()) {
+    auto web = std::make_shared<ClassRoute>(*table_.classes.at("web"));
+    web->default_port = now.empty() ? 0 : now[0].port;
+    web->ports = std::move(now);
+    web->has_older_ports = true;
+    alice_ = web->slots.at("alice");
+    table_.classes["web"] = table_.classes_by_address[kWeb] = web;
+    table_.instances_by_address[kAlice].class_route = web;
+    auto started = std::make_shared<ClassConfig>();
+    started->default_port = 8080;
+    started->ports = {{8080, Protocol::kHttp}, {5432, Protocol::kTcp}};
+    alice_->Open(std::make_shared<Endpoint>(Endpoint{.netns = nullptr, .config = started}));
+  }
+  void End() {
+    alice_->Close();
+    alice_->ForgetEndpoint();
+  }
+  std::string Resolve(RequestTarget target, std::string_view ctr_port = "") {
+    target.ctr_port = ctr_port;
+    StatusOr<Route> route = ResolveRoute(table_, target);
+    if (!route.ok()) return ErrorCodeOf(route.status());
+    return std::to_string(route->port) + (ProtocolOf(*route) == Protocol::kTcp ? " tcp" : " http");
+  }
+
+ private:
+  RouteTable table_;
+  std::shared_ptr<Slot> alice_;
+};
+
+TEST_CASE("an instance that runs has the ports that it was started with until it ends") {
+  const RequestTarget name = ByHost("alice.web.localhost");
+  RequestTarget connection = ByAddress(kAlice, 5432);
+  connection.connection = true;
+  for (const std::vector<PortConfig>& now :
+       {std::vector<PortConfig>{}, std::vector<PortConfig>{{9000, Protocol::kTcp}}}) {
+    OlderPorts world(now);
+    CHECK(world.Resolve(name) == "8080 http");
+    CHECK(world.Resolve(name, "8080") == "8080 http");
+    CHECK(world.Resolve(name, "8081") == "bad_request");
+    CHECK(world.Resolve(ByAddress(kAlice, 8080)) == "8080 http");
+    CHECK(world.Resolve(connection) == "5432 tcp");
+    CHECK(world.Resolve(ByHost("web.localhost")) == "bad_request");
+    world.End();
+    CHECK(world.Resolve(name) == "bad_request");
+    CHECK(world.Resolve(ByAddress(kAlice, 8080)) == "bad_request");
+    CHECK(world.Resolve(connection) == "bad_request");
+  }
+}
+
+TEST_CASE("the class's default port is that of older instances as well, if it takes requests") {
+  OlderPorts world({{9000, Protocol::kHttp}});
+  CHECK(world.Resolve(ByHost("alice.web.localhost")) == "9000 http");
+  CHECK(world.Resolve(ByHost("alice.web.localhost"), "8080") == "8080 http");
+}
+
+TEST_CASE("a port that changes its protocol keeps the older one where it runs") {
+  OlderPorts world({{8080, Protocol::kTcp}, {5432, Protocol::kHttp}});
+  CHECK(world.Resolve(ByHost("alice.web.localhost")) == "8080 http");
+  CHECK(world.Resolve(ByAddress(kAlice, 5432)) == "bad_request");
+}
+
 TEST_CASE("a class's address routes by the class's policy") {
   CHECK(Resolve(ByAddress(kWeb, 8080)) == "web/:8080");
   CHECK(Resolve(ByAddress(kWeb, 22)) == "bad_request");
