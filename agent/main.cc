@@ -135,7 +135,7 @@ awaitable<Status> Serve(Beginning& beginning, const DataDir& data_dir, asio::thr
   supervision.disk = DiskOf(config.data_dir);
   supervision.data_dir = config.data_dir;
   supervision.max_image_bytes = config.images.max_size_bytes;
-  supervision.min_free_bytes = config.min_free_bytes;
+  supervision.disk_floor = {config.min_free_bytes, config.run_dir + "/disk-use"};
   supervision.check = [&clock, &runtime](CheckTarget target) {
     return RunCheck(clock, *runtime, std::move(target));
   };

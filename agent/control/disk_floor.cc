@@ -1,11 +1,15 @@
 #include "agent/control/disk_floor.h"
 
 #include <algorithm>
+#include <sstream>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "agent/base/read_file.h"
+#include "agent/base/work.h"
+#include "agent/base/write_file.h"
 #include "spdlog/spdlog.h"
 
 namespace ctr {
@@ -28,6 +32,31 @@ std::string ShortageText(const DiskSpace& space, const DiskSpace& floor) {
   }
   return absl::StrCat(SizeText(space.free_bytes), " were free, and min_free is ",
                       SizeText(floor.free_bytes));
+}
+
+// A line of the file system, and one for each container.
+std::string FormatSample(const policy::DiskSample& sample) {
+  const DiskSpace& space = sample.space;
+  std::string text = absl::StrCat(space.total_bytes, " ", space.free_bytes, " ", space.total_files,
+                                  " ", space.free_files, "\n");
+  for (const auto& [id, amount] : sample.containers) {
+    absl::StrAppend(&text, id, " ", amount.bytes, " ", amount.files, " ", amount.whole ? 1 : 0,
+                    "\n");
+  }
+  return text;
+}
+
+std::optional<policy::DiskSample> ParseSample(const std::string& text, MonoTime now) {
+  std::istringstream in(text);
+  policy::DiskSample sample{.at = now, .space = {}, .containers = {}};
+  DiskSpace& space = sample.space;
+  in >> space.total_bytes >> space.free_bytes >> space.total_files >> space.free_files;
+  if (!in) return std::nullopt;
+  std::string id;
+  for (DiskAmount amount; in >> id >> amount.bytes >> amount.files >> amount.whole;) {
+    sample.containers[id] = amount;
+  }
+  return sample;
 }
 
 }  // namespace
@@ -56,12 +85,32 @@ awaitable<StatusOr<DiskSpace>> DiskFloor::Space() {
   co_return space;
 }
 
+// A file system is known by its size.
+awaitable<void> DiskFloor::Recall(const DiskSpace& space) {
+  if (std::exchange(recalled_, true) || options_.memory_file.empty()) co_return;
+  const std::string text =
+      co_await OnWork(work_, [path = options_.memory_file] { return ReadFileText(path); });
+  std::optional<policy::DiskSample> sample = ParseSample(text, clock_.Now());
+  const bool is_same = sample && sample->space.total_bytes == space.total_bytes &&
+                       sample->space.total_files == space.total_files;
+  if (is_same) base_ = std::move(sample);
+}
+
+awaitable<void> DiskFloor::Remember() {
+  if (options_.memory_file.empty()) co_return;
+  const Status kept = co_await OnWork(
+      work_,
+      [path = options_.memory_file, text = FormatSample(*base_)] { return KeepFile(path, text); });
+  kept.IgnoreError();  // it may be on the disk that is full; then the one before is still there
+}
+
 awaitable<Duration> DiskFloor::Look() {
   const StatusOr<DiskSpace> space = co_await Space();
   if (!space.ok()) co_return kFloorInterval;
+  co_await Recall(*space);
   const Live live = LiveInstances();
   co_await NoteKeptDisks(live);
-  const DiskSpace floor = policy::FloorOf(*space, min_free_);
+  const DiskSpace floor = policy::FloorOf(*space, options_.min_free_bytes);
   const policy::DiskFloorPlan plan = policy::DecideDiskFloor(*space, floor, base_, clock_.Now());
   NoteLow(plan.low, *space, floor);
   if (!plan.measure) co_return plan.near ? kFloorIntervalNear : kFloorInterval;
@@ -76,6 +125,8 @@ awaitable<Duration> DiskFloor::Look() {
     // What it gives back is no reason to look at the others.
     base_.reset();
     earlier_.reset();
+  } else {
+    co_await Remember();
   }
   co_return plan.near ? kFloorIntervalNear : kFloorInterval;
 }

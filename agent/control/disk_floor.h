@@ -3,6 +3,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "agent/control/disk_guard.h"
 #include "agent/control/event_log.h"
@@ -11,20 +13,28 @@
 
 namespace ctr {
 
+struct DiskFloorOptions {
+  std::optional<int64_t> min_free_bytes;  // see policy::FloorOf
+  // Where the newest measurement is left for a later agent, which would not know otherwise who
+  // filled the disk while there was none; "": nowhere.
+  std::string memory_file;
+};
+
 // Keeps some of the disk that instances write to free: below that floor it stops the one that
 // filled it, as the kernel does for memory. What it is given outlives it. Home: the control loop.
 class DiskFloor {
  public:
-  // `min_free` in bytes: see policy::FloorOf. `guard`: what its reserve gives free counts as taken.
-  DiskFloor(Clock& clock, Runtime& runtime, EventLog& events,
+  // `guard`: what its reserve gives free counts as taken.
+  DiskFloor(asio::any_io_executor work, Clock& clock, Runtime& runtime, EventLog& events,
             const std::map<InstanceName, std::shared_ptr<Instance>>& instances,
-            const DiskGuard& guard, std::optional<int64_t> min_free)
-      : clock_(clock),
+            const DiskGuard& guard, DiskFloorOptions options)
+      : work_(std::move(work)),
+        clock_(clock),
         runtime_(runtime),
         events_(events),
         instances_(instances),
         guard_(guard),
-        min_free_(min_free) {}
+        options_(std::move(options)) {}
   DiskFloor(const DiskFloor&) = delete;
 
   // Never returns; may be cancelled.
@@ -37,6 +47,8 @@ class DiskFloor {
   using Live = std::map<std::string, std::shared_ptr<Instance>>;  // by container ID
 
   awaitable<StatusOr<DiskSpace>> Space();
+  awaitable<void> Recall(const DiskSpace& space);
+  awaitable<void> Remember();
   awaitable<Duration> Look();
   std::optional<policy::DiskGrower> Pick(const policy::DiskSample& sample,
                                          const DiskSpace& floor) const;
@@ -45,13 +57,15 @@ class DiskFloor {
   void NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor);
   Live LiveInstances() const;
 
+  const asio::any_io_executor work_;
   Clock& clock_;
   Runtime& runtime_;
   EventLog& events_;
   const std::map<InstanceName, std::shared_ptr<Instance>>& instances_;
   const DiskGuard& guard_;
-  const std::optional<int64_t> min_free_;
+  const DiskFloorOptions options_;
   bool low_ = false;
+  bool recalled_ = false;                   // what an earlier agent measured, if anything
   std::optional<policy::DiskSample> base_;  // the newest
   // The one before it: whoever filled the disk while `base_` was made grows no more from there.
   std::optional<policy::DiskSample> earlier_;

@@ -39,7 +39,7 @@ struct SupervisorOptions {
   DiskFunctions disk;    // of the data directory; none: its room is not looked at
   std::string data_dir;  // to name it
   std::optional<int64_t> max_image_bytes = {};  // of all that images take on the disk
-  std::optional<int64_t> min_free_bytes = {};   // of the disk that instances write to: DiskFloor
+  DiskFloorOptions disk_floor = {};
 };
 
 // What the supervisor works with; all of it outlives the supervisor.

@@ -1,10 +1,8 @@
 #include "agent/network/egress.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
 #include <random>
 #include <utility>
@@ -14,9 +12,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "agent/base/descriptors.h"
 #include "agent/base/read_file.h"
 #include "agent/base/run_command.h"
+#include "agent/base/write_file.h"
 #include "agent/network/host.h"
 #include "agent/network/link.h"
 #include "agent/network/rules.h"
@@ -31,38 +29,6 @@ constexpr uint32_t kFirstNumber = 1;
 constexpr uint32_t kMostAddresses = 0xfff0;  // four digits of an interface's name
 constexpr char kProbe[] = "probe-";          // stands for a container in the self-test
 constexpr int kMostLooks = 100;
-
-UniqueFd OpenToWrite(const std::string& path, int flags) {
-  return UniqueFd(OpenDescriptor(
-      [&] { return ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644); }));
-}
-
-bool WriteAll(const UniqueFd& fd, const std::string& text) {
-  const auto size = static_cast<ssize_t>(text.size());
-  return fd.valid() && ::pwrite(fd.get(), text.data(), text.size(), 0) == size;
-}
-
-// Whole or not at all. What is there already needs no room.
-Status KeepFile(const std::string& path, const std::string& text) {
-  if (ReadFileText(path) == text) return absl::OkStatus();
-  const std::string temporary = path + ".new";
-  const UniqueFd fd = OpenToWrite(temporary, O_TRUNC);
-  if (!WriteAll(fd, text) || ::fsync(fd.get()) != 0 ||
-      ::rename(temporary.c_str(), path.c_str()) != 0) {
-    return ErrnoError(errno, "cannot write " + path);
-  }
-  return absl::OkStatus();
-}
-
-// In place: whoever has it mounted sees it change.
-Status OverwriteFile(const std::string& path, const std::string& text) {
-  if (ReadFileText(path) == text) return absl::OkStatus();
-  const UniqueFd fd = OpenToWrite(path, 0);
-  if (!WriteAll(fd, text) || ::ftruncate(fd.get(), static_cast<off_t>(text.size())) != 0) {
-    return ErrnoError(errno, "cannot write " + path);
-  }
-  return absl::OkStatus();
-}
 
 // Milliseconds as a rule. What takes so long on a busy host must not cut instances off.
 constexpr Duration kNftLimit = std::chrono::seconds(60);

@@ -61,6 +61,17 @@ class SmallDisk(unittest.TestCase):
         message = self.fill(self.agent("size=2g,nr_inodes=20000"), abuse.FILL_BY_FILES_SLOWLY)
         self.assertIn("files", message)
 
+    def test_one_that_fills_the_disk_while_there_is_no_agent_is_stopped_by_the_next(self):
+        agent = self.agent()
+        # Lives on by itself: a session would go with the agent.
+        agent.ctr("exec", "abuse/a", "--", "/bin/sh", "-c", "(sleep 2; cat /dev/zero > /big; sleep 1000) > /dev/null 2>&1 &")
+        agent.kill()
+        wait_for(lambda: os.statvfs(agent.root).f_bavail == 0, "the disk to be full")
+        agent.start()
+        wait_for(lambda: [e for e in events(agent, "disk_full") if e["id"] == "a"], "the writer to be stopped")
+        self.assertEqual(agent.json("inspect", "other/a")["generation"], 1)
+        wait_for(lambda: agent.get(host="a.other.localhost")[0] == 200, "the other one to be served")
+
     def test_why_says_that_and_how_much_it_grew(self):
         agent = self.agent()
         agent.apply(abuse.CLASS + 'restart = "never"\n')

@@ -141,7 +141,21 @@ TEST_CASE("a disk that is filled while its containers are measured costs the one
   CHECK(world.quiet->state() == State::kHealthy);
 }
 
-TEST_CASE("a kept disk from before a start between two measurements is not what it grew by, either") {
+TEST_CASE("a disk that is filled while there is no agent costs the one that filled it, too") {
+  FullDisk before;
+  before.Write(*before.quiet, 5);
+  before.Write(*before.writer, 2500);
+  World world(before.store, &before.runtime);
+  world.Advance(1s);
+  const auto state = [&](const char* id) {
+    return (*world.supervisor->Find({"web", id}))->state();
+  };
+  CHECK(state("writer") == State::kStopped);
+  CHECK(state("quiet") == State::kHealthy);
+}
+
+TEST_CASE(
+    "a kept disk from before a start between two measurements is not what it grew by, either") {
   FullDisk world;
   world.SetFree(90'000);
   world.Apply(std::string(kWebClass) + "disk = \"keep\"\n");

@@ -46,6 +46,8 @@ class World {
     options.instance_range = {0x7F4D0000, 16};
     options.class_range = {0x7F4C0000, 16};
     options.log_dir = folder.string();
+    options.disk_floor.memory_file = (folder / "disk-use").string();
+    std::filesystem::create_directories(folder);
     options.now = [] { return clock_now->Now(); };
     options.probe = [this](const Container& container) -> ListenFunction {
       return [this, id = container.id]() -> StatusOr<std::vector<ListeningSocket>> {
