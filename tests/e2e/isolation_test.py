@@ -192,7 +192,7 @@ class Changes(Case):
         check()
         self.agent.ctr("restart", "shrunk/a")
         self.assertEqual(self.agent.get(host="a.shrunk.localhost")[0], 400)
-        self.assertEqual(self.agent.json("inspect", "shrunk/a")["url"], "")
+        self.assertIsNone(self.agent.json("inspect", "shrunk/a")["url"])
 
     def test_an_image_that_takes_the_name_of_another_is_told_and_taken_by_a_restart(self):
         def build(word):

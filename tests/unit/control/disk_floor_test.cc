@@ -167,7 +167,8 @@ TEST_CASE(
   world.Advance(1s);
   world.SetFree(60'000);
   world.runtime.before_measuring = [&] { world.SetFree(0); };
-  world.Advance(2s);
+  world.Advance(1s);
+  world.Advance(1s);
   CHECK(world.Told(event::kDiskLow));
   CHECK(old->state() == State::kHealthy);
 }
