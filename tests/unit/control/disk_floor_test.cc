@@ -154,25 +154,6 @@ TEST_CASE("a disk that is filled while there is no agent costs the one that fill
   CHECK(state("quiet") == State::kHealthy);
 }
 
-TEST_CASE(
-    "a kept disk from before a start between two measurements is not what it grew by, either") {
-  FullDisk world;
-  world.SetFree(90'000);
-  world.Apply(std::string(kWebClass) + "disk = \"keep\"\n");
-  world.Advance(2s);
-  std::shared_ptr<Instance> old = world.Started("web", "old");
-  CHECK(world.Await(world.supervisor->Stop(old, {}, true, world.Deadline(), "test")).ok());
-  world.Started("web", "old");
-  world.Box(*old).disk.bytes = 80'000 * kMiB;
-  world.Advance(1s);
-  world.SetFree(60'000);
-  world.runtime.before_measuring = [&] { world.SetFree(0); };
-  world.Advance(1s);
-  world.Advance(1s);
-  CHECK(world.Told(event::kDiskLow));
-  CHECK(old->state() == State::kHealthy);
-}
-
 TEST_CASE("what was on a kept disk before a start is not what it grew by") {
   FullDisk world;
   world.SetFree(90'000);
