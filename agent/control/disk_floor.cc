@@ -119,7 +119,10 @@ awaitable<Duration> DiskFloor::Look() {
   for (const auto& [id, instance] : live) ids.push_back(id);
   policy::DiskSample sample{clock_.Now(), *space, co_await runtime_.MeasureDisks(std::move(ids))};
   const std::optional<policy::DiskGrower> grower = plan.choose ? Pick(sample, floor) : std::nullopt;
+  const StatusOr<DiskSpace> after = co_await Space();
+  const bool fell = after.ok() && policy::FellMeanwhile(*space, *after, floor);
   earlier_ = std::exchange(base_, std::move(sample));
+  if (!fell) earlier_.reset();
   if (grower) {
     Stop(*live.at(grower->container), *grower, floor);
     // What it gives back is no reason to look at the others.

@@ -67,7 +67,7 @@ class DiskFloor {
   bool low_ = false;
   bool recalled_ = false;                   // what an earlier agent measured, if anything
   std::optional<policy::DiskSample> base_;  // the newest
-  // The one before it: whoever filled the disk while `base_` was made grows no more from there.
+  // The one before it, if the disk was being filled while `base_` was made.
   std::optional<policy::DiskSample> earlier_;
 };
 

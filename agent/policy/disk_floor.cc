@@ -43,6 +43,10 @@ bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor) {
   return space.total_files > 0 && space.free_files < floor.free_files;
 }
 
+bool FellMeanwhile(const DiskSpace& before, const DiskSpace& after, const DiskSpace& floor) {
+  return Fallen(before, after, floor) >= kTelling;
+}
+
 DiskSpace FloorOf(const DiskSpace& space, std::optional<int64_t> min_free) {
   DiskSpace floor;
   floor.free_bytes = min_free.value_or(std::min(kMostFloor, space.total_bytes / 20));

@@ -41,6 +41,10 @@ struct DiskGrower {
   bool is_counted = true;  // false: by more than that, since some of its files can't be counted
 };
 
+// Whether so much went while a measurement was made that it may have counted what its `space` does
+// not tell of: whoever wrote that seems not to grow from there.
+bool FellMeanwhile(const DiskSpace& before, const DiskSpace& after, const DiskSpace& floor);
+
 // Who filled the disk between two measurements: the container that grew most, of the ones that
 // together took at least a quarter of what went. Where some can't be counted, and more went
 // unexplained than that one took, the largest of those. Nobody if none of them is to blame, or too

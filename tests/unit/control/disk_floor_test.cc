@@ -107,6 +107,18 @@ TEST_CASE("room that the agent's reserve gave free is none for the one that fill
   CHECK(world.writer->state() == State::kHealthy);
 }
 
+TEST_CASE("what one wrote before others than instances filled the disk does not stop it") {
+  FullDisk world;
+  world.SetFree(90'000);
+  world.Advance(1s);
+  world.Write(*world.writer, 40'000);
+  world.Advance(1s);
+  world.SetFree(0);
+  world.Advance(1s);
+  CHECK(world.Told(event::kDiskLow));
+  CHECK(world.writer->state() == State::kHealthy);
+}
+
 TEST_CASE("what others than instances write stops none of them") {
   FullDisk world;
   world.SetFree(100);

@@ -92,6 +92,13 @@ TEST_CASE("a disk that stands below its floor costs nobody anything") {
   CHECK_FALSE(Decide(500, 500, std::chrono::hours(1)).measure);
 }
 
+TEST_CASE("a measurement during which much went is not the whole truth") {
+  CHECK(FellMeanwhile(Space(3000), Space(2900), kFloor));
+  CHECK(FellMeanwhile(Space(3000), Space(3000, 890'000), kFloor));
+  CHECK_FALSE(FellMeanwhile(Space(3000), Space(2990), kFloor));
+  CHECK_FALSE(FellMeanwhile(Space(3000), Space(5000), kFloor));
+}
+
 TEST_CASE("files that run out are as bad as bytes") {
   const DiskSample base{kStart, Space(50'000, 10'500), {}};
   const DiskFloorPlan plan = DecideDiskFloor(Space(50'000, 9'000), kFloor, base, kStart);
