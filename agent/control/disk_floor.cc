@@ -51,9 +51,12 @@ std::optional<policy::DiskSample> ParseSample(const std::string& text, MonoTime 
   policy::DiskSample sample{.at = now, .space = {}, .containers = {}};
   DiskSpace& space = sample.space;
   in >> space.total_bytes >> space.free_bytes >> space.total_files >> space.free_files;
-  if (!in) return std::nullopt;
+  const bool fits = space.free_bytes >= 0 && space.free_bytes <= space.total_bytes &&
+                    space.free_files >= 0 && space.free_files <= space.total_files;
+  if (!in || !fits) return std::nullopt;
   std::string id;
   for (DiskAmount amount; in >> id >> amount.bytes >> amount.files >> amount.whole;) {
+    if (amount.bytes < 0 || amount.files < 0) return std::nullopt;
     sample.containers[id] = amount;
   }
   return sample;

@@ -53,6 +53,8 @@ awaitable<void> Instance::Start() {
   ends_ = std::exchange(next_ends_, false);
   if (Status room = CheckRoom(); !room.ok()) {
     if (restart_due_) backoff_until_ = services_.clock.Now() + kFullRetry;
+    // Not what was promised to a later agent (Supervisor::Start).
+    services_.store.WriteBehind({PutObserved{name(), observed()}});
     FailWaiters(room);
     co_return;
   }

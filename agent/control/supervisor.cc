@@ -265,6 +265,12 @@ awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime de
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
   instance->ForgiveFailures();
   if (wait) co_return co_await instance->EnsureHealthy(deadline, std::move(cause));
+  if (Live(*instance)) co_return absl::OkStatus();
+  // Whoever does not wait is promised a start: if this agent is killed, the next one makes it.
+  Observed promised = instance->observed();
+  promised.next_start = clock_.Wall();
+  CTR_CO_RETURN_IF_ERROR(
+      co_await Commit({PutObserved{instance->name(), std::move(promised)}}, Use::kReserve));
   if (!Live(*instance)) instance->RequestStart(std::move(cause));
   co_return absl::OkStatus();
 }

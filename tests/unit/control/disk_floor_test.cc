@@ -1,6 +1,7 @@
 #include "agent/control/disk_floor.h"
 
 #include <algorithm>
+#include <fstream>
 
 #include "tests/unit/control/world.h"
 
@@ -164,6 +165,19 @@ TEST_CASE("a disk that is filled while there is no agent costs the one that fill
   };
   CHECK(state("writer") == State::kStopped);
   CHECK(state("quiet") == State::kHealthy);
+}
+
+TEST_CASE("what an earlier agent left is not believed if it can't be of this disk") {
+  for (const char* left :
+       {"", "x", "1 2 3 4\n", "107374182400 -1 0 0\n", "107374182400 3145728000 0 0\na -5 1 1\n"}) {
+    CAPTURE(left);
+    FullDisk before;
+    before.Write(*before.writer, 2500);
+    std::ofstream(before.folder / "disk-use") << left;
+    World world(before.store, &before.runtime);
+    world.Advance(1s);
+    CHECK((*world.supervisor->Find({"web", "writer"}))->state() == State::kHealthy);
+  }
 }
 
 TEST_CASE("what was on a kept disk before a start is not what it grew by") {

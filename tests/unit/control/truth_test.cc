@@ -200,6 +200,32 @@ TEST_CASE("one that ended as it was put to sleep is not taken for a failure by a
   CHECK(after.supervisor->instances().at({"web", "alice"})->observed().failures == 0);
 }
 
+TEST_CASE("a start that was answered before it was made is made by a later agent") {
+  auto store = std::make_shared<FakeStore>();
+  World before(store, nullptr);
+  before.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = before.Create("web", "alice");
+  store->loses_behind = true;
+  CHECK(before.Await(before.supervisor->Start(alice, false, before.Deadline(), "test")).ok());
+  store->loses_behind = false;
+  World after(store, nullptr);
+  after.Advance(std::chrono::seconds(1));
+  CHECK(after.supervisor->instances().at({"web", "alice"})->state() == State::kHealthy);
+}
+
+TEST_CASE("a start that was answered and then had no place is not made by a later agent") {
+  auto store = std::make_shared<FakeStore>();
+  World before(store, nullptr);
+  before.Apply(std::string(kWebClass) + "max_instances = 1\n[route]\ninstances = 1\n");
+  std::shared_ptr<Instance> alice = before.Started("web", "alice");
+  std::shared_ptr<Instance> bob = before.Create("web", "bob");
+  CHECK(before.Await(before.supervisor->Start(bob, false, before.Deadline(), "test")).ok());
+  CHECK(before.Await(before.supervisor->Stop(alice, {}, true, before.Deadline(), "test")).ok());
+  World after(store, nullptr);
+  after.Advance(std::chrono::minutes(1));
+  CHECK(after.runtime.creates == 0);
+}
+
 TEST_CASE("a container whose task is gone with its exit is lost with the host, not exited") {
   World world;
   world.Apply(kWebClass);
