@@ -8,7 +8,7 @@ import floods
 import kills
 import random_ops
 import stubborn
-from harness import Agent
+from harness import Agent, wait_for
 
 
 class Faults(unittest.TestCase):
@@ -43,6 +43,15 @@ class Faults(unittest.TestCase):
 
     def test_thirty_gets_at_once_all_succeed(self):
         floods.start_storm(self.agent(), 30)
+
+    def test_a_start_that_was_answered_is_made_also_if_the_agent_is_killed_at_once(self):
+        agent = self.agent()
+        agent.apply('name = "web"\nimage = "demo:latest"\ndefault_port = 8080\nsleep_after = "never"\n')
+        for id in range(5):
+            agent.ctr("start", f"web/a{id}", "--no-wait")
+            agent.kill()
+            agent.start()
+            wait_for(lambda: agent.json("inspect", f"web/a{id}")["state"] == "healthy", "the start")
 
     def test_a_damaged_database_does_not_stop_what_runs(self):
         damage.run(self.agent(), 5, instances=3, say=print)
