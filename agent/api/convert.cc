@@ -20,7 +20,10 @@ std::string DefaultProtocol(const ClassConfig& config) {
 // The class's default port is where older instances are reached, too, if it takes requests.
 std::string UrlOfInstance(const Instance& instance) {
   const ClassConfig& newest = *instance.class_state()->config;
-  const bool takes_requests = newest.default_port && DefaultProtocol(newest) == "http";
+  const uint16_t port = newest.default_port.value_or(0);
+  const PortConfig* declared = instance.config().FindPort(port);
+  if (declared == nullptr) declared = newest.FindPort(port);
+  const bool takes_requests = declared != nullptr && declared->protocol == Protocol::kHttp;
   return UrlOf(instance.record().address, takes_requests ? newest : instance.config());
 }
 

@@ -45,6 +45,7 @@ class ClassPool : public std::enable_shared_from_this<ClassPool> {
   // Begins its work, which ends with Close.
   void Start();
   void Close();
+  bool closed() const { return closed_; }
   // The class is another one now; its policy is still `nearest`.
   void Configure();
 

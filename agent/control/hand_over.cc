@@ -309,6 +309,10 @@ void HandOver::Hear(Successor& successor, Message message) {
     endpoint->netns = std::make_shared<const NetworkNamespace>(*std::move(netns));
     endpoint->dial_loopback = awake->dial_loopback;
     endpoint->generation = awake->generation;
+    const auto known = parts_.supervisor.instances().find(awake->name);
+    const bool is_same_start = known != parts_.supervisor.instances().end() &&
+                               known->second->observed().generation == awake->generation;
+    if (is_same_start) endpoint->config = known->second->started_config();
     return TakeAnswer(successor, awake->number, std::move(endpoint));
   } else if (kind == handover::kFailed) {
     StatusOr<handover::Failed> failed = handover::DecodeFailed(message.text);

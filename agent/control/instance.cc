@@ -172,6 +172,7 @@ void Instance::Adopt(Container container, const Observed& seen) {
   observed.generation = container.generation;
   observed.revision = container.revision;
   running_config_ = ConfigOf(container, *class_);
+  begun_ = true;
   container_ = std::move(container);
   start_deadline_ =
       start_over_ ? MonoTime::max() : services_.clock.Now() + running_config_->start_timeout;
@@ -333,11 +334,16 @@ void Instance::RequestStop(StopRequest request) {
   Nudge();
 }
 
-void Instance::StopForDisk(const std::string& container_id, std::string message) {
-  if (!container_ || container_->id != container_id || exit_ || stop_request_) return;
-  stop_request_ =
-      StopRequest{.cause = std::move(message), .reason = StopReason::kDiskFull, .at_once = true};
+bool Instance::StopForDisk(const std::string& container_id, std::string message) {
+  if (!container_ || container_->id != container_id || exit_ || !hurry_.empty()) return false;
+  if (stop_request_ || state() == State::kStopping) {
+    hurry_ = std::move(message);
+  } else {
+    stop_request_ =
+        StopRequest{.cause = std::move(message), .reason = StopReason::kDiskFull, .at_once = true};
+  }
   Nudge();
+  return true;
 }
 
 void Instance::RequestDestroy(std::string cause) {
@@ -560,6 +566,8 @@ void Instance::SetStopped(StopReason reason, std::string message) {
   observed.exit_code.reset();
   if (exit_ && !exit_lost_) observed.exit_code = exit_->code;
   container_.reset();
+  begun_ = false;
+  hurry_.clear();
   probe_ = nullptr;
   exit_.reset();
   exit_lost_ = false;

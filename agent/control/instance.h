@@ -146,7 +146,10 @@ class Instance : public std::enable_shared_from_this<Instance> {
   const std::shared_ptr<Slot>& slot() const { return slot_; }
   const std::optional<Container>& container() const { return container_; }
   // What it runs with; of one that does not run, what its next start would.
-  const ClassConfig& config() const { return container_ ? *running_config_ : *class_->config; }
+  const std::shared_ptr<const ClassConfig>& started_config() const {
+    return begun_ ? running_config_ : class_->config;
+  }
+  const ClassConfig& config() const { return *started_config(); }
   // Whether it is another than the class would give by now: of an older revision, or of what its
   // image's name meant before. A start gives the newest, but for the image of a kept disk, which
   // stays until destroy.
@@ -236,8 +239,9 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // Asks for a stop; a stopped instance stays as it is.
   void RequestStop(StopRequest request);
   // Kills it, if it still runs as that container, because it fills the disk; `message` says how
-  // much. Its restart policy takes that for a failure. It starts again when there is room.
-  void StopForDisk(const std::string& container_id, std::string message);
+  // much. Its restart policy takes that for a failure. It starts again when there is room. One that
+  // is just being stopped is killed at once, and that is all. False: there is nothing to kill.
+  bool StopForDisk(const std::string& container_id, std::string message);
   void RequestDestroy(std::string cause);
 
   // Returns once `reached` holds, or DEADLINE_EXCEEDED. It is asked after every change of state.
@@ -288,10 +292,11 @@ class Instance : public std::enable_shared_from_this<Instance> {
   // time.
   awaitable<std::optional<Status>> StartWithImage();
   awaitable<void> UntilUnwanted();
-  awaitable<Status> StartContainer();
+  // `class_record`: what the start was begun with.
+  awaitable<Status> StartContainer(ClassRecord class_record);
   awaitable<Status> StartProcess();
   awaitable<void> UntilListening();
-  ContainerSpec SpecOf(std::string image) const;
+  ContainerSpec SpecOf(const ClassRecord& class_record, std::string image) const;
   void ProcessStarted();
   awaitable<void> KeepChecking(std::string container_id);
   void NotePassing();
@@ -311,6 +316,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   awaitable<void> StopContainer(StopRequest request, StopReason reason);
   awaitable<void> AwaitDrained(MonoTime deadline);
   awaitable<void> AwaitExit(MonoTime deadline);
+  bool IsHurried() const { return exit_ || destroy_requested_ || !hurry_.empty(); }
   awaitable<void> Kill();
   awaitable<void> Forget();
   awaitable<Status> RemoveContainer();
@@ -346,6 +352,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
   std::string start_cause_;  // of start_requested_
   std::string destroy_cause_;
   std::optional<StopRequest> stop_request_;
+  std::string hurry_;  // why a stop is waited for no longer
   std::list<Waiter*> waiters_;
   size_t held_bytes_ = 0;  // of all of them
   int visits_ = 0;
@@ -363,6 +370,7 @@ class Instance : public std::enable_shared_from_this<Instance> {
 
   // Of the current start.
   std::shared_ptr<const ClassConfig> running_config_;
+  bool begun_ = false;  // a start, with that
   std::optional<Container> container_;
   bool adopted_ = false;                   // its start was an earlier agent's
   bool start_over_ = false;                // and that agent saw it healthy

@@ -126,8 +126,12 @@ awaitable<std::optional<Status>> Instance::StartInTurn() {
   Semaphore::Permit permit = co_await services_.start_queue.Acquire();
   if (stop_request_ || destroy_requested_) co_return std::nullopt;
   permitted_at_ = services_.clock.Now();
+  // As the class is by now, all of it: it may change while the start goes on.
+  begun_ = true;
+  running_config_ = class_->config;
+  record_.observed.revision = class_->revision;
   start_deadline_ = permitted_at_ + running_config_->start_timeout;
-  Status started = co_await StartContainer();
+  Status started = co_await StartContainer(class_->record);
   // A stop ends the wait for a runtime that is away; that is no failure of the start.
   if (absl::IsUnavailable(started) && (stop_request_ || destroy_requested_)) co_return std::nullopt;
   co_return started;
@@ -141,12 +145,11 @@ std::string Instance::StartCause() const {
   return start_requested_ ? start_cause_ : "its restart policy";
 }
 
-awaitable<Status> Instance::StartContainer() {
+awaitable<Status> Instance::StartContainer(ClassRecord class_record) {
   Observed& observed = record_.observed;
   CTR_CO_ASSIGN_OR_RETURN(observed.generation,
                           co_await services_.cluster.Acquire(
                               name(), std::max(observed.generation, newest_generation_)));
-  observed.revision = class_->revision;
   Record(event::kStarting, absl::StrCat("start ", observed.generation));
   CTR_CO_RETURN_IF_ERROR(
       co_await OnWork(services_.work, [folder = LogPath()] { return MakeFolder(folder); }));
@@ -157,8 +160,9 @@ awaitable<Status> Instance::StartContainer() {
   bool reserve_used = false;
   while (absl::IsUnavailable(made.status()) && !stop_request_ && !destroy_requested_) {
     observed.container_id = NewUlid(services_.clock.Wall());
-    made = co_await Before(services_.clock, start_deadline_,
-                           services_.runtime.Create(SpecOf(image)), StartTimeoutError());
+    made =
+        co_await Before(services_.clock, start_deadline_,
+                        services_.runtime.Create(SpecOf(class_record, image)), StartTimeoutError());
     if (IsDiskFull(made.status()) && !std::exchange(reserve_used, true)) {
       co_await services_.disk.NoteRefused();
       made = absl::UnavailableError("");
@@ -195,7 +199,7 @@ awaitable<void> Instance::UntilListening() {
   }
 }
 
-ContainerSpec Instance::SpecOf(std::string image) const {
+ContainerSpec Instance::SpecOf(const ClassRecord& class_record, std::string image) const {
   const ClassConfig& config = *running_config_;
   ContainerSpec spec;
   spec.id = observed().container_id;
@@ -219,7 +223,7 @@ ContainerSpec Instance::SpecOf(std::string image) const {
   spec.security = config.security;
   spec.internet = config.internet;
   spec.keep_disk = config.disk == Disk::kKeep;
-  spec.record = EncodeRecoveryRecord(class_->record, record_);
+  spec.record = EncodeRecoveryRecord(class_record, record_);
   spec.log = {LogPath(), config.log};
   return spec;
 }

@@ -112,8 +112,9 @@ awaitable<void> Instance::StopContainer(StopRequest request, StopReason reason) 
   std::string message;
   if (!exit_) {
     if (!destroy_requested_) {
-      message = absl::StrCat("did not end within ", FormatDuration(grace), " of signal ", signal,
-                             " and was killed");
+      message = hurry_.empty() ? absl::StrCat("did not end within ", FormatDuration(grace),
+                                              " of signal ", signal, " and was killed")
+                               : absl::StrCat("was killed before it ended by itself: ", hurry_);
       Record(event::kKilled, message);
     }
     (co_await services_.runtime.Signal(container_->id, SIGKILL)).IgnoreError();
@@ -143,14 +144,13 @@ awaitable<void> Instance::AwaitDrained(MonoTime deadline) {
     return slot_->busy() || (slot_->tunnels() > 0 &&
                              services_.clock.Now() - slot_->last_tunnel_activity() < kTunnelQuiet);
   };
-  while (serves() && !exit_ && !destroy_requested_ && services_.clock.Now() < deadline) {
+  while (serves() && !IsHurried() && services_.clock.Now() < deadline) {
     co_await alarm_->WaitUntil(std::min(deadline, services_.clock.Now() + kDrainPoll));
   }
 }
 
 awaitable<void> Instance::AwaitExit(MonoTime deadline) {
-  while (!exit_ && !destroy_requested_ && services_.clock.Now() < deadline)
-    co_await alarm_->WaitUntil(deadline);
+  while (!IsHurried() && services_.clock.Now() < deadline) co_await alarm_->WaitUntil(deadline);
 }
 
 awaitable<void> Instance::Kill() {

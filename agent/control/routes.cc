@@ -16,7 +16,21 @@ std::vector<std::shared_ptr<Slot>> PoolOf(const ClassRoute& route) {
   return pool;
 }
 
+// Null: it has its class's ports.
+std::shared_ptr<const ClassConfig> OlderConfig(const Instance& instance) {
+  const std::shared_ptr<const ClassConfig>& started = instance.started_config();
+  const ClassConfig& newest = *instance.class_state()->config;
+  const bool is_same =
+      started->ports == newest.ports && started->default_port == newest.default_port;
+  return is_same ? nullptr : started;
+}
+
 }  // namespace
+
+bool Routes::IsStale(const Instance& instance) const {
+  const auto known = older_.find(instance.name());
+  return published_ && OlderConfig(instance) != (known == older_.end() ? nullptr : known->second);
+}
 
 Status Routes::AddAddress(uint32_t address, const ClassConfig& config) {
   std::vector<Target> added;
@@ -43,6 +57,8 @@ void Routes::Publish(const std::map<std::string, std::shared_ptr<ClassState>>& c
   table->domains = domains_;
   std::set<Target> wanted;
   std::map<std::string, std::shared_ptr<ClassRoute>> routes;
+  published_ = true;
+  older_.clear();
   for (const auto& [name, state] : classes) {
     const ClassConfig& config = *state->config;
     auto route = std::make_shared<ClassRoute>();
@@ -67,9 +83,10 @@ void Routes::Publish(const std::map<std::string, std::shared_ptr<ClassState>>& c
     uint32_t address = instance->record().address;
     table->instances_by_address[address] = {route, instance->slot()};
     for (const PortConfig& port : route->ports) wanted.emplace(address, port.port);
-    const std::vector<PortConfig>& started_with = instance->config().ports;
-    route->has_older_ports = route->has_older_ports || started_with != route->ports;
-    for (const PortConfig& port : started_with) wanted.emplace(address, port.port);
+    if (std::shared_ptr<const ClassConfig> older = OlderConfig(*instance)) {
+      for (const PortConfig& port : older->ports) wanted.emplace(address, port.port);
+      older_[name] = route->older[name.id] = std::move(older);
+    }
   }
   for (const auto& [name, route] : routes) route->pool = PoolOf(*route);
   publisher_.Publish(std::move(table));

@@ -36,6 +36,9 @@ class Routes {
   void Publish(const std::map<std::string, std::shared_ptr<ClassState>>& classes,
                const std::map<InstanceName, std::shared_ptr<Instance>>& instances);
 
+  // Whether that has become wrong by what one instance runs with, or runs no more.
+  bool IsStale(const Instance& instance) const;
+
  private:
   using Target = std::pair<uint32_t, uint16_t>;
 
@@ -43,6 +46,8 @@ class Routes {
   const Steer steer_;
   const std::vector<std::string> domains_;
   std::set<Target> steered_;
+  bool published_ = false;
+  std::map<InstanceName, std::shared_ptr<const ClassConfig>> older_;  // as published
 };
 
 }  // namespace ctr

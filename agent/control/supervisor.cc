@@ -97,6 +97,8 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
                 [this](const InstanceName& name) { Forgotten(name); },
                 [this](const InstanceName& name) {
                   if (auto pool = FindPool(name.class_name)) pool->Changed();
+                  const auto instance = instances_.find(name);
+                  if (instance != instances_.end() && routes_.IsStale(*instance->second)) Publish();
                 },
                 [this](const InstanceName& name, const Status& failure) {
                   if (auto pool = FindPool(name.class_name)) pool->StartFailed(name, failure);
@@ -389,10 +391,11 @@ awaitable<StatusOr<Passage>> Supervisor::Admit(InstanceName name, WakeOrigin ori
                                                MonoTime deadline, std::string cause, size_t bytes) {
   co_await AllowCancellation(false);
   if (name.id.empty()) {
-    if (std::shared_ptr<ClassPool> pool = FindPool(name.class_name)) {
-      co_return co_await pool->Admit(deadline, std::move(cause), bytes);
+    while (const std::shared_ptr<ClassPool> pool = FindPool(name.class_name)) {
+      StatusOr<Passage> passage = co_await pool->Admit(deadline, cause, bytes);
+      if (passage.ok() || !pool->closed()) co_return passage;
     }
-    // Its policy was changed just now.
+    // Its policy was changed just now, or meanwhile.
     CTR_CO_ASSIGN_OR_RETURN(std::shared_ptr<ClassState> class_state, FindClass(name.class_name));
     name.id = PickRoutedId(name.class_name, class_state->config->route_instances);
   }

@@ -38,7 +38,10 @@ StatusOr<Passage> Approach::EnterNow() {
 
 StatusOr<bool> Approach::TryReach(Wish wish) {
   CTR_ASSIGN_OR_RETURN(passage_, EnterNow());
-  if (passage_.slot() && passage_.endpoint()) return TakeKept(wish);
+  if (passage_.slot() && passage_.endpoint()) {
+    CTR_RETURN_IF_ERROR(SettlePort());
+    return TakeKept(wish);
+  }
   passage_ = Passage();
   return false;
 }
@@ -81,21 +84,22 @@ awaitable<Status> Approach::Enter(Wish wish, Cause cause) {
       route_.id = name_.id = route_.slot->name().id;
     }
   }
-  co_return absl::OkStatus();
+  co_return SettlePort();
 }
 
-uint16_t Approach::Port() const {
+Status Approach::SettlePort() {
+  port_ = route_.port;
   const ClassConfig* const started = passage_.endpoint()->config.get();
-  if (started == nullptr || started->FindPort(route_.port) != nullptr) return route_.port;
-  const bool is_default = route_.port == route_.class_route->default_port;
-  return is_default ? started->default_port.value_or(route_.port) : route_.port;
+  if (started == nullptr) return absl::OkStatus();
+  CTR_ASSIGN_OR_RETURN(port_, PortOn(route_, name_.id, *started, loop_.routes.Newest()));
+  return absl::OkStatus();
 }
 
 bool Approach::TakeKept(Wish wish) {
   upstream_ = nullptr;
   if (wish.pooled) {
     upstream_ =
-        loop_.upstreams.Take(passage_.endpoint(), Port(), loop_.clock.Now(), wish.can_send_again);
+        loop_.upstreams.Take(passage_.endpoint(), port_, loop_.clock.Now(), wish.can_send_again);
   }
   reused_ = upstream_ != nullptr;
   return reused_;
@@ -103,7 +107,7 @@ bool Approach::TakeKept(Wish wish) {
 
 awaitable<Status> Approach::Connect(Wish wish) {
   if (TakeKept(wish)) co_return absl::OkStatus();
-  CTR_CO_ASSIGN_OR_RETURN(upstream_, co_await Dial(loop_.poller, passage_.endpoint(), Port(),
+  CTR_CO_ASSIGN_OR_RETURN(upstream_, co_await Dial(loop_.poller, passage_.endpoint(), port_,
                                                    loop_.limits.dial_timeout));
   co_return absl::OkStatus();
 }

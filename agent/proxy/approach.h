@@ -67,8 +67,8 @@ class Approach {
   awaitable<Status> Enter(Wish wish, Cause cause);
   awaitable<Status> Connect(Wish wish);
   bool TakeKept(Wish wish);
-  // Of the instance: one that runs and has not declared the class's default port has its own.
-  uint16_t Port() const;
+  // Once it was let in.
+  Status SettlePort();
 
   LoopContext& loop_;
   Route route_;
@@ -77,6 +77,7 @@ class Approach {
   WakeOrigin origin_ = WakeOrigin::kRequest;
   MonoTime hold_until_;
   Passage passage_;
+  uint16_t port_ = 0;  // of the instance that it was let into
   UpstreamPtr upstream_;
   bool reused_ = false;
   Duration waited_{0};               // for wakes

@@ -100,11 +100,11 @@ bool Disagree(const Choice& a, const Choice& b) {
   return a.class_name != b.class_name || (!a.id.empty() && !b.id.empty() && a.id != b.id);
 }
 
-// Of an instance that may run with other ports than its class has by now; else null.
-std::shared_ptr<const ClassConfig> OlderConfig(const ClassRoute& class_route, const Slot* slot) {
-  if (slot == nullptr || !class_route.has_older_ports) return nullptr;
-  const std::shared_ptr<const Endpoint> endpoint = slot->endpoint();
-  return endpoint ? endpoint->config : nullptr;
+// Of an instance that runs with other ports than its class has by now; else null.
+const ClassConfig* OlderConfig(const ClassRoute& class_route, std::string_view id) {
+  if (class_route.older.empty()) return nullptr;
+  const auto found = class_route.older.find(id);
+  return found == class_route.older.end() ? nullptr : found->second.get();
 }
 
 const PortConfig* FindDeclared(const ClassRoute& class_route, const ClassConfig* older,
@@ -118,10 +118,10 @@ const PortConfig* FindDeclared(const ClassRoute& class_route, const ClassConfig*
 }
 
 // Where a request goes that says no port. Of an older instance it is the class's, too, if that can
-// take one: an Approach knows what it is there.
+// take one: PortOn knows what it is there.
 uint16_t DefaultPort(const ClassRoute& class_route, const ClassConfig* older) {
   if (older == nullptr || !older->default_port) return class_route.default_port;
-  const PortConfig* newest = FindDeclared(class_route, nullptr, class_route.default_port);
+  const PortConfig* newest = FindDeclared(class_route, older, class_route.default_port);
   const bool takes_requests = newest != nullptr && newest->protocol == Protocol::kHttp;
   return takes_requests ? newest->port : *older->default_port;
 }
@@ -145,14 +145,14 @@ StatusOr<uint16_t> ChoosePort(const ClassRoute& class_route, const ClassConfig* 
   return port;
 }
 
-Status CheckPort(const ClassRoute& class_route, const ClassConfig* older, uint16_t port,
-                 bool connection) {
+StatusOr<Protocol> CheckPort(const ClassRoute& class_route, const ClassConfig* older, uint16_t port,
+                             bool connection) {
   const PortConfig* declared = FindDeclared(class_route, older, port);
   if (declared == nullptr) {
     return BadRequest(absl::StrCat("class ", class_route.name, " declares no port ", port,
                                    "; add it to the class file as [[port]]"));
   }
-  if (declared->protocol == Protocol::kHttp || connection) return absl::OkStatus();
+  if (declared->protocol == Protocol::kHttp || connection) return declared->protocol;
   return BadRequest(absl::StrCat("port ", port, " of class ", class_route.name,
                                  " speaks tcp, not http; connect to the instance's address"));
 }
@@ -171,8 +171,9 @@ StatusOr<Route> RouteByAddress(std::shared_ptr<const ClassRoute> class_route,
                      slot ? slot->name().ToString() : "class " + class_route->name,
                      "; the request's Ctr-Instance or Ctr-Class says something else"));
   }
-  const std::shared_ptr<const ClassConfig> older = OlderConfig(*class_route, slot.get());
-  CTR_RETURN_IF_ERROR(CheckPort(*class_route, older.get(), target.local_port, target.connection));
+  const ClassConfig* older = OlderConfig(*class_route, here.id);
+  CTR_ASSIGN_OR_RETURN(const Protocol protocol,
+                       CheckPort(*class_route, older, target.local_port, target.connection));
   if (!target.ctr_port.empty() && target.ctr_port != std::to_string(target.local_port)) {
     return BadRequest(absl::StrCat("Ctr-Port: ", Text(target.ctr_port), " on a connection to port ",
                                    target.local_port, "; connect to the port that is meant"));
@@ -182,6 +183,7 @@ StatusOr<Route> RouteByAddress(std::shared_ptr<const ClassRoute> class_route,
   route.class_route = std::move(class_route);
   route.slot = std::move(slot);
   route.port = target.local_port;
+  route.protocol = protocol;
   return route;
 }
 
@@ -194,16 +196,16 @@ StatusOr<Route> RouteByChoice(const RouteTable& table, const Choice& choice,
   }
   Route route;
   route.class_route = found->second;
-  if (!choice.id.empty()) {
-    const auto slot = route.class_route->slots.find(choice.id);
-    if (slot != route.class_route->slots.end()) route.slot = slot->second;
-  }
-  const auto older = OlderConfig(*route.class_route, route.slot.get());
-  CTR_ASSIGN_OR_RETURN(route.port, ChoosePort(*route.class_route, older.get(), ctr_port));
-  CTR_RETURN_IF_ERROR(CheckPort(*route.class_route, older.get(), route.port, false));
+  const ClassConfig* older = OlderConfig(*route.class_route, choice.id);
+  CTR_ASSIGN_OR_RETURN(route.port, ChoosePort(*route.class_route, older, ctr_port));
+  CTR_ASSIGN_OR_RETURN(route.protocol, CheckPort(*route.class_route, older, route.port, false));
   if (choice.id.empty()) return route;
   route.id = choice.id;
-  if (route.slot) return route;
+  if (auto slot = route.class_route->slots.find(choice.id);
+      slot != route.class_route->slots.end()) {
+    route.slot = slot->second;
+    return route;
+  }
   if (Status valid = CheckDnsLabel(choice.id, "instance ID"); !valid.ok()) {
     return BadRequest(std::string(valid.message()));
   }
@@ -225,10 +227,27 @@ std::string ClassOf(const Status& error) {
   return name ? std::string(*name) : "";
 }
 
-Protocol ProtocolOf(const Route& route) {
-  const auto older = OlderConfig(*route.class_route, route.slot.get());
-  const PortConfig* declared = FindDeclared(*route.class_route, older.get(), route.port);
-  return declared != nullptr ? declared->protocol : Protocol::kHttp;
+StatusOr<uint16_t> PortOn(const Route& route, const std::string& id, const ClassConfig& started,
+                          const RouteTable& newest) {
+  const auto fits = [&](const PortConfig* port) {
+    return port != nullptr && port->protocol == route.protocol;
+  };
+  const PortConfig* declared = started.FindPort(route.port);
+  if (fits(declared)) return route.port;
+  if (started.default_port && route.port == route.class_route->default_port &&
+      fits(started.FindPort(*started.default_port))) {
+    return *started.default_port;
+  }
+  // Its class has declared it since.
+  const auto found = newest.classes.find(route.class_route->name);
+  if (declared == nullptr && found != newest.classes.end() &&
+      fits(FindDeclared(*found->second, nullptr, route.port))) {
+    return route.port;
+  }
+  return BadRequest(
+      absl::StrCat(route.class_route->name, "/", id, " was started ",
+                   declared == nullptr ? "without port " : "with another protocol on port ",
+                   route.port, "; see: ctr class show ", route.class_route->name));
 }
 
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target) {

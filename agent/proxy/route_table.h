@@ -23,7 +23,8 @@ struct ClassRoute {
   std::string name;
   uint16_t default_port = 0;  // 0: a job, nothing to reach
   std::vector<PortConfig> ports;
-  bool has_older_ports = false;  // some instance runs that was started with other ones
+  // Those who run and were started with other ports, by ID.
+  std::map<std::string, std::shared_ptr<const ClassConfig>, std::less<>> older;
   bool create_by_request = false;
   RoutePolicy policy = RoutePolicy::kRandom;
   int route_instances = 3;
@@ -108,6 +109,7 @@ struct Route {
   std::string id;
   std::shared_ptr<Slot> slot;  // null: the ID is not known yet, or the policy picks
   uint16_t port = 0;
+  Protocol protocol = Protocol::kHttp;  // that the port is declared to speak
 };
 
 // Resolves by the address that was connected to, else by the Ctr- fields, else by name
@@ -118,8 +120,11 @@ struct Route {
 // well.
 StatusOr<Route> ResolveRoute(const RouteTable& table, const RequestTarget& target);
 
-// What the port of a route that was resolved speaks.
-Protocol ProtocolOf(const Route& route);
+// Which port it is of the instance `id` that was let in, as it was started: since the route was
+// found it may have been started anew, or the policy has picked an older one. The class's default
+// port is each one's own. BAD_REQUEST if it has no such port, also by what `newest` says.
+StatusOr<uint16_t> PortOn(const Route& route, const std::string& id, const ClassConfig& started,
+                          const RouteTable& newest);
 
 // The class whose instance a ResolveRoute that failed did not know; "" if it failed otherwise.
 std::string ClassOf(const Status& error);

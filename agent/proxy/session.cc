@@ -112,7 +112,7 @@ void Session::CloseIfIdle() {
 awaitable<void> Session::Run() {
   if (kind_ == ListenerKind::kSteered) {
     if (StatusOr<Route> route = FindConnectionRoute();
-        route.ok() && ProtocolOf(*route) == Protocol::kTcp) {
+        route.ok() && route->protocol == Protocol::kTcp) {
       co_return co_await PassThrough();
     }
   }

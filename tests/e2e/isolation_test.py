@@ -194,6 +194,28 @@ class Changes(Case):
         self.assertEqual(self.agent.get(host="a.shrunk.localhost")[0], 400)
         self.assertIsNone(self.agent.json("inspect", "shrunk/a")["url"])
 
+    def test_a_class_that_changes_while_starts_wait_their_turn_is_told_of_each_as_it_runs(self):
+        def loose(revision):
+            return ('name = "queue"\nimage = "demo:latest"\ndefault_port = 8080\nenv = { REVISION = "%s" }\n' % revision
+                    + ('[security]\ncap_add = ["SYS_ADMIN"]\n' if revision == "old" else ""))
+
+        self.agent.apply(loose("old"))
+        self.addCleanup(self.agent.ctr, "class", "rm", "queue", "--force")
+        names = [f"queue/i{i}" for i in range(12)]
+        for name in names:
+            self.agent.ctr("start", name, "--no-wait")
+        self.agent.apply(loose("new"))
+        for name in names:
+            self.agent.ctr("start", name)
+        self.agent.kill()
+        self.agent.start()
+        for shown in self.agent.json("ls"):
+            if shown["class"] != "queue":
+                continue
+            runs = self.agent.ctr("exec", "queue/" + shown["id"], "--", "sh", "-c", "echo $REVISION")
+            self.assertEqual(shown["outdated"], runs == "old", shown)
+            self.assertEqual(self.agent.get(host=shown["id"] + ".queue.localhost")[0], 200)
+
     def test_an_image_that_takes_the_name_of_another_is_told_and_taken_by_a_restart(self):
         def build(word):
             with tempfile.TemporaryDirectory(prefix="ctr-build-") as folder:

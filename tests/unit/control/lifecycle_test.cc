@@ -265,6 +265,69 @@ TEST_CASE("a restart is a new container of the class as it is now") {
   CHECK(alice->observed().generation == 2);
 }
 
+std::string Ports(const World& world, const std::string& id) {
+  const uint32_t address = (*world.supervisor->Find({"web", id}))->record().address;
+  std::string ports;
+  for (const auto& [steered, port] : world.steered) {
+    if (steered == address) ports += std::to_string(port) + " ";
+  }
+  return ports;
+}
+
+constexpr char kMovedClass[] = R"(
+name = "web"
+image = "demo:latest"
+default_port = 9090
+env = { PORT = "9090" }
+)";
+
+TEST_CASE("a start that waits its turn while its class changes is one of the class as it is then") {
+  World world;
+  world.Apply(kWebClass);
+  world.runtime.hold_create = true;
+  std::vector<std::shared_ptr<Instance>> all;
+  for (int i = 0; i < 6; ++i) {
+    all.push_back(world.Create("web", "a" + std::to_string(i)));
+    CHECK(world.Await(world.supervisor->Start(all.back(), false, world.Deadline(), "")).ok());
+  }
+  world.Apply(kMovedClass);
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(world.runtime.containers.size() == 6);
+  for (const auto& [id, box] : world.runtime.containers) {
+    const bool is_old = !box.spec.env.contains("PORT");
+    const Instance& instance = **world.supervisor->Find(box.spec.name);
+    CAPTURE(box.spec.name.id);
+    CHECK(instance.Outdated() == is_old);
+    CHECK(box.spec.revision == instance.observed().revision);
+    CHECK((box.spec.record.find("9090") == std::string::npos) == is_old);
+    CHECK(Ports(world, box.spec.name.id) == (is_old ? "8080 9090 " : "9090 "));
+  }
+}
+
+TEST_CASE("the ports that a start was begun with are open from then on, until it ends") {
+  World world;
+  world.Apply(kWebClass);
+  world.runtime.hold_create = true;
+  std::shared_ptr<Instance> alice = world.Create("web", "alice");
+  CHECK(world.Await(world.supervisor->Start(alice, false, world.Deadline(), "")).ok());
+  world.Apply("name = \"web\"\nimage = \"demo:latest\"\n");
+  CHECK(Ports(world, "alice") == "8080 ");
+  CHECK(world.publisher.Get()->classes.at("web")->older.contains("alice"));
+  world.runtime.Release();
+  world.Settle();
+  REQUIRE(alice->state() == State::kHealthy);
+  CHECK(Ports(world, "alice") == "8080 ");
+
+  World later(world.store, &world.runtime);
+  CHECK(Ports(later, "alice") == "8080 ");
+  CHECK(later.publisher.Get()->classes.at("web")->older.contains("alice"));
+
+  CHECK(world.Await(world.supervisor->Stop(alice, {}, true, world.Deadline(), "")).ok());
+  CHECK(Ports(world, "alice").empty());
+  CHECK(world.publisher.Get()->classes.at("web")->older.empty());
+}
+
 TEST_CASE("a restart that has no place in its class is refused before anything is stopped") {
   World world;
   world.Apply(kWebClass);

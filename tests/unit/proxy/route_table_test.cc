@@ -200,29 +200,25 @@ class OlderPorts {
     auto web = std::make_shared<ClassRoute>(*table_.classes.at("web"));
     web->default_port = now.empty() ? 0 : now[0].port;
     web->ports = std::move(now);
-    web->has_older_ports = true;
-    alice_ = web->slots.at("alice");
-    table_.classes["web"] = table_.classes_by_address[kWeb] = web;
-    table_.instances_by_address[kAlice].class_route = web;
     auto started = std::make_shared<ClassConfig>();
     started->default_port = 8080;
     started->ports = {{8080, Protocol::kHttp}, {5432, Protocol::kTcp}};
-    alice_->Open(std::make_shared<Endpoint>(Endpoint{.netns = nullptr, .config = started}));
+    web->older["alice"] = std::move(started);
+    web_ = web;
+    table_.classes["web"] = table_.classes_by_address[kWeb] = web;
+    table_.instances_by_address[kAlice].class_route = web;
   }
-  void End() {
-    alice_->Close();
-    alice_->ForgetEndpoint();
-  }
+  void End() { web_->older.clear(); }
   std::string Resolve(RequestTarget target, std::string_view ctr_port = "") {
     target.ctr_port = ctr_port;
     StatusOr<Route> route = ResolveRoute(table_, target);
     if (!route.ok()) return ErrorCodeOf(route.status());
-    return std::to_string(route->port) + (ProtocolOf(*route) == Protocol::kTcp ? " tcp" : " http");
+    return std::to_string(route->port) + (route->protocol == Protocol::kTcp ? " tcp" : " http");
   }
 
  private:
   RouteTable table_;
-  std::shared_ptr<Slot> alice_;
+  std::shared_ptr<ClassRoute> web_;
 };
 
 TEST_CASE("an instance that runs has the ports that it was started with until it ends") {
@@ -255,6 +251,52 @@ TEST_CASE("a port that changes its protocol keeps the older one where it runs") 
   OlderPorts world({{8080, Protocol::kTcp}, {5432, Protocol::kHttp}});
   CHECK(world.Resolve(ByHost("alice.web.localhost")) == "8080 http");
   CHECK(world.Resolve(ByAddress(kAlice, 5432)) == "bad_request");
+}
+
+TEST_CASE("a new default port that the older instance has as one of tcp is not its default") {
+  OlderPorts world({{5432, Protocol::kHttp}, {8080, Protocol::kHttp}});
+  CHECK(world.Resolve(ByHost("alice.web.localhost")) == "8080 http");
+}
+
+ClassConfig StartedWith(std::vector<PortConfig> ports) {
+  ClassConfig started;
+  if (!ports.empty()) started.default_port = ports[0].port;
+  started.ports = std::move(ports);
+  return started;
+}
+
+// Which port of alice, once she was let in; 0 if the request is refused then. web has 8080 and
+// 9090, both http, when the route is found, and `newest` later.
+int PortOnAlice(const ClassConfig& started, std::string_view ctr_port,
+                const RouteTable& newest = MakeTable()) {
+  RequestTarget target = ByHost("alice.web.localhost");
+  target.ctr_port = ctr_port;
+  StatusOr<Route> route = ResolveRoute(MakeTable(), target);
+  REQUIRE(route.ok());
+  StatusOr<uint16_t> port = PortOn(*route, "alice", started, newest);
+  if (!port.ok()) CHECK(ErrorCodeOf(port.status()) == "bad_request");
+  return port.value_or(0);
+}
+
+TEST_CASE("a request goes to the port that it was found for, or to the instance's own default") {
+  CHECK(PortOnAlice(StartedWith({{8080, Protocol::kHttp}}), "") == 8080);
+  CHECK(PortOnAlice(StartedWith({{80, Protocol::kHttp}}), "") == 80);
+  CHECK(PortOnAlice(StartedWith({{80, Protocol::kHttp}, {8080, Protocol::kHttp}}), "") == 8080);
+  CHECK(PortOnAlice(StartedWith({{80, Protocol::kHttp}, {8080, Protocol::kTcp}}), "") == 80);
+}
+
+TEST_CASE("a request that waited while its instance was started anew meets no undeclared port") {
+  RouteTable without = MakeTable();
+  auto web = std::make_shared<ClassRoute>(*without.classes.at("web"));
+  web->ports = {{80, Protocol::kHttp}};
+  web->default_port = 80;
+  without.classes["web"] = web;
+  const ClassConfig started = StartedWith({{80, Protocol::kHttp}});
+  CHECK(PortOnAlice(started, "9090", without) == 0);
+  CHECK(PortOnAlice(StartedWith({}), "", without) == 0);
+  CHECK(PortOnAlice(StartedWith({{80, Protocol::kTcp}}), "", without) == 0);
+  CHECK(PortOnAlice(StartedWith({{8080, Protocol::kTcp}}), "", without) == 0);
+  CHECK(PortOnAlice(started, "9090") == 9090);  // which its class has declared since its start
 }
 
 TEST_CASE("a class's address routes by the class's policy") {
