@@ -17,6 +17,9 @@ namespace {
 
 constexpr Duration kFloorInterval = std::chrono::seconds(1);
 constexpr Duration kFloorIntervalNear = std::chrono::milliseconds(250);
+// While the disk stays low it is asked who filled it since there was room, again and again.
+constexpr Duration kLatePause = std::chrono::seconds(1);
+constexpr Duration kMostLatePause = std::chrono::minutes(1);
 
 std::string SizeText(int64_t bytes) {
   constexpr double kMiB = 1 << 20;
@@ -25,13 +28,20 @@ std::string SizeText(int64_t bytes) {
 }
 
 // "812.0 MiB were free, and min_free is 1.0 GiB".
-std::string ShortageText(const DiskSpace& space, const DiskSpace& floor) {
-  if (policy::FilesAreShort(space, floor)) {
+std::string ShortageText(const DiskSpace& space, const DiskSpace& floor, bool by_files) {
+  if (by_files) {
     return absl::StrCat("room for ", space.free_files, " more files was left, of ",
                         space.total_files);
   }
-  return absl::StrCat(SizeText(space.free_bytes), " were free, and min_free is ",
-                      SizeText(floor.free_bytes));
+  return absl::StrCat(SizeText(std::max<int64_t>(space.free_bytes, 0)),
+                      " were free, and min_free is ", SizeText(floor.free_bytes));
+}
+
+bool IsKept(const Instance& instance) { return instance.config().disk == Disk::kKeep; }
+
+// By what it keeps, see policy::DiskSample.
+std::string KeyOf(const Instance& instance) {
+  return IsKept(instance) ? instance.name().ToString() : instance.container()->id;
 }
 
 // A line of the file system, and one for each container.
@@ -51,8 +61,9 @@ std::optional<policy::DiskSample> ParseSample(const std::string& text, MonoTime 
   policy::DiskSample sample{.at = now, .space = {}, .containers = {}};
   DiskSpace& space = sample.space;
   in >> space.total_bytes >> space.free_bytes >> space.total_files >> space.free_files;
-  const bool fits = space.free_bytes >= 0 && space.free_bytes <= space.total_bytes &&
-                    space.free_files >= 0 && space.free_files <= space.total_files;
+  const bool fits = space.free_bytes >= -space.total_bytes &&
+                    space.free_bytes <= space.total_bytes && space.free_files >= 0 &&
+                    space.free_files <= space.total_files;
   if (!in || !fits) return std::nullopt;
   std::string id;
   for (DiskAmount amount; in >> id >> amount.bytes >> amount.files >> amount.whole;) {
@@ -74,16 +85,17 @@ awaitable<void> DiskFloor::Run() {
 DiskFloor::Live DiskFloor::LiveInstances() const {
   Live live;
   for (const auto& [name, instance] : instances_) {
-    if (instance->container()) live[instance->container()->id] = instance;
+    if (!instance->container()) continue;
+    live[KeyOf(*instance)] = {instance, instance->container()->id};
   }
   return live;
 }
 
-// Whoever filled the disk would fill the agent's reserve as well.
+// Whoever filled the disk would fill the agent's reserve as well: less than nothing is left then.
 awaitable<StatusOr<DiskSpace>> DiskFloor::Space() {
   StatusOr<DiskSpace> space = co_await runtime_.Space();
   if (space.ok()) {
-    space->free_bytes = std::max<int64_t>(space->free_bytes - guard_.GivenUpOn(*space), 0);
+    space->free_bytes -= guard_.GivenUpOn(*space);
   }
   co_return space;
 }
@@ -109,76 +121,113 @@ awaitable<void> DiskFloor::Remember() {
 
 awaitable<Duration> DiskFloor::Look() {
   const StatusOr<DiskSpace> space = co_await Space();
-  if (!space.ok()) co_return kFloorInterval;
+  if (!space.ok()) {
+    low_ = false;
+    co_return kFloorInterval;
+  }
   co_await Recall(*space);
   const Live live = LiveInstances();
   co_await NoteKeptDisks(live);
   const DiskSpace floor = policy::FloorOf(*space, options_.min_free_bytes);
   const policy::DiskFloorPlan plan = policy::DecideDiskFloor(*space, floor, base_, clock_.Now());
   NoteLow(plan.low, *space, floor);
-  if (!plan.measure) co_return plan.near ? kFloorIntervalNear : kFloorInterval;
+  const bool late = plan.low && clock_.Now() >= late_at_;
+  if (!plan.measure && !late) co_return plan.near ? kFloorIntervalNear : kFloorInterval;
 
-  std::vector<std::string> ids;
-  for (const auto& [id, instance] : live) ids.push_back(id);
-  policy::DiskSample sample{clock_.Now(), *space, co_await runtime_.MeasureDisks(std::move(ids))};
-  const std::optional<policy::DiskGrower> grower = plan.choose ? Pick(sample, floor) : std::nullopt;
+  policy::DiskSample sample{clock_.Now(), *space, co_await Measure(live)};
+  std::optional<policy::DiskGrower> grower;
+  if (plan.choose) grower = policy::PickDiskGrower(*base_, sample, floor);
+  if (!grower && anchor_ && (plan.choose || late)) {
+    grower = policy::PickDiskGrower(*anchor_, sample, floor);
+  }
   const StatusOr<DiskSpace> after = co_await Space();
   const bool fell = after.ok() && policy::FellMeanwhile(*space, *after, floor);
-  earlier_ = std::exchange(base_, std::move(sample));
-  if (!fell) earlier_.reset();
+  KeepOthers(sample);
+  if (!plan.low && !fell) anchor_ = sample;
+  base_ = std::move(sample);
   if (grower) {
-    Stop(*live.at(grower->container), *grower, floor);
-    // What it gives back is no reason to look at the others.
-    base_.reset();
-    earlier_.reset();
-  } else {
-    co_await Remember();
+    Stop(live.at(grower->container), *grower, floor);
+  } else if (late) {
+    late_pause_ = std::min(2 * late_pause_, kMostLatePause);
+    late_at_ = clock_.Now() + late_pause_;
   }
+  co_await Remember();
   co_return plan.near ? kFloorIntervalNear : kFloorInterval;
 }
 
-std::optional<policy::DiskGrower> DiskFloor::Pick(const policy::DiskSample& sample,
-                                                  const DiskSpace& floor) const {
-  std::optional<policy::DiskGrower> grower = policy::PickDiskGrower(*base_, sample, floor);
-  if (!grower && earlier_) grower = policy::PickDiskGrower(*earlier_, sample, floor);
-  return grower;
+awaitable<std::map<std::string, DiskAmount>> DiskFloor::Measure(const Live& live) {
+  std::vector<std::string> ids;
+  for (const auto& [key, one] : live) ids.push_back(one.container_id);
+  std::map<std::string, DiskAmount> measured = co_await runtime_.MeasureDisks(std::move(ids));
+  std::map<std::string, DiskAmount> amounts;
+  for (const auto& [key, one] : live) {
+    const auto found = measured.find(one.container_id);
+    if (found != measured.end()) amounts[key] = found->second;
+  }
+  co_return amounts;
+}
+
+// A disk that is kept grows from what it had when its instance stopped.
+void DiskFloor::KeepOthers(policy::DiskSample& sample) const {
+  if (!base_) return;
+  for (const auto& [name, instance] : instances_) {
+    if (!IsKept(*instance)) continue;
+    const auto known = base_->containers.find(name.ToString());
+    if (known != base_->containers.end()) sample.containers.insert(*known);
+  }
 }
 
 // Whoever was started since the newest measurement began with nothing, unless its disk was kept
 // from an earlier start.
 awaitable<void> DiskFloor::NoteKeptDisks(const Live& live) {
-  std::vector<std::string> ids;
-  for (const auto& [id, instance] : live) {
-    const bool keeps =
-        instance->config().disk == Disk::kKeep && instance->observed().generation > 1;
-    if (keeps && base_ && !base_->containers.contains(id)) ids.push_back(id);
+  if (!base_) co_return;
+  std::map<std::string, DiskAmount> kept;
+  Live unknown;
+  for (const auto& [key, one] : live) {
+    if (!IsKept(*one.instance) || base_->containers.contains(key)) continue;
+    if (one.instance->observed().generation > 1) {
+      unknown[key] = one;
+    } else {
+      kept[key] = DiskAmount();
+    }
   }
-  if (ids.empty()) co_return;
-  std::map<std::string, DiskAmount> kept = co_await runtime_.MeasureDisks(std::move(ids));
-  if (earlier_) earlier_->containers.insert(kept.begin(), kept.end());
-  base_->containers.merge(kept);
+  if (!unknown.empty()) kept.merge(co_await Measure(unknown));
+  base_->containers.insert(kept.begin(), kept.end());
+  if (anchor_) anchor_->containers.insert(kept.begin(), kept.end());
 }
 
-void DiskFloor::Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor) {
-  const DiskSpace& space = base_->space;
-  const std::string growth = policy::FilesAreShort(space, floor)
-                                 ? absl::StrCat(grower.files, " files")
-                                 : SizeText(grower.bytes);
+void DiskFloor::Stop(const LiveOne& one, const policy::DiskGrower& grower, const DiskSpace& floor) {
+  const std::string growth =
+      grower.by_files ? absl::StrCat(grower.files, " files") : SizeText(grower.bytes);
   const std::string what = grower.is_counted
                                ? absl::StrCat("its files had grown most, by ", growth)
                                : std::string(
                                      "not all its files can be counted, and none that can "
                                      "have grown as much as is missing");
-  const std::string message = absl::StrCat(what, ", when ", ShortageText(space, floor));
-  spdlog::error("{}: stopped: {}", instance.name().ToString(), message);
-  instance.StopForDisk(grower.container, message);
+  const std::string message =
+      absl::StrCat(what, ", when ", ShortageText(base_->space, floor, grower.by_files));
+  if (one.instance->StopForDisk(one.container_id, message)) {
+    spdlog::error("{}: stopped: {}", one.instance->name().ToString(), message);
+  }
+  // What it gives back is there in a moment; who goes on filling the disk is looked for then.
+  late_pause_ = kLatePause;
+  late_at_ = clock_.Now() + late_pause_;
+  if (!anchor_ || !IsKept(*one.instance)) return;
+  // Nobody else has taken what it keeps.
+  anchor_->containers[grower.container] = base_->containers[grower.container];
+  anchor_->space.free_bytes -= grower.bytes;
+  anchor_->space.free_files -= grower.files;
 }
 
 void DiskFloor::NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor) {
-  if (std::exchange(low_, low) == low) return;
+  low_ = low;
+  if (std::exchange(told_low_, low) == low) return;
   if (low) {
+    late_pause_ = kLatePause;
+    late_at_ = clock_.Now() + late_pause_;
     const std::string message =
-        absl::StrCat("the disk that instances write to runs full (", ShortageText(space, floor),
+        absl::StrCat("the disk that instances write to runs full (",
+                     ShortageText(space, floor, !policy::BytesAreShort(space, floor)),
                      "): the one that grows most will be stopped; make room");
     spdlog::error("{}", message);
     events_.Record({.type = event::kDiskLow, .message = message});

@@ -40,20 +40,24 @@ class DiskFloor {
   // Never returns; may be cancelled.
   awaitable<void> Run();
 
-  // Below the floor at the last look. Its address stays.
+  // Below the floor at the last look, and before the first. Its address stays.
   const bool& low() const { return low_; }
 
  private:
-  using Live = std::map<std::string, std::shared_ptr<Instance>>;  // by container ID
+  struct LiveOne {
+    std::shared_ptr<Instance> instance;
+    std::string container_id;
+  };
+  using Live = std::map<std::string, LiveOne>;  // by what they keep: policy::DiskSample
 
   awaitable<StatusOr<DiskSpace>> Space();
   awaitable<void> Recall(const DiskSpace& space);
   awaitable<void> Remember();
   awaitable<Duration> Look();
-  std::optional<policy::DiskGrower> Pick(const policy::DiskSample& sample,
-                                         const DiskSpace& floor) const;
+  awaitable<std::map<std::string, DiskAmount>> Measure(const Live& live);
+  void KeepOthers(policy::DiskSample& sample) const;
   awaitable<void> NoteKeptDisks(const Live& live);
-  void Stop(Instance& instance, const policy::DiskGrower& grower, const DiskSpace& floor);
+  void Stop(const LiveOne& one, const policy::DiskGrower& grower, const DiskSpace& floor);
   void NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor);
   Live LiveInstances() const;
 
@@ -64,11 +68,13 @@ class DiskFloor {
   const std::map<InstanceName, std::shared_ptr<Instance>>& instances_;
   const DiskGuard& guard_;
   const DiskFloorOptions options_;
-  bool low_ = false;
-  bool recalled_ = false;                   // what an earlier agent measured, if anything
-  std::optional<policy::DiskSample> base_;  // the newest
-  // The one before it, if the disk was being filled while `base_` was made.
-  std::optional<policy::DiskSample> earlier_;
+  bool low_ = true;
+  bool told_low_ = false;
+  bool recalled_ = false;                     // what an earlier agent measured, if anything
+  std::optional<policy::DiskSample> base_;    // the newest
+  std::optional<policy::DiskSample> anchor_;  // the newest that was made with room, at rest
+  MonoTime late_at_;                          // compare with the anchor, if it is low then
+  Duration late_pause_{0};
 };
 
 }  // namespace ctr

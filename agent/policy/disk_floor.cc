@@ -9,9 +9,23 @@ constexpr int64_t kMostFloor = int64_t{1} << 30;
 constexpr int kNear = 4;  // times the floor
 constexpr Duration kStale = std::chrono::minutes(1);
 constexpr double kTelling = 1.0 / 32;  // of the floor: enough to tell who it was
-// Less tells nothing, since a start alone takes some; unless the floor itself is that small.
-constexpr int64_t kLeastBytes = int64_t{1} << 20;
-constexpr int64_t kLeastFiles = 1000;
+
+// What can run short.
+struct Resource {
+  int64_t DiskSpace::* free;
+  int64_t DiskAmount::* taken;
+  // Less tells nothing, unless the floor itself is that small.
+  int64_t least;
+  // What a start alone may take.
+  int64_t of_a_start;
+};
+constexpr Resource kBytes = {&DiskSpace::free_bytes, &DiskAmount::bytes, int64_t{1} << 20,
+                             int64_t{256} << 10};
+constexpr Resource kFiles = {&DiskSpace::free_files, &DiskAmount::files, 1000, 20};
+
+bool IsShort(const Resource& resource, const DiskSpace& space, const DiskSpace& floor) {
+  return space.*resource.free < floor.*resource.free;
+}
 
 // How much of it went since, as parts of the floor; of bytes or of files, whichever went further.
 double Fallen(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
@@ -22,25 +36,57 @@ double Fallen(const DiskSpace& before, const DiskSpace& now, const DiskSpace& fl
                   part(before.free_files, now.free_files, floor.free_files));
 }
 
-// Of what is short, bytes or files.
-int64_t Went(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
-  return FilesAreShort(now, floor) ? before.free_files - now.free_files
-                                   : before.free_bytes - now.free_bytes;
+// Whether it is short, and enough of it went to tell who took it.
+bool IsTelling(const Resource& resource, const DiskSpace& before, const DiskSpace& now,
+               const DiskSpace& floor) {
+  const int64_t kept = floor.*resource.free;
+  const auto telling = static_cast<int64_t>(static_cast<double>(kept) * kTelling);
+  const int64_t went = before.*resource.free - now.*resource.free;
+  return IsShort(resource, now, floor) &&
+         went >= std::max(telling, std::min(resource.least, kept / 4));
 }
 
-// Whether enough of it went to tell who took it.
-bool IsTelling(const DiskSpace& before, const DiskSpace& now, const DiskSpace& floor) {
-  const bool by_files = FilesAreShort(now, floor);
-  const int64_t least = by_files ? kLeastFiles : kLeastBytes;
-  const int64_t kept = by_files ? floor.free_files : floor.free_bytes;
-  const auto telling = static_cast<int64_t>(static_cast<double>(kept) * kTelling);
-  return Went(before, now, floor) >= std::max(telling, std::min(least, kept / 4));
+std::optional<DiskGrower> PickBy(const Resource& resource, const DiskSample& before,
+                                 const DiskSample& after) {
+  std::optional<DiskGrower> grower;
+  std::optional<DiskGrower> uncounted;
+  int64_t most = 0;
+  int64_t largest = -1;
+  int64_t together = 0;
+  for (const auto& [id, now] : after.containers) {
+    const auto earlier = before.containers.find(id);
+    const bool is_new = earlier == before.containers.end();
+    const DiskAmount then = is_new ? DiskAmount() : earlier->second;
+    const DiskGrower grown{id, now.bytes - then.bytes, now.files - then.files,
+                           resource.free == kFiles.free};
+    const int64_t growth =
+        now.*resource.taken - then.*resource.taken - (is_new ? resource.of_a_start : 0);
+    together += std::max<int64_t>(growth, 0);
+    if (growth > most) {
+      most = growth;
+      grower = grown;
+    }
+    if (!now.whole && now.*resource.taken > largest) {
+      largest = now.*resource.taken;
+      uncounted = grown;
+    }
+  }
+  const int64_t went = before.space.*resource.free - after.space.*resource.free;
+  if (uncounted && (!grower || went - together > most)) {
+    uncounted->is_counted = false;
+    return uncounted;
+  }
+  return together >= went / 4 ? grower : std::nullopt;
 }
 
 }  // namespace
 
+bool BytesAreShort(const DiskSpace& space, const DiskSpace& floor) {
+  return IsShort(kBytes, space, floor);
+}
+
 bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor) {
-  return space.total_files > 0 && space.free_files < floor.free_files;
+  return IsShort(kFiles, space, floor);
 }
 
 bool FellMeanwhile(const DiskSpace& before, const DiskSpace& after, const DiskSpace& floor) {
@@ -59,8 +105,8 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
   DiskFloorPlan plan;
   const DiskSpace mark = {.free_bytes = kNear * floor.free_bytes,
                           .free_files = kNear * floor.free_files};
-  plan.low = space.free_bytes < floor.free_bytes || FilesAreShort(space, floor);
-  plan.near = space.free_bytes < mark.free_bytes || FilesAreShort(space, mark);
+  plan.low = BytesAreShort(space, floor) || FilesAreShort(space, floor);
+  plan.near = BytesAreShort(space, mark) || FilesAreShort(space, mark);
   if (!base) {
     plan.measure = floor.free_bytes > 0;
     return plan;
@@ -76,8 +122,9 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
     // A disk may be filled between two looks.
     plan.measure = fallen >= 1;
   } else if (plan.low) {
-    // Too little to tell who it was; there is still almost all of the floor.
-    plan.choose = plan.measure = IsTelling(base->space, space, floor);
+    // Where it is too little to tell who it was, there is still almost all of the floor.
+    plan.choose = plan.measure = IsTelling(kBytes, base->space, space, floor) ||
+                                 IsTelling(kFiles, base->space, space, floor);
   } else {
     // What grew long ago is not what fills the disk now.
     plan.measure = fallen >= 1.0 / 4 || (fallen >= 1.0 / 256 && now - base->at > kStale);
@@ -87,35 +134,13 @@ DiskFloorPlan DecideDiskFloor(const DiskSpace& space, const DiskSpace& floor,
 
 std::optional<DiskGrower> PickDiskGrower(const DiskSample& before, const DiskSample& after,
                                          const DiskSpace& floor) {
-  if (!IsTelling(before.space, after.space, floor)) return std::nullopt;
-  const bool by_files = FilesAreShort(after.space, floor);
-  const auto amount = [&](const DiskAmount& it) { return by_files ? it.files : it.bytes; };
   std::optional<DiskGrower> grower;
-  std::optional<DiskGrower> uncounted;
-  int64_t most = 0;
-  int64_t largest = -1;
-  int64_t together = 0;
-  for (const auto& [id, now] : after.containers) {
-    const auto earlier = before.containers.find(id);
-    const DiskAmount then = earlier == before.containers.end() ? DiskAmount() : earlier->second;
-    const DiskGrower grown{id, now.bytes - then.bytes, now.files - then.files};
-    const int64_t growth = amount(now) - amount(then);
-    together += std::max<int64_t>(growth, 0);
-    if (growth > most) {
-      most = growth;
-      grower = grown;
-    }
-    if (!now.whole && amount(now) > largest) {
-      largest = amount(now);
-      uncounted = grown;
+  for (const Resource& resource : {kBytes, kFiles}) {
+    if (!grower && IsTelling(resource, before.space, after.space, floor)) {
+      grower = PickBy(resource, before, after);
     }
   }
-  const int64_t went = Went(before.space, after.space, floor);
-  if (uncounted && (!grower || went - together > most)) {
-    uncounted->is_counted = false;
-    return uncounted;
-  }
-  return together >= went / 4 ? grower : std::nullopt;
+  return grower;
 }
 
 }  // namespace ctr::policy

@@ -12,15 +12,18 @@ namespace ctr::policy {
 
 struct DiskSample {
   MonoTime at;
-  DiskSpace space;                               // looked at before the containers were measured
-  std::map<std::string, DiskAmount> containers;  // by ID
+  DiskSpace space;  // looked at before the containers were measured
+  // By what they keep: a container's ID, or the name of the instance whose disk is kept. What has
+  // no container now may be there as well.
+  std::map<std::string, DiskAmount> containers;
 };
 
 // What is to be left of a file system: `min_free` bytes (none: a gibibyte, or a twentieth of a
 // small disk), and a hundredth of its files.
 DiskSpace FloorOf(const DiskSpace& space, std::optional<int64_t> min_free);
 
-// Whether fewer files can be made than are to be left.
+// Whether less of it is left than is to be.
+bool BytesAreShort(const DiskSpace& space, const DiskSpace& floor);
 bool FilesAreShort(const DiskSpace& space, const DiskSpace& floor);
 
 struct DiskFloorPlan {
@@ -38,6 +41,7 @@ struct DiskGrower {
   std::string container;
   int64_t bytes = 0;  // it grew by
   int64_t files = 0;
+  bool by_files = false;   // chosen by them
   bool is_counted = true;  // false: by more than that, since some of its files can't be counted
 };
 

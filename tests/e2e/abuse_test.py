@@ -72,6 +72,34 @@ class SmallDisk(unittest.TestCase):
         self.assertEqual(agent.json("inspect", "other/a")["generation"], 1)
         wait_for(lambda: agent.get(host="a.other.localhost")[0] == 200, "the other one to be served")
 
+    def test_several_that_fill_it_together_are_stopped_one_after_the_other(self):
+        agent = self.agent()
+        agent.apply(abuse.CLASS + 'restart = "never"\n')
+        names = [f"abuse/w{i}" for i in range(3)]
+        for name in names:
+            agent.ctr("get", name)
+        for name in names:
+            self.addCleanup(abuse.end, abuse.begin(agent, "while :; do cat /dev/zero >> /big; sleep 0.05; done", name))
+        wait_for(lambda: all(agent.json("inspect", name)["reason"] == "disk_full" for name in names), "all three to be stopped")
+        self.assertEqual(agent.json("inspect", "other/a")["generation"], 1)
+        wait_for(lambda: os.statvfs(agent.root).f_bavail > 0, "room")
+        self.assertEqual(agent.get(host="a.other.localhost")[0], 200)
+
+    def test_one_that_waits_for_room_waits_under_the_next_agent_as_well(self):
+        agent = self.agent()
+        agent.apply('name = "hog"\nimage = "demo:latest"\ndisk = "keep"\nrestart = "always"\n'
+                    'entrypoint = ["/bin/sh", "-c", "cat /dev/zero >> /big; sleep 1000"]\n')
+        agent.ctr("start", "hog/a")
+        wait_for(lambda: agent.json("inspect", "hog/a")["reason"] == "disk_full", "the hog to be stopped")
+        for stop in (agent.kill, agent.stop):
+            stop()
+            agent.start()
+            self.assertEqual(agent.ctr("start", "hog/a", check=False).returncode, 4)
+            time.sleep(1)  # by then it would have been started by its restart policy
+            shown = agent.json("inspect", "hog/a")
+            self.assertEqual((shown["state"], shown["reason"], shown["generation"]), ("stopped", "disk_full", 1))
+        agent.ctr("destroy", "hog/a")
+
     def test_why_says_that_and_how_much_it_grew(self):
         agent = self.agent()
         agent.apply(abuse.CLASS + 'restart = "never"\n')

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <set>
@@ -44,12 +45,26 @@ Folder OpenAt(int at, const char* name) {
   return Folder(folder);
 }
 
-void Add(const struct stat& file, DiskAmount& amount) {
-  // Each of its names counts for a part.
-  const auto names = static_cast<int64_t>(S_ISDIR(file.st_mode) ? 1 : std::max(file.st_nlink, 1UL));
-  amount.bytes += file.st_blocks * kBlock / names;
-  ++amount.files;
-}
+// Adds up files, each of whose names counts for a part.
+class FileSum {
+ public:
+  void Add(const struct stat& file) {
+    const auto names =
+        static_cast<int64_t>(S_ISDIR(file.st_mode) ? 1 : std::max(file.st_nlink, 1UL));
+    bytes_ += file.st_blocks * kBlock / names;
+    files_ += 1.0 / static_cast<double>(names);
+    ++names_;
+  }
+  int64_t names() const { return names_; }
+  DiskAmount Amount(bool whole) const {
+    return {.bytes = bytes_, .files = std::llround(files_), .whole = whole};
+  }
+
+ private:
+  int64_t bytes_ = 0;
+  double files_ = 0;
+  int64_t names_ = 0;
+};
 
 // Files without a name on overlay file systems, each once.
 class UnlinkedFiles {
@@ -73,13 +88,10 @@ class UnlinkedFiles {
     }
   }
 
-  const DiskAmount& amount() const { return amount_; }
+  DiskAmount Amount() const { return sum_.Amount(looks_ <= kMaxLooks); }
 
  private:
-  bool MayLook() {
-    if (++looks_ > kMaxLooks) amount_.whole = false;
-    return amount_.whole;
-  }
+  bool MayLook() { return ++looks_ <= kMaxLooks; }
 
   void CountLinks(const std::string& folder) {
     std::error_code error;
@@ -91,11 +103,11 @@ class UnlinkedFiles {
       struct statfs on = {};
       if (::stat(path.c_str(), &file) != 0 || file.st_nlink > 0 || !S_ISREG(file.st_mode)) continue;
       if (::statfs(path.c_str(), &on) != 0 || on.f_type != OVERLAYFS_SUPER_MAGIC) continue;
-      if (seen_.insert({file.st_dev, file.st_ino}).second) Add(file, amount_);
+      if (seen_.insert({file.st_dev, file.st_ino}).second) sum_.Add(file);
     }
   }
 
-  DiskAmount amount_;
+  FileSum sum_;
   std::set<std::pair<dev_t, ino_t>> seen_;
   int64_t looks_ = 0;
 };
@@ -135,11 +147,12 @@ DiskAmount Measure(const Core& core, const std::string& id, const std::string& f
 }  // namespace
 
 DiskAmount CountFiles(const std::string& folder) {
-  DiskAmount amount;
+  FileSum sum;
+  bool whole = true;
   std::vector<Folder> open;
   open.push_back(OpenAt(AT_FDCWD, folder.c_str()));
   struct stat top = {};
-  if (!open.back() || ::fstat(::dirfd(open.back().get()), &top) != 0) return amount;
+  if (!open.back() || ::fstat(::dirfd(open.back().get()), &top) != 0) return {};
   while (!open.empty()) {
     const int here = ::dirfd(open.back().get());
     const dirent* entry = ::readdir(open.back().get());
@@ -153,25 +166,25 @@ DiskAmount CountFiles(const std::string& folder) {
         ::fstatat(here, entry->d_name, &file, AT_SYMLINK_NOFOLLOW) != 0) {
       continue;
     }
-    if (amount.files >= kMaxFiles) {
-      amount.whole = false;
+    if (sum.names() >= kMaxFiles) {
+      whole = false;
       break;
     }
-    Add(file, amount);
+    sum.Add(file);
     if (!S_ISDIR(file.st_mode) || file.st_dev != top.st_dev) continue;
     if (open.size() >= kMaxDepth) {
-      amount.whole = false;
+      whole = false;
     } else if (Folder below = OpenAt(here, entry->d_name)) {
       open.push_back(std::move(below));
     }
   }
-  return amount;
+  return sum.Amount(whole);
 }
 
 DiskAmount CountUnlinked(const std::vector<int>& pids) {
   UnlinkedFiles files;
   for (const int pid : pids) files.CountThoseOf(pid);
-  return files.amount();
+  return files.Amount();
 }
 
 awaitable<StatusOr<DiskSpace>> SpaceOfDisk(std::shared_ptr<Core> core) {

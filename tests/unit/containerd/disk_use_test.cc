@@ -47,6 +47,15 @@ TEST_CASE("files count by the blocks that they take, in all folders") {
   CHECK(amount.whole);
 }
 
+TEST_CASE("names of one file are no files") {
+  TempFolder folder;
+  folder.Write("file", "x");
+  for (int i = 0; i < 99; ++i) {
+    fs::create_hard_link(folder.path() / "file", folder.path() / std::to_string(i));
+  }
+  CHECK(CountFiles(folder.path()).files == 1);
+}
+
 TEST_CASE("links lead nowhere, and several names of a file are one file") {
   TempFolder folder;
   folder.Write("inside/a", Text(4 * kMiB));

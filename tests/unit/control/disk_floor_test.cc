@@ -120,6 +120,20 @@ TEST_CASE("what one wrote before others than instances filled the disk does not 
   CHECK(world.writer->state() == State::kHealthy);
 }
 
+TEST_CASE("whoever takes the agent's reserve has taken it") {
+  FullDisk world;
+  world.runtime.space.total_bytes = int64_t{1} << 40;  // the data directory's
+  world.disk_free = 0;
+  world.SetFree(25);
+  world.Advance(5s);
+  REQUIRE_FALSE(world.disk_reserved);
+  world.SetFree(25 + 64);
+  world.Advance(1s);
+  world.Write(*world.writer, 40);
+  world.Advance(1s);
+  CHECK(world.writer->state() == State::kStopped);
+}
+
 TEST_CASE("what others than instances write stops none of them") {
   FullDisk world;
   world.SetFree(100);
@@ -194,6 +208,94 @@ TEST_CASE("what was on a kept disk before a start is not what it grew by") {
   world.Write(*world.writer, 2900);
   world.Advance(1s);
   CHECK(old->state() == State::kHealthy);
+}
+
+TEST_CASE(
+    "of several that fill it together the others go, too, whatever they take of what was freed") {
+  FullDisk world;
+  world.Write(*world.quiet, 900);
+  world.Write(*world.writer, 2000);
+  world.Advance(250ms);
+  REQUIRE(world.writer->state() == State::kStopped);
+  world.Box(*world.quiet).disk.bytes += 2000 * kMiB;  // what the other one gave back
+  world.Advance(250ms);
+  CHECK(world.quiet->state() == State::kHealthy);
+  world.Advance(1s);
+  CHECK(world.quiet->state() == State::kStopped);
+}
+
+constexpr char kKeptClass[] = R"(
+name = "web"
+image = "demo:latest"
+default_port = 8080
+disk = "keep"
+restart = "always"
+sleep_after = "never"
+)";
+
+TEST_CASE(
+    "what one that was stopped keeps on its disk is not asked of the others, nor lets them be") {
+  FullDisk world;
+  world.Apply(kKeptClass);
+  std::shared_ptr<Instance> kept = world.Started("web", "kept");
+  world.Advance(250ms);
+  world.Write(*kept, 2400);
+  world.Write(*world.writer, 60);
+  world.Advance(250ms);
+  REQUIRE(kept->state() == State::kStopped);
+  world.Write(*world.writer, 540);  // all that was left
+  world.Advance(250ms);
+  world.Advance(2s);
+  CHECK(world.writer->state() == State::kStopped);
+  CHECK(world.quiet->state() == State::kHealthy);
+}
+
+TEST_CASE("one with a kept disk that was stopped waits for room in the agent's next life as well") {
+  FullDisk before;
+  before.Apply(kKeptClass);
+  std::shared_ptr<Instance> kept = before.Started("web", "kept");
+  before.Advance(250ms);
+  before.Write(*kept, 2500);
+  before.Advance(250ms);
+  REQUIRE(kept->state() == State::kStopped);
+  World world(before.store, &before.runtime);
+  world.Advance(30s);
+  CHECK(world.runtime.creates == 0);
+  world.runtime.space.free_bytes = 5000 * kMiB;
+  world.Advance(3s);
+  CHECK((*world.supervisor->Find({"web", "kept"}))->state() == State::kHealthy);
+}
+
+TEST_CASE("a kept disk that grows at once when it is started again has grown") {
+  FullDisk world;
+  world.SetFree(90'000);
+  world.Apply(kKeptClass);
+  world.Advance(1s);
+  std::shared_ptr<Instance> kept = world.Started("web", "kept");
+  world.Advance(1s);
+  CHECK(world.Await(world.supervisor->Stop(kept, {}, true, world.Deadline(), "test")).ok());
+  world.Started("web", "kept");
+  world.Write(*kept, 89'900);
+  world.Advance(1s);
+  CHECK(kept->state() == State::kStopped);
+  CHECK(kept->observed().reason == StopReason::kDiskFull);
+}
+
+TEST_CASE("one that is being stopped is not waited for while it fills the disk") {
+  FullDisk world;
+  world.runtime.exit_on_sigterm = false;
+  auto stop = world.Spawn(
+      world.supervisor->Stop(world.writer, {.grace = 10min}, true, world.Deadline(), "test"));
+  world.Settle();
+  REQUIRE(world.writer->state() == State::kStopping);
+  world.Write(*world.writer, 2500);
+  world.Advance(250ms);
+  CHECK(world.writer->state() == State::kStopped);
+  CHECK(world.writer->observed().reason == StopReason::kRequested);
+  CHECK(std::any_of(world.store->events.begin(), world.store->events.end(), [](const Event& event) {
+    return event.type == event::kKilled &&
+           event.message.find("had grown most") != std::string::npos;
+  }));
 }
 
 TEST_CASE("after one went the next is looked for from there") {

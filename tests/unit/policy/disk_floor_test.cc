@@ -175,6 +175,37 @@ TEST_CASE("on a small disk somebody goes before the little that is kept free has
   }
 }
 
+TEST_CASE("where files and bytes are short both tell who it was") {
+  const auto at = [](int64_t mib, int64_t files) {
+    DiskSample sample = Sample(mib, {});
+    sample.space.free_files = files;
+    return sample;
+  };
+  const DiskSample before = at(900, 5000);
+  DiskSample after = at(800, 5000);
+  after.containers = {{"bytes", {.bytes = 100 * kMiB}}};
+  CHECK(DecideDiskFloor(after.space, kFloor, before, kStart).choose);
+  REQUIRE(PickDiskGrower(before, after, kFloor));
+  CHECK_FALSE(PickDiskGrower(before, after, kFloor)->by_files);
+  after = at(900, 3000);
+  after.containers = {{"files", {.files = 2000}}};
+  CHECK(DecideDiskFloor(after.space, kFloor, before, kStart).choose);
+  REQUIRE(PickDiskGrower(before, after, kFloor));
+  CHECK(PickDiskGrower(before, after, kFloor)->by_files);
+}
+
+TEST_CASE("where very few files are left a start alone makes nobody guilty") {
+  const DiskSpace floor = {.free_bytes = kGiB, .free_files = 40};
+  DiskSample before = Sample(50'000, {{"a", {}}});
+  DiskSample after = Sample(50'000, {{"a", {}}, {"new", {.files = 11}}});
+  before.space.free_files = 30;
+  after.space.free_files = 19;
+  CHECK_FALSE(PickDiskGrower(before, after, floor));
+  after.containers["a"].files = 11;
+  REQUIRE(PickDiskGrower(before, after, floor));
+  CHECK(PickDiskGrower(before, after, floor)->container == "a");
+}
+
 TEST_CASE("of very many that each take little one goes as well") {
   std::map<std::string, DiskAmount> containers;
   for (int i = 0; i < 100; ++i) containers[std::to_string(i)] = {.bytes = kMiB / 2};
