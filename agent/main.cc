@@ -36,7 +36,7 @@ namespace {
 using asio::experimental::awaitable_operators::operator||;
 
 constexpr int kWorkThreads = 4;
-constexpr int kTransferThreads = 6;
+constexpr int kTransferThreads = 32;  // a registry may leave one waiting for minutes
 constexpr Duration kSessionPoll = std::chrono::milliseconds(20);
 constexpr Duration kApiPatience = std::chrono::seconds(2);
 MonoTime SteadyNow() { return std::chrono::steady_clock::now(); }

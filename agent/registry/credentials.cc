@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -28,6 +29,7 @@ constexpr size_t kMaxConfigBytes = 1 << 20;
 constexpr size_t kMaxAnswerBytes = 64 << 10;
 constexpr Duration kHelperTime = std::chrono::seconds(10);
 constexpr int kLookMilliseconds = 100;  // whether anybody still waits for it
+constexpr Duration kHelperGlance = std::chrono::milliseconds(5);
 
 std::string HomeOf() {
   const char* home = std::getenv("HOME");
@@ -79,29 +81,49 @@ StatusOr<Pipe> MakePipe() {
   return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-// Reads what the helper `program` writes until it closes its end.
-Status ReadAnswer(const std::string& program, int fd, const std::atomic<bool>& abandoned,
-                  std::string& text) {
-  const auto failed = [&](std::string_view how) {
+// How long a helper is waited for.
+struct Patience {
+  const std::string& program;
+  const std::atomic<bool>& abandoned;
+  const MonoTime deadline = std::chrono::steady_clock::now() + kHelperTime;
+
+  Status Failed(std::string_view how) const {
     return absl::FailedPreconditionError(
         absl::StrCat("the credential helper ", program, std::string(how)));
-  };
-  const MonoTime deadline = std::chrono::steady_clock::now() + kHelperTime;
+  }
+  Status Check() const {
+    if (abandoned) return absl::CancelledError("the pull was given up");
+    if (std::chrono::steady_clock::now() < deadline) return absl::OkStatus();
+    return Failed(" did not answer within 10 seconds");
+  }
+};
+
+// Reads what the helper writes until it closes its end.
+Status ReadAnswer(const Patience& patience, int fd, std::string& text) {
   std::array<char, 4096> buffer;
   while (text.size() <= kMaxAnswerBytes) {
-    if (abandoned) return absl::CancelledError("the pull was given up");
-    if (std::chrono::steady_clock::now() >= deadline) {
-      return failed(" did not answer within 10 seconds");
-    }
+    CTR_RETURN_IF_ERROR(patience.Check());
     pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
     if (::poll(&ready, 1, kLookMilliseconds) <= 0) continue;
     const ssize_t size = ::read(fd, buffer.data(), buffer.size());
     if (size < 0 && errno == EINTR) continue;
     if (size == 0) return absl::OkStatus();
-    if (size < 0) return failed("'s answer can't be read");
+    if (size < 0) return patience.Failed("'s answer can't be read");
     text.append(buffer.data(), static_cast<size_t>(size));
   }
-  return failed(" wrote more than 64 KiB, which is no login");
+  return patience.Failed(" wrote more than 64 KiB, which is no login");
+}
+
+// Gives its status, as waitpid does. It may close its output long before it ends.
+StatusOr<int> AwaitEnd(const Patience& patience, int pid) {
+  for (int status = 0;;) {
+    const pid_t ended = ::waitpid(pid, &status, WNOHANG);
+    if (ended == pid) return status;
+    if (ended < 0 && errno != EINTR)
+      return ErrnoError(errno, "cannot wait for " + patience.program);
+    CTR_RETURN_IF_ERROR(patience.Check());
+    std::this_thread::sleep_for(kHelperGlance);
+  }
 }
 
 StatusOr<Login> AskHelper(const LoginSource& source, const std::atomic<bool>& abandoned) {
@@ -129,13 +151,16 @@ StatusOr<Login> AskHelper(const LoginSource& source, const std::atomic<bool>& ab
   [[maybe_unused]] const ssize_t written =
       ::write(question.writing.get(), line.data(), line.size());
   question.writing.Reset();
+  const Patience patience{program, abandoned};
   std::string text;
-  const Status read = ReadAnswer(program, answer.reading.get(), abandoned, text);
-  if (!read.ok()) ::kill(-*pid, SIGKILL);
-  int status = 0;
-  while (::waitpid(*pid, &status, 0) < 0 && errno == EINTR) continue;
-  if (!read.ok()) return read;
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return ParseHelperAnswer(text);
+  const Status read = ReadAnswer(patience, answer.reading.get(), text);
+  StatusOr<int> ended = read.ok() ? AwaitEnd(patience, *pid) : read;
+  if (!ended.ok()) {
+    ::kill(-*pid, SIGKILL);
+    while (::waitpid(*pid, nullptr, 0) < 0 && errno == EINTR) continue;
+    return ended.status();
+  }
+  if (WIFEXITED(*ended) && WEXITSTATUS(*ended) == 0) return ParseHelperAnswer(text);
   // So it says that it knows no login.
   if (absl::StrContains(text, "credentials not found")) return Login();
   return absl::FailedPreconditionError(

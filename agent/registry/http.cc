@@ -143,6 +143,9 @@ Status FailureOf(CURLcode code, const char* error, const std::string& url) {
     case CURLE_SSL_CONNECT_ERROR:
       return WithDetail(absl::UnavailableError(absl::StrCat("no TLS with ", host, ": ", why)),
                         http_detail::kNoTls);
+    case CURLE_OPERATION_TIMEDOUT:
+      return WithDetail(absl::UnavailableError(absl::StrCat(host, " is too slow: ", why)),
+                        http_detail::kTooSlow);
     case CURLE_URL_MALFORMAT:
       return absl::FailedPreconditionError(absl::StrCat(host, ": ", why));
     case CURLE_COULDNT_RESOLVE_HOST:

@@ -44,6 +44,8 @@ namespace http_detail {
 // What the other side does not speak.
 inline constexpr std::string_view kNoTls = "no_tls";
 inline constexpr std::string_view kNoHttp = "no_http";
+// It sends less than 8 KiB a second for a minute.
+inline constexpr std::string_view kTooSlow = "too_slow";
 }  // namespace http_detail
 
 // Sends the request and takes the answer; redirects are not followed. A body of a 2xx goes to

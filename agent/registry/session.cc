@@ -127,7 +127,9 @@ Status RegistrySession::FetchBlob(const BlobDescriptor& blob, const Sink& sink) 
     const bool is_here = failure.ok() && absl::IsUnavailable(response.status());
     if (!response.ok() && !is_here) failure = response.status();
     if (failure.ok() || absl::IsCancelled(failure)) return failure;
-    if (transfer.HasProgressed()) failures = 1;
+    // A trickle is no progress, however much it has come to.
+    const bool trickles = DetailOf(failure) == http_detail::kTooSlow;
+    if (transfer.HasProgressed() && !trickles) failures = 1;
     if (!absl::IsUnavailable(failure) || IsEnough(failures, endpoint().is_mirror, failure)) {
       if (!NextEndpoint()) return failure;
       is_mixed_ = transfer.received() > 0;

@@ -17,7 +17,7 @@ namespace ctr {
 namespace {
 
 // Of main's six threads for transfers.
-constexpr int kParallelBlobs = 4;
+constexpr int kParallelBlobs = 12;
 constexpr int kParallelBlobsOfPull = 3;
 constexpr Duration kReportInterval = std::chrono::milliseconds(200);
 

@@ -52,6 +52,7 @@ TEST_CASE("a credential helper that writes without end is told as such, at once"
 
 TEST_CASE("a credential helper that hangs goes with the pull that asked it") {
   CHECK(absl::IsCancelled(Helper("exec sleep 30").LookUp(true)));
+  CHECK(absl::IsCancelled(Helper("exec >&-; exec sleep 30").LookUp(true)));
 }
 
 }  // namespace
