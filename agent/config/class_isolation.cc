@@ -118,11 +118,19 @@ bool HasTooLargeNumber(absl::string_view user) {
   });
 }
 
+// No user or group is named like that, and a number has none.
+bool HasSign(absl::string_view user) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(user, ':');
+  return std::any_of(parts.begin(), parts.end(), [](absl::string_view part) {
+    return absl::StartsWith(part, "+") || absl::StartsWith(part, "-");
+  });
+}
+
 void ReadUser(TableReader& file, ClassConfig& config) {
   std::optional<std::string> user = file.String("user");
   if (!user) return;
   const bool odd = user->empty() || *user == ":" ||
-                   std::count(user->begin(), user->end(), ':') > 1 ||
+                   std::count(user->begin(), user->end(), ':') > 1 || HasSign(*user) ||
                    user->find_first_of(" \t\r\n") != std::string::npos;
   if (odd) {
     file.Fail("user", "must be written like \"app\", \"app:web\" or \"1000:1000\"");

@@ -105,7 +105,7 @@ TEST_CASE("impossible volumes are refused with their line and what to do") {
 }
 
 TEST_CASE("impossible users, folders and security are refused") {
-  for (const char* user : {"", ":", "a b", "a:b:c"}) {
+  for (const char* user : {"", ":", "a b", "a:b:c", "+5", "-1", "root:+5", "root:-1"}) {
     CHECK(RefusalOf(std::string("user = \"") + user + "\"").starts_with("web.toml:3: user: "));
   }
   CHECK(RefusalOf("user = 1000").starts_with("web.toml:3: user: "));
