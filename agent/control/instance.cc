@@ -180,7 +180,10 @@ void Instance::Adopt(Container container, const Observed& seen) {
   Record(event::kAdopted, absl::StrCat("container ", container_->id));
   ProcessStarted();
   if (stopping || record_.desired != Desired::kRunning) {
-    stop_request_ = StopRequest{.cause = "a stop that an earlier agent began"};
+    stop_request_ =
+        IsStoppedForDisk(seen)
+            ? StopRequest{.cause = seen.message, .reason = StopReason::kDiskFull, .at_once = true}
+            : StopRequest{.cause = "a stop that an earlier agent began"};
   }
   Nudge();
 }
@@ -191,7 +194,9 @@ void Instance::Resume(bool was_live) {
   if (was_live && record_.desired == Desired::kStopped) observed.reason = StopReason::kRequested;
   if (record_.desired != Desired::kRunning) return;
   if (was_live) {
-    Record(event::kLost, "its container is gone; the host may have been restarted");
+    if (observed.reason != StopReason::kDiskFull) {
+      Record(event::kLost, "its container is gone; the host may have been restarted");
+    }
     started_at_ = services_.clock.Now();
     PlanRestart(true);
     services_.store.WriteBehind({PutObserved{name(), observed}});

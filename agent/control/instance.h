@@ -36,6 +36,11 @@ struct WakeTimes {
   uint64_t failed = 0;  // starts that did not
 };
 
+// An agent was killing it for that when it was seen so.
+inline bool IsStoppedForDisk(const Observed& seen) {
+  return seen.state == State::kStopping && seen.reason == StopReason::kDiskFull;
+}
+
 // A class as control holds it; shared by its instances. On the control loop.
 struct ClassState {
   ClassRecord record;

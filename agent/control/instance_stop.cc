@@ -32,7 +32,14 @@ awaitable<void> Instance::Reap() {
   slot_->Close();
   const bool failed = exit_->code != 0;
   StopReason reason = exit_->oom_killed ? StopReason::kOomKilled : StopReason::kExited;
-  if (exit_lost_) {
+  std::string message;
+  if (stop_request_ && stop_request_->reason == StopReason::kDiskFull) {
+    // It was killed for that, maybe by an earlier agent.
+    reason = StopReason::kDiskFull;
+    message = std::move(stop_request_->cause);
+    stop_request_.reset();
+    Record(event::kDiskFull, message);
+  } else if (exit_lost_) {
     reason = StopReason::kHostLost;
   } else {
     spdlog::info("{}: exited with status {}", name().ToString(), exit_->code);
@@ -42,7 +49,7 @@ awaitable<void> Instance::Reap() {
   CallHook(failed ? running_config_->hooks.on_error : running_config_->hooks.on_stop,
            failed ? "on_error" : "on_stop");
   RemoveContainerLater();
-  SetStopped(reason, "");
+  SetStopped(reason, std::move(message));
 }
 
 awaitable<void> Instance::Sleep() {
@@ -95,6 +102,10 @@ awaitable<void> Instance::StopContainer(StopRequest request, StopReason reason) 
   slot_->Close();
   SetState(State::kStopping);
   Record(event::kStopping, "", request.cause);
+  if (reason == StopReason::kDiskFull) {
+    record_.observed.reason = reason;
+    record_.observed.message = request.cause;
+  }
   // Else a later agent takes the end that comes now for a failure.
   co_await NoteObserved();
   if (!request.at_once) co_await AwaitDrained(services_.clock.Now() + config.drain);

@@ -266,6 +266,29 @@ TEST_CASE("one with a kept disk that was stopped waits for room in the agent's n
   CHECK((*world.supervisor->Find({"web", "kept"}))->state() == State::kHealthy);
 }
 
+TEST_CASE(
+    "one whose agent is killed just when it stops it for the disk waits for room all the same") {
+  for (const bool is_removed : {true, false}) {
+    CAPTURE(is_removed);
+    FullDisk before;
+    before.Apply(kKeptClass);
+    std::shared_ptr<Instance> kept = before.Started("web", "kept");
+    before.Advance(250ms);
+    before.Write(*kept, 2500);
+    before.store->loses_behind = true;
+    before.runtime.hold_remove = !is_removed;
+    before.Advance(250ms);
+    before.store->loses_behind = false;
+    World world(before.store, &before.runtime);
+    world.Advance(30s);
+    CHECK(world.runtime.creates == 0);
+    const Observed& seen = (*world.supervisor->Find({"web", "kept"}))->observed();
+    CHECK(seen.state == State::kStopped);
+    CHECK(seen.reason == StopReason::kDiskFull);
+    CHECK(seen.message.find("had grown most") != std::string::npos);
+  }
+}
+
 TEST_CASE("a kept disk that grows at once when it is started again has grown") {
   FullDisk world;
   world.SetFree(90'000);
