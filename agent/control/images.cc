@@ -112,9 +112,10 @@ awaitable<Status> Supervisor::MakeImageRoom(int64_t bytes) {
   CTR_CO_ASSIGN_OR_RETURN(PrunedImages pruned, co_await runtime_.PruneImages(std::move(prune)));
   NotePruned(pruned);
   if (bytes <= limit - pruned.left_bytes) co_return absl::OkStatus();
-  const std::string what = bytes > 0 ? absl::StrCat("it takes ", FormatSize(bytes),
-                                                    " and more, and the images that are used")
-                                     : "with it, the images that are used would take";
+  const std::string what =
+      bytes > 0
+          ? absl::StrCat("it takes ", FormatSize(bytes), " and more, and the images that are used")
+          : "with it, the images that are used, or pulled just now, would take";
   co_return Error(
       absl::StatusCode::kResourceExhausted, code::kImagesFull,
       absl::StrCat(what, " ", FormatSize(pruned.left_bytes), " of the ", FormatMemorySize(limit),

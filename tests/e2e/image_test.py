@@ -1,6 +1,7 @@
 """Images from registries: real ones on loopback, and such as break, lie or go away."""
 
 import base64
+import concurrent.futures
 import gzip
 import hashlib
 import io
@@ -837,6 +838,22 @@ class Store(ImageCase):
         self.assertEqual(self.references(), {pulled[0], pulled[2]})
         # What is here needs no room.
         self.assertPulls(pulled[2])
+
+    def test_pulls_at_once_of_which_some_fit_are_not_all_refused(self):
+        self.forget()
+        references = []
+        for number in range(4):
+            image = Image(layers=2, size=4 << 20)
+            self.addCleanup(image.close)
+            self.registry.push(image.source, f"crowd:{number}")
+            references.append(f"{self.registry.host}/crowd:{number}")
+        with concurrent.futures.ThreadPoolExecutor(len(references)) as pool:
+            pulled = list(pool.map(self.pull, references))
+        for result in pulled:
+            if result.returncode != 0:
+                self.assertRefused(result, 4, "max_size", "40MiB")
+        self.assertGreaterEqual(sum(result.returncode == 0 for result in pulled), 2)
+        self.assertNothingUnfinished()
 
 
 class Bomb(unittest.TestCase):

@@ -1,5 +1,6 @@
 #include "agent/runtime/containerd/image_pulls.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -16,10 +17,11 @@
 namespace ctr {
 namespace {
 
-// Of main's six threads for transfers.
+// Of main's threads for transfers.
 constexpr int kParallelBlobs = 12;
 constexpr int kParallelBlobsOfPull = 3;
 constexpr Duration kReportInterval = std::chrono::milliseconds(200);
+constexpr Duration kRoomPause = std::chrono::milliseconds(200);
 
 std::string KeyOf(const PullRequest& request) {
   return absl::StrCat(request.reference, " ", request.platform, request.pin ? " pin" : "");
@@ -176,7 +178,7 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
   }
   CTR_CO_ASSIGN_OR_RETURN(const int64_t lacked,
                           co_await LackedBytes(client_, lease, resolved.blobs));
-  if (lacked > 0 && request.make_room) CTR_CO_RETURN_IF_ERROR(co_await request.make_room(lacked));
+  if (lacked > 0) CTR_CO_RETURN_IF_ERROR(co_await MakeRoom(flight, lacked));
   // The config comes first: it may be that of another platform.
   CTR_CO_RETURN_IF_ERROR(co_await FetchBlob(fetching, 0));
   CTR_CO_ASSIGN_OR_RETURN(ImagePlan plan, co_await OnWork(transfers_, [client = client_, fetching] {
@@ -199,7 +201,7 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
         return StorePulled(*client, lease, plan, chain_id, *fetching->manifest);
       }));
   // How much it takes unpacked is known only now.
-  if (lacked > 0 && request.make_room) CTR_CO_RETURN_IF_ERROR(co_await request.make_room(0));
+  if (lacked > 0) CTR_CO_RETURN_IF_ERROR(co_await MakeRoom(flight, 0));
   const NamedDocument& named = resolved.Named();
   PulledImage pulled{request.reference, named.digest};
   if (request.before_naming) {
@@ -212,6 +214,24 @@ awaitable<StatusOr<PulledImage>> ImagePulls::PullUnderLease(Flight flight, std::
         client_, lease, AtDigest(request.reference, named.digest), named.media_type, named.text));
   }
   co_return pulled;
+}
+
+// What others have fetched so far counts as used until they end: this one waits for that, unless
+// all the others wait as well. Then it is the one that gives its room free.
+awaitable<Status> ImagePulls::MakeRoom(Flight flight, int64_t bytes) {
+  if (!flight->request.make_room) co_return absl::OkStatus();
+  for (;;) {
+    Status made = co_await flight->request.make_room(bytes);
+    const bool others_go_on = std::any_of(flights_.begin(), flights_.end(), [&](const auto& entry) {
+      return entry.second != flight && !entry.second->waits_for_room;
+    });
+    if (ErrorCodeOf(made) != code::kImagesFull || !others_go_on || flight->abandoned->load()) {
+      co_return made;
+    }
+    flight->waits_for_room = true;
+    co_await clock_->SleepUntil(clock_->Now() + kRoomPause);
+    flight->waits_for_room = false;
+  }
 }
 
 // All layers, side by side. Ends when none is under way any more; the first failure ends them all.

@@ -30,6 +30,7 @@ struct PullFlight {
   std::shared_ptr<std::atomic<bool>> abandoned = std::make_shared<std::atomic<bool>>(false);
   std::vector<Layer> layers = {};
   bool unpacking = false;
+  bool waits_for_room = false;    // which another one may give free
   std::set<Alarm*> waiting = {};  // of who asked
   std::optional<StatusOr<PulledImage>> result = {};
   std::shared_ptr<void> named = {};  // what PullRequest::before_naming returned
@@ -62,6 +63,7 @@ class ImagePulls {
   awaitable<void> Fly(std::shared_ptr<void> owner, Flight flight);
   awaitable<StatusOr<PulledImage>> PullWithoutThrowing(Flight flight);
   awaitable<StatusOr<PulledImage>> PullUnderLease(Flight flight, std::string lease);
+  awaitable<Status> MakeRoom(Flight flight, int64_t bytes);
   awaitable<Status> FetchLayers(std::shared_ptr<Fetching> fetching);
   awaitable<Status> FetchBlob(std::shared_ptr<Fetching> fetching, size_t index);
 
