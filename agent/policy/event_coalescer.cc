@@ -9,9 +9,10 @@ namespace ctr::policy {
 namespace {
 
 bool Repeats(std::string_view type) {
-  constexpr std::array<std::string_view, 10> kTypes = {
-      event::kRefused, event::kRenewed, event::kStayedAwake, event::kHook,     event::kHookFailed,
-      event::kExec,    event::kCopy,    event::kDiskFull,    event::kDiskRoom, event::kRemoved};
+  constexpr std::array<std::string_view, 11> kTypes = {
+      event::kRefused,    event::kRenewed, event::kStayedAwake, event::kHook,
+      event::kHookFailed, event::kExec,    event::kCopy,        event::kDiskFull,
+      event::kDiskRoom,   event::kRemoved, event::kDiskLow};
   return std::find(kTypes.begin(), kTypes.end(), type) != kTypes.end();
 }
 
@@ -25,6 +26,7 @@ std::string CountedMessage(const std::string& message, uint64_t more) {
 EventCoalescer::Kind EventCoalescer::KindOf(const Event& event) {
   std::string message = event.message;
   if (event.type == event::kRefused) message.resize(std::min(message.find(':'), message.size()));
+  if (event.type == event::kDiskLow) message.clear();
   return {event.type, event.instance, event.generation, std::move(message)};
 }
 

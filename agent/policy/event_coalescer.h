@@ -16,8 +16,8 @@ namespace ctr::policy {
 // types that repeat by their nature (refused, renewed, hook_failed …) the first event of a kind is
 // told at once; its repetitions within kWindow are counted, and told as one event at the window's
 // end. A kind is type, instance, generation and message; of `refused` only the code that its
-// message begins with, as the rest may name what a client made up. Steps of an instance's life are
-// never held back. A value; one thread.
+// message begins with, as the rest may name what a client made up, and of `disk_low` none of it.
+// Steps of an instance's life are never held back. A value; one thread.
 class EventCoalescer {
  public:
   static constexpr Duration kWindow = std::chrono::seconds(10);

@@ -72,6 +72,19 @@ TEST_CASE("a refusal's kind is its code: what a client made up does not count") 
   CHECK_FALSE(coalescer.Add(Refused("unknown_instance: there is no b", ""), 1, kNow));
 }
 
+TEST_CASE(
+    "a disk that goes to and fro over its floor is one kind, however much is left each time") {
+  EventCoalescer coalescer;
+  const auto low = [](const char* message) {
+    Event event;
+    event.type = event::kDiskLow;
+    event.message = message;
+    return event;
+  };
+  CHECK(coalescer.Add(low("14 MiB were free"), 1, kNow));
+  CHECK_FALSE(coalescer.Add(low("13 MiB were free"), 1, kNow + 1s));
+}
+
 TEST_CASE("steps of an instance's life are never held back") {
   EventCoalescer coalescer;
   for (const char* type : {event::kWake, event::kStarting, event::kHealthy, event::kExited,
