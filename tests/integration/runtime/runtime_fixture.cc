@@ -85,6 +85,7 @@ RuntimeFixture::~RuntimeFixture() {
   CHECK_MESSAGE(purged.ok(), purged.ToString());
   Drain();
   work_.join();
+  Drain();  // what its threads have left here refers to it
   CHECK_FALSE(absl::StrContains(ReadWholeFile("/proc/self/mountinfo"), folder_));
   StatusOr<Cgroups> cgroups = Cgroups::Detect();
   CHECK_FALSE(cgroups->Exists("/ctr/" + options_.agent_id));
