@@ -44,6 +44,9 @@ std::string KeyOf(const Instance& instance) {
   return IsKept(instance) ? instance.name().ToString() : instance.container()->id;
 }
 
+// Between the newest measurement and the anchor, if there is one.
+constexpr std::string_view kAnchorLine = "anchor\n";
+
 // A line of the file system, and one for each container.
 std::string FormatSample(const policy::DiskSample& sample) {
   const DiskSpace& space = sample.space;
@@ -77,14 +80,20 @@ std::optional<policy::DiskSample> ParseSample(const std::string& text, MonoTime 
 
 awaitable<void> DiskFloor::Run() {
   for (;;) {
-    const Duration pause = co_await Look();
-    co_await clock_.SleepUntil(clock_.Now() + pause);
+    const Duration pause = services_.held ? kFloorInterval : co_await Look();
+    co_await alarm_->WaitUntil(services_.clock.Now() + pause);
   }
+}
+
+void DiskFloor::NoteChange(const Instance& instance) {
+  const bool is_unknown = base_ && instance.container() && IsKept(instance) &&
+                          !base_->containers.contains(KeyOf(instance));
+  if (is_unknown) alarm_->Ring();
 }
 
 DiskFloor::Live DiskFloor::LiveInstances() const {
   Live live;
-  for (const auto& [name, instance] : instances_) {
+  for (const auto& [name, instance] : services_.instances) {
     if (!instance->container()) continue;
     live[KeyOf(*instance)] = {instance, instance->container()->id};
   }
@@ -93,9 +102,9 @@ DiskFloor::Live DiskFloor::LiveInstances() const {
 
 // Whoever filled the disk would fill the agent's reserve as well: less than nothing is left then.
 awaitable<StatusOr<DiskSpace>> DiskFloor::Space() {
-  StatusOr<DiskSpace> space = co_await runtime_.Space();
+  StatusOr<DiskSpace> space = co_await services_.runtime.Space();
   if (space.ok()) {
-    space->free_bytes -= guard_.GivenUpOn(*space);
+    space->free_bytes -= services_.guard.GivenUpOn(*space);
   }
   co_return space;
 }
@@ -104,18 +113,25 @@ awaitable<StatusOr<DiskSpace>> DiskFloor::Space() {
 awaitable<void> DiskFloor::Recall(const DiskSpace& space) {
   if (std::exchange(recalled_, true) || options_.memory_file.empty()) co_return;
   const std::string text =
-      co_await OnWork(work_, [path = options_.memory_file] { return ReadFileText(path); });
-  std::optional<policy::DiskSample> sample = ParseSample(text, clock_.Now());
-  const bool is_same = sample && sample->space.total_bytes == space.total_bytes &&
-                       sample->space.total_files == space.total_files;
-  if (is_same) base_ = std::move(sample);
+      co_await OnWork(services_.work, [path = options_.memory_file] { return ReadFileText(path); });
+  const size_t end = text.find(kAnchorLine);
+  const auto read = [&](const std::string& part) {
+    std::optional<policy::DiskSample> sample = ParseSample(part, services_.clock.Now());
+    const bool is_same = sample && sample->space.total_bytes == space.total_bytes &&
+                         sample->space.total_files == space.total_files;
+    return is_same ? std::move(sample) : std::nullopt;
+  };
+  base_ = read(text.substr(0, end));
+  if (end != std::string::npos) anchor_ = read(text.substr(end + kAnchorLine.size()));
 }
 
 awaitable<void> DiskFloor::Remember() {
-  if (options_.memory_file.empty()) co_return;
+  if (options_.memory_file.empty() || services_.held) co_return;
+  std::string text = FormatSample(*base_);
+  if (anchor_) absl::StrAppend(&text, std::string(kAnchorLine), FormatSample(*anchor_));
   const Status kept = co_await OnWork(
-      work_,
-      [path = options_.memory_file, text = FormatSample(*base_)] { return KeepFile(path, text); });
+      services_.work,
+      [path = options_.memory_file, text = std::move(text)] { return KeepFile(path, text); });
   kept.IgnoreError();  // it may be on the disk that is full; then the one before is still there
 }
 
@@ -129,12 +145,13 @@ awaitable<Duration> DiskFloor::Look() {
   const Live live = LiveInstances();
   co_await NoteKeptDisks(live);
   const DiskSpace floor = policy::FloorOf(*space, options_.min_free_bytes);
-  const policy::DiskFloorPlan plan = policy::DecideDiskFloor(*space, floor, base_, clock_.Now());
+  const policy::DiskFloorPlan plan =
+      policy::DecideDiskFloor(*space, floor, base_, services_.clock.Now());
   NoteLow(plan.low, *space, floor);
-  const bool late = plan.low && clock_.Now() >= late_at_;
+  const bool late = plan.low && services_.clock.Now() >= late_at_;
   if (!plan.measure && !late) co_return plan.near ? kFloorIntervalNear : kFloorInterval;
 
-  policy::DiskSample sample{clock_.Now(), *space, co_await Measure(live)};
+  policy::DiskSample sample{services_.clock.Now(), *space, co_await Measure(live)};
   std::optional<policy::DiskGrower> grower;
   if (plan.choose) grower = policy::PickDiskGrower(*base_, sample, floor);
   if (!grower && anchor_ && (plan.choose || late)) {
@@ -142,14 +159,14 @@ awaitable<Duration> DiskFloor::Look() {
   }
   const StatusOr<DiskSpace> after = co_await Space();
   const bool fell = after.ok() && policy::FellMeanwhile(*space, *after, floor);
-  KeepOthers(sample);
   if (!plan.low && !fell) anchor_ = sample;
-  base_ = std::move(sample);
-  if (grower) {
-    Stop(live.at(grower->container), *grower, floor);
+  // Else it was a late look, after which who fills it slowly would not have grown by much.
+  if (plan.measure || grower) base_ = sample;
+  if (grower && !services_.held) {
+    Stop(live.at(grower->container), *grower, sample, floor);
   } else if (late) {
     late_pause_ = std::min(2 * late_pause_, kMostLatePause);
-    late_at_ = clock_.Now() + late_pause_;
+    late_at_ = services_.clock.Now() + late_pause_;
   }
   co_await Remember();
   co_return plan.near ? kFloorIntervalNear : kFloorInterval;
@@ -158,23 +175,14 @@ awaitable<Duration> DiskFloor::Look() {
 awaitable<std::map<std::string, DiskAmount>> DiskFloor::Measure(const Live& live) {
   std::vector<std::string> ids;
   for (const auto& [key, one] : live) ids.push_back(one.container_id);
-  std::map<std::string, DiskAmount> measured = co_await runtime_.MeasureDisks(std::move(ids));
+  std::map<std::string, DiskAmount> measured =
+      co_await services_.runtime.MeasureDisks(std::move(ids));
   std::map<std::string, DiskAmount> amounts;
   for (const auto& [key, one] : live) {
     const auto found = measured.find(one.container_id);
     if (found != measured.end()) amounts[key] = found->second;
   }
   co_return amounts;
-}
-
-// A disk that is kept grows from what it had when its instance stopped.
-void DiskFloor::KeepOthers(policy::DiskSample& sample) const {
-  if (!base_) return;
-  for (const auto& [name, instance] : instances_) {
-    if (!IsKept(*instance)) continue;
-    const auto known = base_->containers.find(name.ToString());
-    if (known != base_->containers.end()) sample.containers.insert(*known);
-  }
 }
 
 // Whoever was started since the newest measurement began with nothing, unless its disk was kept
@@ -196,7 +204,8 @@ awaitable<void> DiskFloor::NoteKeptDisks(const Live& live) {
   if (anchor_) anchor_->containers.insert(kept.begin(), kept.end());
 }
 
-void DiskFloor::Stop(const LiveOne& one, const policy::DiskGrower& grower, const DiskSpace& floor) {
+void DiskFloor::Stop(const LiveOne& one, const policy::DiskGrower& grower,
+                     const policy::DiskSample& sample, const DiskSpace& floor) {
   const std::string growth =
       grower.by_files ? absl::StrCat(grower.files, " files") : SizeText(grower.bytes);
   const std::string what = grower.is_counted
@@ -205,18 +214,20 @@ void DiskFloor::Stop(const LiveOne& one, const policy::DiskGrower& grower, const
                                      "not all its files can be counted, and none that can "
                                      "have grown as much as is missing");
   const std::string message =
-      absl::StrCat(what, ", when ", ShortageText(base_->space, floor, grower.by_files));
+      absl::StrCat(what, ", when ", ShortageText(sample.space, floor, grower.by_files));
   if (one.instance->StopForDisk(one.container_id, message)) {
     spdlog::error("{}: stopped: {}", one.instance->name().ToString(), message);
   }
   // What it gives back is there in a moment; who goes on filling the disk is looked for then.
   late_pause_ = kLatePause;
-  late_at_ = clock_.Now() + late_pause_;
+  late_at_ = services_.clock.Now() + late_pause_;
   if (!anchor_ || !IsKept(*one.instance)) return;
   // Nobody else has taken what it keeps.
-  anchor_->containers[grower.container] = base_->containers[grower.container];
-  anchor_->space.free_bytes -= grower.bytes;
-  anchor_->space.free_files -= grower.files;
+  DiskAmount& known = anchor_->containers[grower.container];
+  const DiskAmount now = sample.containers.at(grower.container);
+  anchor_->space.free_bytes -= now.bytes - known.bytes;
+  anchor_->space.free_files -= now.files - known.files;
+  known = now;
 }
 
 void DiskFloor::NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor) {
@@ -224,13 +235,13 @@ void DiskFloor::NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor
   if (std::exchange(told_low_, low) == low) return;
   if (low) {
     late_pause_ = kLatePause;
-    late_at_ = clock_.Now() + late_pause_;
+    late_at_ = services_.clock.Now() + late_pause_;
     const std::string message =
         absl::StrCat("the disk that instances write to runs full (",
                      ShortageText(space, floor, !policy::BytesAreShort(space, floor)),
                      "): the one that grows most will be stopped; make room");
     spdlog::error("{}", message);
-    events_.Record({.type = event::kDiskLow, .message = message});
+    services_.events.Record({.type = event::kDiskLow, .message = message});
   } else {
     spdlog::info("there is room again on the disk that instances write to");
   }

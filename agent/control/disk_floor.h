@@ -20,25 +20,33 @@ struct DiskFloorOptions {
   std::string memory_file;
 };
 
+// What it works with; all of it outlives it.
+struct DiskFloorServices {
+  asio::any_io_executor executor;  // control's
+  asio::any_io_executor work;
+  Clock& clock;
+  Runtime& runtime;
+  EventLog& events;
+  const DiskGuard& guard;  // what its reserve gives free counts as taken
+  const bool& held;        // another agent has taken over, or is about to
+  const std::map<InstanceName, std::shared_ptr<Instance>>& instances;
+};
+
 // Keeps some of the disk that instances write to free: below that floor it stops the one that
-// filled it, as the kernel does for memory. What it is given outlives it. Home: the control loop.
+// filled it, as the kernel does for memory. Home: the control loop.
 class DiskFloor {
  public:
-  // `guard`: what its reserve gives free counts as taken.
-  DiskFloor(asio::any_io_executor work, Clock& clock, Runtime& runtime, EventLog& events,
-            const std::map<InstanceName, std::shared_ptr<Instance>>& instances,
-            const DiskGuard& guard, DiskFloorOptions options)
-      : work_(std::move(work)),
-        clock_(clock),
-        runtime_(runtime),
-        events_(events),
-        instances_(instances),
-        guard_(guard),
-        options_(std::move(options)) {}
+  DiskFloor(const DiskFloorServices& services, DiskFloorOptions options)
+      : services_(services),
+        options_(std::move(options)),
+        alarm_(services.clock.MakeAlarm(services.executor)) {}
   DiskFloor(const DiskFloor&) = delete;
 
   // Never returns; may be cancelled.
   awaitable<void> Run();
+
+  // It has another state: what it keeps is looked at soon, if that is not known.
+  void NoteChange(const Instance& instance);
 
   // Below the floor at the last look, and before the first. Its address stays.
   const bool& low() const { return low_; }
@@ -55,19 +63,15 @@ class DiskFloor {
   awaitable<void> Remember();
   awaitable<Duration> Look();
   awaitable<std::map<std::string, DiskAmount>> Measure(const Live& live);
-  void KeepOthers(policy::DiskSample& sample) const;
   awaitable<void> NoteKeptDisks(const Live& live);
-  void Stop(const LiveOne& one, const policy::DiskGrower& grower, const DiskSpace& floor);
+  void Stop(const LiveOne& one, const policy::DiskGrower& grower, const policy::DiskSample& sample,
+            const DiskSpace& floor);
   void NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor);
   Live LiveInstances() const;
 
-  const asio::any_io_executor work_;
-  Clock& clock_;
-  Runtime& runtime_;
-  EventLog& events_;
-  const std::map<InstanceName, std::shared_ptr<Instance>>& instances_;
-  const DiskGuard& guard_;
+  const DiskFloorServices services_;
   const DiskFloorOptions options_;
+  const std::unique_ptr<Alarm> alarm_;
   bool low_ = true;
   bool told_low_ = false;
   bool recalled_ = false;                     // what an earlier agent measured, if anything

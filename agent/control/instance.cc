@@ -35,6 +35,14 @@ std::shared_ptr<const ClassConfig> ConfigOf(const Container& container,
   return class_state.config;
 }
 
+// A request has woken it after it was stopped, and it was not healthy yet: only then its row says
+// that it is to run.
+bool IsJustWoken(const Container& container, const Observed& seen) {
+  if (seen.state == State::kHealthy && container.generation == seen.generation) return false;
+  const StatusOr<RecoveryRecord> record = DecodeRecoveryRecord(container.record);
+  return record.ok() && record->woken;
+}
+
 }  // namespace
 
 ListenFunction ProbeByNetlink(const Container& container) {
@@ -179,9 +187,11 @@ void Instance::Adopt(Container container, const Observed& seen) {
   SetState(State::kStarting);
   Record(event::kAdopted, absl::StrCat("container ", container_->id));
   ProcessStarted();
-  if (stopping || record_.desired != Desired::kRunning) {
+  const bool to_run = record_.desired == Desired::kRunning ||
+                      (record_.desired == Desired::kStopped && IsJustWoken(*container_, seen));
+  if (stopping || !to_run) {
     stop_request_ =
-        IsStoppedForDisk(seen)
+        IsStoppedForDisk(seen, record_.desired)
             ? StopRequest{.cause = seen.message, .reason = StopReason::kDiskFull, .at_once = true}
             : StopRequest{.cause = "a stop that an earlier agent began"};
   }
@@ -278,7 +288,7 @@ awaitable<StatusOr<Passage>> Instance::Admit(MonoTime deadline, std::string caus
 
 awaitable<StatusOr<Visit>> Instance::AdmitVisit(MonoTime deadline, std::string cause) {
   CTR_CO_RETURN_IF_ERROR(CheckMayVisit());
-  ForgiveFailures();
+  if (!AwaitsRoom()) ForgiveFailures();
   if (state() != State::kHealthy) {
     CTR_CO_RETURN_IF_ERROR(co_await EnsureHealthy(deadline, std::move(cause)));
   }

@@ -36,9 +36,10 @@ struct WakeTimes {
   uint64_t failed = 0;  // starts that did not
 };
 
-// An agent was killing it for that when it was seen so.
-inline bool IsStoppedForDisk(const Observed& seen) {
-  return seen.state == State::kStopping && seen.reason == StopReason::kDiskFull;
+// An agent was killing it for that when it was seen so, and it is to start again.
+inline bool IsStoppedForDisk(const Observed& seen, Desired desired) {
+  return seen.state == State::kStopping && seen.reason == StopReason::kDiskFull &&
+         desired == Desired::kRunning;
 }
 
 // A class as control holds it; shared by its instances. On the control loop.

@@ -173,6 +173,7 @@ awaitable<Status> Instance::StartContainer(ClassRecord class_record) {
     co_await services_.clock.SleepUntil(again);
   }
   CTR_CO_ASSIGN_OR_RETURN(container_, std::move(made));
+  services_.on_changed(name());  // what it keeps on a disk is measured before it writes
   created_at_ = services_.clock.Now();
   // Nobody need have told us that it was moved. A kept disk's digest need not be what it means.
   if (running_config_ == class_->config && running_config_->disk != Disk::kKeep) {

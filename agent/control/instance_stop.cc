@@ -102,10 +102,8 @@ awaitable<void> Instance::StopContainer(StopRequest request, StopReason reason) 
   slot_->Close();
   SetState(State::kStopping);
   Record(event::kStopping, "", request.cause);
-  if (reason == StopReason::kDiskFull) {
-    record_.observed.reason = reason;
-    record_.observed.message = request.cause;
-  }
+  record_.observed.reason = reason;
+  record_.observed.message = reason == StopReason::kDiskFull ? request.cause : "";
   // Else a later agent takes the end that comes now for a failure.
   co_await NoteObserved();
   if (!request.at_once) co_await AwaitDrained(services_.clock.Now() + config.drain);

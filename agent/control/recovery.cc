@@ -186,7 +186,9 @@ Status Supervisor::Load(StoredState state, std::map<InstanceName, Observed>& las
     last_seen[name] = record.observed;
     // Nothing runs until its container is found.
     if (record.observed.state != State::kStopped) {
-      if (!IsStoppedForDisk(record.observed)) record.observed.reason = StopReason::kHostLost;
+      if (!IsStoppedForDisk(record.observed, record.desired)) {
+        record.observed.reason = StopReason::kHostLost;
+      }
       record.observed.state = State::kStopped;
       record.observed.since = clock_.Wall();
     }

@@ -71,6 +71,7 @@ RecoveryRecord Parse(const std::string& text) {
   instance.entrypoint = WordsOf(json.at("entrypoint"));
   instance.command = WordsOf(json.at("command"));
   instance.created_at = TimeOf(json.at("created_at"));
+  record.woken = json.value("woken", false);
   return record;
 }
 
@@ -101,6 +102,7 @@ std::string EncodeRecoveryRecord(const ClassRecord& class_record, const Instance
   json["entrypoint"] = OrNull(instance.entrypoint);
   json["command"] = OrNull(instance.command);
   json["created_at"] = Milliseconds(instance.created_at);
+  if (instance.desired == Desired::kStopped) json["woken"] = true;
   // ASCII: the runtime cuts it into labels, which are text each.
   return json.dump(-1, ' ', true, Json::error_handler_t::replace);
 }

@@ -15,6 +15,7 @@ namespace ctr {
 struct RecoveryRecord {
   ClassRecord class_record;
   InstanceRecord instance;  // without what is observed
+  bool woken = false;       // the start was begun although the instance had been stopped by request
 };
 
 // As JSON text. The class's whole file is in it.

@@ -73,7 +73,8 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
       events_(services.store, services.clock, services.executor),
       disk_(executor_, services.work, services.clock, events_, options_.disk, options_.data_dir),
       meter_(services.clock, services.runtime, events_, classes_, instances_),
-      floor_(services.work, services.clock, services.runtime, events_, instances_, disk_,
+      floor_({services.executor, services.work, services.clock, services.runtime, events_, disk_,
+              held_, instances_},
              options_.disk_floor),
       ranks_(services.clock, services.runtime, held_, instances_),
       services_{services.executor,
@@ -98,7 +99,9 @@ Supervisor::Supervisor(SupervisorServices services, Routes& routes, SupervisorOp
                 [this](const InstanceName& name) {
                   if (auto pool = FindPool(name.class_name)) pool->Changed();
                   const auto instance = instances_.find(name);
-                  if (instance != instances_.end() && routes_.IsStale(*instance->second)) Publish();
+                  if (instance == instances_.end()) return;
+                  if (routes_.IsStale(*instance->second)) Publish();
+                  floor_.NoteChange(*instance->second);
                 },
                 [this](const InstanceName& name, const Status& failure) {
                   if (auto pool = FindPool(name.class_name)) pool->StartFailed(name, failure);
@@ -265,6 +268,8 @@ awaitable<Status> Supervisor::SetDesired(InstancePtr instance, Desired desired) 
 awaitable<Status> Supervisor::Start(InstancePtr instance, bool wait, MonoTime deadline,
                                     std::string cause) {
   CTR_CO_RETURN_IF_ERROR(co_await SetDesired(instance, Desired::kRunning));
+  // What waits for room goes on waiting.
+  if (!Live(*instance)) CTR_CO_RETURN_IF_ERROR(instance->CheckRoom());
   instance->ForgiveFailures();
   if (wait) co_return co_await instance->EnsureHealthy(deadline, std::move(cause));
   if (Live(*instance)) co_return absl::OkStatus();

@@ -24,7 +24,7 @@ constexpr Resource kBytes = {&DiskSpace::free_bytes, &DiskAmount::bytes, int64_t
 constexpr Resource kFiles = {&DiskSpace::free_files, &DiskAmount::files, 1000, 20};
 
 bool IsShort(const Resource& resource, const DiskSpace& space, const DiskSpace& floor) {
-  return space.*resource.free < floor.*resource.free;
+  return floor.*resource.free > 0 && space.*resource.free < floor.*resource.free;
 }
 
 // How much of it went since, as parts of the floor; of bytes or of files, whichever went further.

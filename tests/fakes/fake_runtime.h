@@ -63,6 +63,7 @@ class FakeRuntime final : public Runtime {
   std::function<void()> before_measuring;  // once, when disks are measured
 
   std::map<InstanceName, std::string> disks;         // with their records
+  std::map<InstanceName, DiskAmount> disk_amounts;   // what is on them before a start
   std::map<InstanceName, std::string> disk_digests;  // of the images that they were made from
 
   // Record.
@@ -113,7 +114,10 @@ class FakeRuntime final : public Runtime {
         spec.keep_disk ? disk_digests.try_emplace(spec.name, digest).first->second : digest;
     entry.container.record = spec.record;
     entry.spec = spec;
-    if (spec.keep_disk) disks.try_emplace(spec.name, spec.record);
+    if (spec.keep_disk) {
+      disks.try_emplace(spec.name, spec.record);
+      entry.disk = disk_amounts[spec.name];
+    }
     containers[spec.id] = entry;
     co_return entry.container;
   }

@@ -200,9 +200,12 @@ TEST_CASE("what was on a kept disk before a start is not what it grew by") {
   world.Apply(std::string(kWebClass) + "disk = \"keep\"\n");
   world.Advance(2s);
   std::shared_ptr<Instance> old = world.Started("web", "old");
-  CHECK(world.Await(world.supervisor->Stop(old, {}, true, world.Deadline(), "test")).ok());
-  world.Started("web", "old");
   world.Box(*old).disk.bytes = 80'000 * kMiB;
+  world.SetFree(80'000);
+  world.Advance(1s);
+  CHECK(world.Await(world.supervisor->Stop(old, {}, true, world.Deadline(), "test")).ok());
+  world.runtime.disk_amounts[old->name()].bytes = 80'000 * kMiB;
+  world.Started("web", "old");
   world.Advance(1s);
   world.SetFree(3000);
   world.Write(*world.writer, 2900);
@@ -264,6 +267,104 @@ TEST_CASE("one with a kept disk that was stopped waits for room in the agent's n
   world.runtime.space.free_bytes = 5000 * kMiB;
   world.Advance(3s);
   CHECK((*world.supervisor->Find({"web", "kept"}))->state() == State::kHealthy);
+}
+
+TEST_CASE("a start that is refused for want of room leaves the restart that waits for it") {
+  FullDisk world;
+  world.Apply(kKeptClass);
+  std::shared_ptr<Instance> kept = world.Started("web", "kept");
+  world.Advance(250ms);
+  world.Write(*kept, 2500);
+  world.Advance(250ms);
+  REQUIRE(kept->AwaitsRoom());
+  for (const bool wait : {true, false}) {
+    const Status refused =
+        world.Await(world.supervisor->Start(kept, wait, world.Deadline(), "test"));
+    CHECK(ErrorCodeOf(refused) == code::kDiskFull);
+  }
+  CHECK(ErrorCodeOf(world.Await(kept->AdmitVisit(world.Deadline(), "")).status()) ==
+        code::kDiskFull);
+  world.SetFree(5000);
+  world.Advance(5s);
+  CHECK(kept->state() == State::kHealthy);
+}
+
+TEST_CASE("a stop by request of one that was once stopped for the disk is one in the next life") {
+  FullDisk before;
+  before.Apply(kKeptClass);
+  std::shared_ptr<Instance> kept = before.Started("web", "kept");
+  before.Advance(250ms);
+  before.Write(*kept, 2500);
+  before.Advance(250ms);
+  before.SetFree(9000);
+  before.Advance(1s);
+  before.Advance(3s);
+  REQUIRE(kept->state() == State::kHealthy);
+  before.runtime.exit_on_sigterm = false;
+  auto stop = before.Spawn(
+      before.supervisor->Stop(kept, {.grace = 10min}, true, before.Deadline(), "test"));
+  before.Settle();
+  REQUIRE(kept->state() == State::kStopping);
+  World world(before.store, &before.runtime);
+  world.Advance(5min);
+  const Observed& seen = (*world.supervisor->Find({"web", "kept"}))->observed();
+  CHECK(seen.state == State::kStopped);
+  CHECK(seen.reason == StopReason::kRequested);
+  CHECK(world.runtime.creates == 0);
+}
+
+TEST_CASE("of two who filled it while there was no agent both go") {
+  FullDisk before;
+  before.Write(*before.quiet, 900);
+  before.Write(*before.writer, 2000);
+  World world(before.store, &before.runtime);
+  world.Advance(250ms);
+  const auto state = [&](const char* id) {
+    return (*world.supervisor->Find({"web", id}))->state();
+  };
+  REQUIRE(state("writer") == State::kStopped);
+  world.runtime.containers.at((*world.supervisor->Find({"web", "quiet"}))->container()->id)
+      .disk.bytes += 2000 * kMiB;  // what the other one gave back
+  world.Advance(1s);
+  world.Advance(1s);
+  CHECK(state("quiet") == State::kStopped);
+}
+
+TEST_CASE("what is on a kept disk when it is started again is not what it grew by") {
+  FullDisk world;
+  world.SetFree(90'000);
+  world.Apply(kKeptClass);
+  world.Advance(1s);
+  std::shared_ptr<Instance> kept = world.Started("web", "kept");
+  world.Advance(1s);
+  world.Write(*kept, 900);  // too little to be measured
+  world.Advance(1s);
+  CHECK(world.Await(world.supervisor->Stop(kept, {}, true, world.Deadline(), "test")).ok());
+  world.SetFree(3000);
+  world.Advance(1s);
+  world.SetFree(900);
+  world.Advance(1s);
+  world.runtime.disk_amounts[kept->name()].bytes = 900 * kMiB;
+  world.Started("web", "kept");
+  world.Advance(1s);
+  world.Advance(5s);
+  CHECK(kept->state() == State::kHealthy);
+}
+
+TEST_CASE("who fills the last of a low disk slowly goes, too") {
+  FullDisk world;
+  world.Apply(kKeptClass);
+  std::shared_ptr<Instance> slow = world.Started("web", "slow");
+  std::shared_ptr<Instance> still = world.Started("web", "still");
+  world.SetFree(900);
+  world.Advance(250ms);
+  world.Advance(2min);
+  for (int i = 0; i < 60 && slow->state() == State::kHealthy; ++i) {
+    world.Write(*slow, 1);
+    world.Advance(10s);
+  }
+  CHECK(slow->observed().reason == StopReason::kDiskFull);
+  CHECK(still->state() == State::kHealthy);
 }
 
 TEST_CASE(

@@ -213,13 +213,33 @@ TEST_CASE("a start that was answered before it was made is made by a later agent
   CHECK(after.supervisor->instances().at({"web", "alice"})->state() == State::kHealthy);
 }
 
-TEST_CASE("a start that was answered and then had no place is not made by a later agent") {
+TEST_CASE("one that was just woken after a stop is not stopped by a later agent") {
+  auto store = std::make_shared<FakeStore>();
+  World before(store, nullptr);
+  before.Apply(kWebClass);
+  std::shared_ptr<Instance> alice = before.Started("web", "alice");
+  CHECK(before.Await(before.supervisor->Stop(alice, {}, true, before.Deadline(), "test")).ok());
+  before.runtime.listen_at_start = false;
+  auto wake = before.Spawn(before.Wake("alice"));
+  before.Settle();
+  REQUIRE(alice->state() == State::kRunning);
+  World after(store, &before.runtime);
+  after.runtime.containers.begin()->second.listening.insert(8080);
+  after.Advance(std::chrono::seconds(1));
+  const Instance& found = **after.supervisor->Find({"web", "alice"});
+  CHECK(found.state() == State::kHealthy);
+  CHECK(found.observed().generation == 2);
+  CHECK(found.record().desired == Desired::kRunning);
+}
+
+TEST_CASE("a start that was refused for want of a place is not made by a later agent") {
   auto store = std::make_shared<FakeStore>();
   World before(store, nullptr);
   before.Apply(std::string(kWebClass) + "max_instances = 1\n[route]\ninstances = 1\n");
   std::shared_ptr<Instance> alice = before.Started("web", "alice");
   std::shared_ptr<Instance> bob = before.Create("web", "bob");
-  CHECK(before.Await(before.supervisor->Start(bob, false, before.Deadline(), "test")).ok());
+  CHECK(ErrorCodeOf(before.Await(before.supervisor->Start(bob, false, before.Deadline(), ""))) ==
+        code::kMaxInstances);
   CHECK(before.Await(before.supervisor->Stop(alice, {}, true, before.Deadline(), "test")).ok());
   World after(store, nullptr);
   after.Advance(std::chrono::minutes(1));

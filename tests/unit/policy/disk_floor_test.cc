@@ -37,6 +37,8 @@ TEST_CASE("the floor is a gibibyte, of a small disk a twentieth, or what is said
 
 TEST_CASE("a floor of nothing is never reached") {
   const DiskSpace none = FloorOf(Space(0), 0);
+  CHECK_FALSE(DecideDiskFloor(Space(-30), none, Sample(0, {}), kStart).low);
+  CHECK_FALSE(PickDiskGrower(Sample(0, {}), Sample(-30, {{"a", {.bytes = 30 * kMiB}}}), none));
   const DiskFloorPlan plan = DecideDiskFloor(Space(0, 0), none, std::nullopt, kStart);
   CHECK_FALSE(plan.low);
   CHECK_FALSE(plan.near);
