@@ -69,11 +69,12 @@ bool IsKnownDocument(const std::string& name) {
   return name == "index.json" || name == "manifest.json";
 }
 
-// A file's text if it looks like JSON and is not too large for a document; else "".
-StatusOr<std::string> ReadDocument(archive* handle, const std::string& name, int64_t size) {
+// A file's text if it looks like JSON and is not too large for a document; else "". `buffer` may
+// serve for many files.
+StatusOr<std::string> ReadDocument(archive* handle, const std::string& name, int64_t size,
+                                   std::string& buffer) {
   if (size > static_cast<int64_t>(kMaxImageDocumentBytes)) return std::string();
   std::string text;
-  std::string buffer;
   while (true) {
     CTR_ASSIGN_OR_RETURN(std::string_view block, ReadBlock(handle, buffer));
     if (block.empty()) return text;
@@ -187,6 +188,7 @@ StatusOr<ArchiveContents> ImageArchive::Scan() {
   ArchiveContents contents;
   size_t documents_bytes = 0;
   size_t names_bytes = 0;
+  std::string buffer;
   auto visit = [&](archive* handle, archive_entry* entry) -> StatusOr<bool> {
     std::string name = CleanArchiveName(archive_entry_pathname(entry));
     std::string target = LinkTarget(name, entry);
@@ -204,7 +206,8 @@ StatusOr<ArchiveContents> ImageArchive::Scan() {
     // The first file of a name counts, as it does in ReadFiles.
     if (archive_entry_filetype(entry) != AE_IFREG || contents.files.count(name) > 0) return true;
     contents.files[name] = archive_entry_size(entry);
-    CTR_ASSIGN_OR_RETURN(std::string text, ReadDocument(handle, name, archive_entry_size(entry)));
+    CTR_ASSIGN_OR_RETURN(std::string text,
+                         ReadDocument(handle, name, archive_entry_size(entry), buffer));
     documents_bytes += text.size();
     if (documents_bytes > kMaxDocumentsBytes) {
       return MalformedImage("it has more than 64 MiB of manifests and configs");
