@@ -165,11 +165,15 @@ awaitable<Duration> DiskFloor::Look() {
   if (grower && !services_.held) {
     Stop(live.at(grower->container), *grower, sample, floor);
   } else if (late) {
-    late_pause_ = std::min(2 * late_pause_, kMostLatePause);
-    late_at_ = services_.clock.Now() + late_pause_;
+    LookLateIn(std::min(2 * late_pause_, kMostLatePause));
   }
   co_await Remember();
   co_return plan.near ? kFloorIntervalNear : kFloorInterval;
+}
+
+void DiskFloor::LookLateIn(Duration pause) {
+  late_pause_ = pause;
+  late_at_ = services_.clock.Now() + pause;
 }
 
 awaitable<std::map<std::string, DiskAmount>> DiskFloor::Measure(const Live& live) {
@@ -219,8 +223,7 @@ void DiskFloor::Stop(const LiveOne& one, const policy::DiskGrower& grower,
     spdlog::error("{}: stopped: {}", one.instance->name().ToString(), message);
   }
   // What it gives back is there in a moment; who goes on filling the disk is looked for then.
-  late_pause_ = kLatePause;
-  late_at_ = services_.clock.Now() + late_pause_;
+  LookLateIn(kLatePause);
   if (!anchor_ || !IsKept(*one.instance)) return;
   // Nobody else has taken what it keeps.
   DiskAmount& known = anchor_->containers[grower.container];
@@ -234,8 +237,7 @@ void DiskFloor::NoteLow(bool low, const DiskSpace& space, const DiskSpace& floor
   low_ = low;
   if (std::exchange(told_low_, low) == low) return;
   if (low) {
-    late_pause_ = kLatePause;
-    late_at_ = services_.clock.Now() + late_pause_;
+    LookLateIn(kLatePause);
     const std::string message =
         absl::StrCat("the disk that instances write to runs full (",
                      ShortageText(space, floor, !policy::BytesAreShort(space, floor)),

@@ -62,6 +62,7 @@ class DiskFloor {
   awaitable<void> Recall(const DiskSpace& space);
   awaitable<void> Remember();
   awaitable<Duration> Look();
+  void LookLateIn(Duration pause);
   awaitable<std::map<std::string, DiskAmount>> Measure(const Live& live);
   awaitable<void> NoteKeptDisks(const Live& live);
   void Stop(const LiveOne& one, const policy::DiskGrower& grower, const policy::DiskSample& sample,

@@ -41,6 +41,11 @@ class FullDisk : public World {
   std::shared_ptr<Instance> quiet;
 };
 
+// As the agent of that life has it.
+const Instance& Find(const World& world, const char* id) {
+  return **world.supervisor->Find({"web", id});
+}
+
 TEST_CASE("the instance that fills the disk is killed below the floor, and the others are not") {
   FullDisk world;
   world.Write(*world.quiet, 5);
@@ -174,11 +179,8 @@ TEST_CASE("a disk that is filled while there is no agent costs the one that fill
   before.Write(*before.writer, 2500);
   World world(before.store, &before.runtime);
   world.Advance(1s);
-  const auto state = [&](const char* id) {
-    return (*world.supervisor->Find({"web", id}))->state();
-  };
-  CHECK(state("writer") == State::kStopped);
-  CHECK(state("quiet") == State::kHealthy);
+  CHECK(Find(world, "writer").state() == State::kStopped);
+  CHECK(Find(world, "quiet").state() == State::kHealthy);
 }
 
 TEST_CASE("what an earlier agent left is not believed if it can't be of this disk") {
@@ -190,7 +192,7 @@ TEST_CASE("what an earlier agent left is not believed if it can't be of this dis
     std::ofstream(before.folder / "disk-use") << left;
     World world(before.store, &before.runtime);
     world.Advance(1s);
-    CHECK((*world.supervisor->Find({"web", "writer"}))->state() == State::kHealthy);
+    CHECK(Find(world, "writer").state() == State::kHealthy);
   }
 }
 
@@ -266,7 +268,7 @@ TEST_CASE("one with a kept disk that was stopped waits for room in the agent's n
   CHECK(world.runtime.creates == 0);
   world.runtime.space.free_bytes = 5000 * kMiB;
   world.Advance(3s);
-  CHECK((*world.supervisor->Find({"web", "kept"}))->state() == State::kHealthy);
+  CHECK(Find(world, "kept").state() == State::kHealthy);
 }
 
 TEST_CASE("a start that is refused for want of room leaves the restart that waits for it") {
@@ -307,7 +309,7 @@ TEST_CASE("a stop by request of one that was once stopped for the disk is one in
   REQUIRE(kept->state() == State::kStopping);
   World world(before.store, &before.runtime);
   world.Advance(5min);
-  const Observed& seen = (*world.supervisor->Find({"web", "kept"}))->observed();
+  const Observed& seen = Find(world, "kept").observed();
   CHECK(seen.state == State::kStopped);
   CHECK(seen.reason == StopReason::kRequested);
   CHECK(world.runtime.creates == 0);
@@ -319,15 +321,12 @@ TEST_CASE("of two who filled it while there was no agent both go") {
   before.Write(*before.writer, 2000);
   World world(before.store, &before.runtime);
   world.Advance(250ms);
-  const auto state = [&](const char* id) {
-    return (*world.supervisor->Find({"web", id}))->state();
-  };
-  REQUIRE(state("writer") == State::kStopped);
-  world.runtime.containers.at((*world.supervisor->Find({"web", "quiet"}))->container()->id)
-      .disk.bytes += 2000 * kMiB;  // what the other one gave back
+  REQUIRE(Find(world, "writer").state() == State::kStopped);
+  world.runtime.containers.at(Find(world, "quiet").container()->id).disk.bytes +=
+      2000 * kMiB;  // what the other one gave back
   world.Advance(1s);
   world.Advance(1s);
-  CHECK(state("quiet") == State::kStopped);
+  CHECK(Find(world, "quiet").state() == State::kStopped);
 }
 
 TEST_CASE("what is on a kept disk when it is started again is not what it grew by") {
@@ -383,7 +382,7 @@ TEST_CASE(
     World world(before.store, &before.runtime);
     world.Advance(30s);
     CHECK(world.runtime.creates == 0);
-    const Observed& seen = (*world.supervisor->Find({"web", "kept"}))->observed();
+    const Observed& seen = Find(world, "kept").observed();
     CHECK(seen.state == State::kStopped);
     CHECK(seen.reason == StopReason::kDiskFull);
     CHECK(seen.message.find("had grown most") != std::string::npos);
