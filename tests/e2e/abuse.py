@@ -20,7 +20,7 @@ CGROUPS = ("while :; do for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/x;
 FILL = "cat /dev/zero > /big"
 FILL_UNSEEN = "exec 3> /big; rm /big; cat /dev/zero >&3; sleep 1000"  # the shell holds it
 FILL_BY_FILES = "mkdir /many; cd /many; seq 1000000 | xargs touch"
-FILL_BY_FILES_SLOWLY = ("mkdir /many; cd /many; seq 18000 | xargs touch; "
+FILL_BY_FILES_SLOWLY = ("mkdir /many; cd /many; seq 19000 | xargs touch; "
                         "for i in $(seq 20000 99999); do touch $i; sleep 0.001; done")
 
 
